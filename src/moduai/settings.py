@@ -1,0 +1,290 @@
+"""Settings: one typed tree, read from a file and the environment, each value with its origin.
+
+Words: a *section* is one TOML table, a *name* is ``section.field``, an *origin* says where a value
+came from. Rule: later origins win (default, file, environment, command line), and a value that does
+not fit stops the start with one line that names it (fails closed).
+
+The file is ``modu.toml`` in the home folder (``MODU_SETTINGS`` names another); the environment
+variable of ``gateway.port`` is ``MODU_GATEWAY__PORT``. Lists are written with commas in variables.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, get_type_hints
+
+import msgspec
+from msgspec import Meta, Struct
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class SettingsError(ValueError):
+    """A setting is unknown, of the wrong type or out of range; the text names it and its origin."""
+
+
+class Gateway(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the service listens, and whom it believes."""
+
+    host: Annotated[str, Meta(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Port to listen on; 0 takes any free one.")] = 8080
+    behind_proxy: Annotated[
+        tuple[str, ...],
+        Meta(description="Addresses or networks of proxies whose X-Forwarded-* headers are believed."),
+    ] = ()
+    tls_certificate: Annotated[str, Meta(description="PEM file; with tls_key, serves HTTPS.")] = ""
+    tls_key: Annotated[str, Meta(description="PEM file of the certificate's key.")] = ""
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        Meta(description="Host names the service answers to; loopback and `host` always count."),
+    ] = ()
+    drain_s: Annotated[Seconds, Meta(description="How long running answers may take to end at a stop.")] = (
+        30.0
+    )
+    allowed_fields: Annotated[
+        tuple[str, ...],
+        Meta(description="Engine controls that requests may set although they are refused by default."),
+    ] = ()
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds on everything that comes from outside."""
+
+    head_bytes: Annotated[Positive, Meta(description="Largest request head.")] = 32_768
+    body_bytes: Annotated[Positive, Meta(description="Largest request body.")] = 20_971_520
+    headers: Annotated[Positive, Meta(description="Most header fields in a request.")] = 100
+    head_s: Annotated[Seconds, Meta(description="Time for a whole request head to arrive.")] = 10.0
+    body_s: Annotated[Seconds, Meta(description="Time for a whole request body to arrive.")] = 60.0
+    idle_s: Annotated[Seconds, Meta(description="How long an idle connection is kept.")] = 75.0
+    write_s: Annotated[Seconds, Meta(description="How long a client may take nothing of an answer.")] = 60.0
+    connections: Annotated[Positive, Meta(description="Open connections of one worker.")] = 10_000
+    choices: Annotated[Positive, Meta(description="Largest `n` and `best_of`.")] = 8
+    answer_bytes: Annotated[Positive, Meta(description="Largest JSON answer taken from an engine.")] = (
+        67_108_864
+    )
+
+
+class Line(Struct, frozen=True, forbid_unknown_fields=True):
+    """The waiting line in front of the engines."""
+
+    max_waiting: Annotated[Positive, Meta(description="Requests that may wait for one model.")] = 256
+    max_wait_s: Annotated[Seconds, Meta(description="Longest wait before a request is refused.")] = 300.0
+    hold_s: Annotated[
+        Seconds,
+        Meta(description="How long the head of a waiting stream is held, so a refusal keeps its status."),
+    ] = 2.0
+    notice_s: Annotated[Seconds, Meta(description="Time between two notices of the place in line.")] = 5.0
+
+
+class Upstream(Struct, frozen=True, forbid_unknown_fields=True):
+    """How engines are spoken to."""
+
+    connect_s: Annotated[Seconds, Meta(description="Time to open a connection to an engine.")] = 5.0
+    first_byte_s: Annotated[Seconds, Meta(description="Time until an engine's answer begins.")] = 300.0
+    idle_s: Annotated[Seconds, Meta(description="Longest silence inside an engine's answer.")] = 60.0
+    keep_s: Annotated[Seconds, Meta(description="How long an unused connection is kept.")] = 30.0
+    health_s: Annotated[Seconds, Meta(description="Time between two health checks of an engine.")] = 5.0
+    discover_s: Annotated[Seconds, Meta(description="Time between two looks at an engine's models.")] = 300.0
+
+
+class Database(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where facts are kept."""
+
+    url: Annotated[
+        str,
+        Meta(description="SQLAlchemy address (postgresql+asyncpg://…); empty: SQLite in the home folder."),
+    ] = ""
+    feed_s: Annotated[Seconds, Meta(description="Time between two looks for changes.")] = 0.02
+
+
+class Embedded(Struct, frozen=True, forbid_unknown_fields=True):
+    """The engine in the box: llama.cpp in a child process."""
+
+    enabled: Annotated[bool, Meta(description="Start the embedded engine.")] = True
+    model: Annotated[
+        str, Meta(description="PATH.gguf or HF_REPO[:FILE]; empty: the weights that come with Modu.")
+    ] = ""
+    context: Annotated[Positive, Meta(description="Context of one slot, in tokens.")] = 4096
+    slots: Annotated[Positive, Meta(description="Requests that run at once.")] = 2
+    threads: Annotated[int, Meta(ge=0, description="Threads; 0: half the cores, at least one.")] = 0
+    memory_mb: Annotated[Positive, Meta(description="Most memory of the child process, in MB.")] = 4096
+    watts: Annotated[float, Meta(ge=0, description="Power that a busy engine draws, for the estimate.")] = (
+        65.0
+    )
+
+
+class Ledger(Struct, frozen=True, forbid_unknown_fields=True):
+    """How usage reaches the database."""
+
+    flush_s: Annotated[Seconds, Meta(description="Longest time a usage row stays in memory.")] = 0.05
+    segment_bytes: Annotated[Positive, Meta(description="Size at which a new segment file is begun.")] = (
+        8_388_608
+    )
+    buffer_rows: Annotated[
+        Positive, Meta(description="Rows kept while the disk is full; then requests are refused.")
+    ] = 50_000
+    pue: Annotated[float, Meta(ge=1, description="Power usage effectiveness of the site.")] = 1.0
+
+
+class Web(Struct, frozen=True, forbid_unknown_fields=True):
+    """The pages."""
+
+    guests: Annotated[bool, Meta(description="Let people ask on the page without an account.")] = True
+    language: Annotated[str, Meta(description="Language of pages when the browser names none we have.")] = (
+        "ko"
+    )
+    title: Annotated[str, Meta(description="Name of the service on its pages.")] = "Modu"
+
+
+class Log(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is written to standard error; never a prompt, an answer or a key."""
+
+    level: Annotated[
+        str, Meta(pattern="^(debug|info|warning|error)$", description="debug, info, warning or error.")
+    ] = "info"
+    format: Annotated[str, Meta(pattern="^(json|text)$", description="json (a line an event) or text.")] = (
+        "text"
+    )
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole tree."""
+
+    gateway: Gateway = Gateway()
+    limits: Limits = Limits()
+    line: Line = Line()
+    upstream: Upstream = Upstream()
+    database: Database = Database()
+    embedded: Embedded = Embedded()
+    ledger: Ledger = Ledger()
+    web: Web = Web()
+    log: Log = Log()
+
+
+class Setting(NamedTuple):
+    """One setting as shown to people."""
+
+    name: str
+    value: Any
+    origin: str
+    description: str
+
+
+class Loaded(NamedTuple):
+    """Settings, the folder they belong to, and the origin of each name that is not a default."""
+
+    settings: Settings
+    home: Path
+    origins: dict[str, str]
+
+    @property
+    def database_url(self) -> str:
+        """The database's address, with the default filled in."""
+        return self.settings.database.url or f"sqlite+aiosqlite:///{self.home / 'modu.db'}"
+
+    def path(self, *parts: str) -> Path:
+        """A path below the home folder."""
+        return self.home.joinpath(*parts)
+
+    def rows(self) -> Iterator[Setting]:
+        """Every setting with its value, origin and description."""
+        for name, description in catalogue():
+            section, field = name.split(".")
+            value = getattr(getattr(self.settings, section), field)
+            yield Setting(name, value, self.origins.get(name, "default"), description)
+
+
+def sections() -> dict[str, type[Struct]]:
+    """Section name to its type, in the order of the file."""
+    return {name: hint for name, hint in get_type_hints(Settings).items() if isinstance(hint, type)}
+
+
+def catalogue() -> Iterator[tuple[str, str]]:
+    """Every name with its description."""
+    for section, kind in sections().items():
+        for field, hint in get_type_hints(kind, include_extras=True).items():
+            notes = [m.description for m in hint.__metadata__ if isinstance(m, Meta) and m.description]
+            yield f"{section}.{field}", notes[-1]
+
+
+def default_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """``MODU_HOME``, or the user's data folder."""
+    if named := environ.get("MODU_HOME"):
+        return Path(named).expanduser().resolve()
+    base = environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(base).expanduser() / "modu"
+
+
+def load(
+    home: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+    overrides: Mapping[str, Any] | None = None,
+) -> Loaded:
+    """Read all origins. ``overrides`` maps names to values (the command line). Raises SettingsError."""
+    home = home or default_home(environ)
+    file = Path(environ.get("MODU_SETTINGS") or home / "modu.toml")
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for origin, layer in (
+        (str(file), _from_file(file)),
+        ("environment", _from_environ(environ)),
+        ("command line", dict(overrides or {})),
+    ):
+        values.update(layer)
+        origins.update(dict.fromkeys(layer, origin))
+    return Loaded(_build(values, origins), home, origins)
+
+
+def _from_file(file: Path) -> dict[str, Any]:
+    if not file.exists():
+        return {}
+    try:
+        tables = tomllib.loads(file.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file}: {error}") from None
+    values: dict[str, Any] = {}
+    for section, table in tables.items():
+        if not isinstance(table, dict):
+            raise SettingsError(f"{file}: {section!r} stands outside a section such as [gateway]")
+        values.update({f"{section}.{field}": value for field, value in table.items()})
+    return values
+
+
+def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
+    known = dict(catalogue())
+    found = {}
+    for variable, text in environ.items():
+        if variable.startswith("MODU_") and "__" in variable:
+            name = variable.removeprefix("MODU_").lower().replace("__", ".", 1)
+            found[name] = text
+            if name not in known:
+                raise SettingsError(f"{variable}: there is no setting {name}; see `modu settings`")
+    return found
+
+
+def _build(values: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
+    known = {name: name.split(".") for name, _ in catalogue()}
+    kinds = sections()
+    built: dict[str, dict[str, Any]] = {section: {} for section in kinds}
+    for name, value in values.items():
+        if name not in known:
+            raise SettingsError(f"{origins[name]}: there is no setting {name}; see `modu settings`")
+        section, field = known[name]
+        hint = get_type_hints(kinds[section], include_extras=True)[field]
+        built[section][field] = _convert(name, value, hint, origins[name])
+    tree: dict[str, Any] = {section: kinds[section](**fields) for section, fields in built.items()}
+    return Settings(**tree)
+
+
+def _convert(name: str, value: Any, hint: Any, origin: str) -> Any:
+    if isinstance(value, str) and getattr(hint.__origin__, "__origin__", None) is tuple:
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    try:
+        return msgspec.convert(value, hint, strict=origin != "environment")
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{name} = {value!r} ({origin}): {error}") from None
