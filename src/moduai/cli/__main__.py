@@ -1,0 +1,5 @@
+"""``python -m moduai.cli`` is ``modu``."""
+
+from moduai.cli import main
+
+main()

@@ -1,0 +1,146 @@
+"""What all commands share: their common options, how they read settings, and how they speak.
+
+Answers go to standard output, everything else to standard error. Tables are plain when the output is
+not a terminal, so that they can be piped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import unicodedata
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import msgspec
+import typer
+
+from moduai import settings
+
+T = TypeVar("T")
+
+HomeOption = Annotated[
+    Path | None,
+    typer.Option("--home", help="Folder that holds all data [default: MODU_HOME or the user's data folder]."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+
+
+def new_app(summary: str, *, group: bool = True) -> typer.Typer:
+    """A Typer app in the house style: a group of commands, or (``group=False``) a single command."""
+    return typer.Typer(
+        help=summary,
+        no_args_is_help=group,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+
+
+def examples(*lines: str) -> str:
+    """The epilog of a command: ``@app.command(epilog=examples("modu key list"))``."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def open_loaded(home: Path | None = None, overrides: Mapping[str, Any] | None = None) -> settings.Loaded:
+    """The settings of the home folder; a bad one ends the command with its one line."""
+    try:
+        return settings.load(home.expanduser().resolve() if home else None, overrides=overrides)
+    except settings.SettingsError as error:
+        fail(str(error))
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run asynchronous work to its end."""
+    return asyncio.run(work)
+
+
+def fail(message: str, status: int = 1) -> NoReturn:
+    """End the command with one line on standard error: 1 when it failed, 2 when it was called wrongly."""
+    typer.echo(f"modu: {message}", err=True)
+    raise typer.Exit(status)
+
+
+def done(message: str, data: object = None, *, json: bool = False) -> None:
+    """Say what was done, or print ``data`` as JSON."""
+    typer.echo(to_json(data) if json else message)
+
+
+def to_json(data: object) -> str:
+    """Indented JSON; Structs, paths, times and sets are written as JSON can."""
+    text = msgspec.json.encode(data, enc_hook=str, order="deterministic")
+    return msgspec.json.format(text, indent=2).decode()
+
+
+def table(
+    rows: Iterable[Mapping[str, Any]],
+    columns: Mapping[str, str] | Sequence[str],
+    *,
+    json: bool = False,
+    empty: str = "Nothing yet.",
+) -> None:
+    """Print rows as a table. ``columns`` are the fields to show, or a map of field to heading.
+
+    As JSON the rows are printed whole, with all their fields.
+    """
+    rows = list(rows)
+    if json:
+        typer.echo(to_json(rows))
+        return
+    if not rows:
+        typer.echo(empty)
+        return
+    heads = dict(columns) if isinstance(columns, Mapping) else {name: name for name in columns}
+    cells = [[_cell(row.get(field)) for field in heads] for row in rows]
+    right = [all(isinstance(row.get(field), int | float) for row in rows) for field in heads]
+    if sys.stdout.isatty():
+        _rich_table(list(heads.values()), cells, right)
+    else:
+        _plain_table([list(heads.values()), *cells], right)
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:,.3f}".rstrip("0").rstrip(".")
+        case int():
+            return f"{value:,}"
+        case list() | tuple() | set() | frozenset():
+            return ", ".join(map(str, value))
+        case _:
+            return str(value)
+
+
+def _rich_table(heads: list[str], cells: list[list[str]], right: list[bool]) -> None:
+    from rich.box import SIMPLE_HEAD  # noqa: PLC0415  Rich costs 0.1 s, so only where it is seen
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for head, is_number in zip(heads, right, strict=True):
+        shown.add_column(head, justify="right" if is_number else "left", overflow="fold")
+    for row in cells:
+        shown.add_row(*map(Text, row))
+    Console().print(shown)
+
+
+def _plain_table(lines: list[list[str]], right: list[bool]) -> None:
+    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        padded = [
+            " " * (width - _width(cell)) + cell if is_number else cell + " " * (width - _width(cell))
+            for cell, width, is_number in zip(line, widths, right, strict=True)
+        ]
+        typer.echo("  ".join(padded).rstrip())
+
+
+def _width(text: str) -> int:
+    """Columns in a terminal: Hangul and other wide characters take two."""
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
