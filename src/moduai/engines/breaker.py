@@ -40,7 +40,7 @@ class Breaker:
         self._until = now + LONGEST_TRIAL
         return True
 
-    def success(self, now: int) -> None:  # noqa: ARG002 - the same shape as failure
+    def success(self, now: int) -> None:
         """A request or a health check went well: close, and forget what was."""
         self.state = "closed"
         self._failures = 0
