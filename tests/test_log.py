@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from moduai import log
+from moduai.settings import Log
+
+
+@pytest.fixture
+def _restored():
+    root = logging.getLogger()
+    handlers, level, raising = root.handlers[:], root.level, logging.raiseExceptions
+    yield
+    root.handlers[:], logging.raiseExceptions = handlers, raising
+    root.setLevel(level)
+    logging.captureWarnings(capture=False)
+
+
+@pytest.mark.usefixtures("_restored")
+def test_json_is_one_object_a_line_with_the_fields(capsys):
+    log.configure(Log(format="json"), "worker")
+    logging.getLogger("x").warning("engine failed", extra={"engine": "eng_1", "failures": 3})
+    line = json.loads(capsys.readouterr().err)
+    assert line["event"] == "engine failed"
+    assert (line["process"], line["level"], line["engine"], line["failures"]) == (
+        "worker",
+        "warning",
+        "eng_1",
+        3,
+    )
+    assert line["at"].endswith("Z")
+
+
+@pytest.mark.usefixtures("_restored")
+def test_the_level_is_kept_and_text_shows_a_traceback(capsys):
+    log.configure(Log(level="error"), "worker")
+    logging.getLogger("x").warning("not shown")
+    try:
+        raise OSError("disk full")
+    except OSError:
+        logging.getLogger("x").exception("segment not written")
+    err = capsys.readouterr().err
+    assert "not shown" not in err
+    assert "worker: segment not written" in err
+    assert "OSError: disk full" in err
+
+
+@pytest.mark.parametrize(
+    ("clear", "blotted"),
+    [
+        ("key modu-" + "a" * 43 + " refused", "key modu-*** refused"),
+        ("Authorization: Bearer abcdefgh1234", "Authorization: Bearer ***"),
+        ('{"authorization":"bearer abcdefgh1234"}', '{"authorization":"bearer ***"}'),
+        ("postgresql+asyncpg://modu:secret@db/modu", "postgresql+asyncpg://modu:***@db/modu"),
+        ("modu-worker started", "modu-worker started"),
+    ],
+)
+def test_what_looks_like_a_secret_is_blotted_out(clear, blotted):
+    assert log.redact(clear) == blotted
