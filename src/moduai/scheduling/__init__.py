@@ -1,0 +1,13 @@
+"""Who runs next, and where: pure policy.
+
+Words: a *ticket* is one request that asks for a place, a *pool* is the model it asks for, a
+*replica* is an engine that serves the pool, a *grant* is the permission to run. Rule: no I/O, no
+asyncio and no clock here; time is an argument in integer nanoseconds, so the same code serves the
+live gateway and a simulation, and decides the same in both.
+"""
+
+from .line import Line
+from .share import BusyClock
+from .types import Decision, Grant, Queued, Refused, Ticket
+
+__all__ = ["BusyClock", "Decision", "Grant", "Line", "Queued", "Refused", "Ticket"]

@@ -1,0 +1,104 @@
+"""Chunked transfer coding of engines' answers (RFC 9112, 7.1), read strictly (fails closed).
+
+Two readers: ``whole_chunks`` recognises the common case, a read that is exactly whole chunks, so
+that its bytes can be passed on as they are; ``Decoder`` takes any split. Both accept only plain
+hexadecimal sizes: framing that another reader could understand otherwise is never passed on.
+"""
+
+from __future__ import annotations
+
+import re
+
+SIZES = {b"%x" % size: size for size in range(2048)}
+"""Size lines of ordinary chunks: a look-up is both faster and stricter than ``int(…, 16)``."""
+LINE_LIMIT = 256
+_SIZE_LINE = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;[\t\x20-\x7e]*)?")
+
+
+class FramingError(ValueError):
+    """The engine's framing is broken."""
+
+
+def whole_chunks(data: bytes) -> int:
+    """Where the run of whole chunks ends: ``len(data)``, or the offset of a final last-chunk.
+
+    Returns -1 when the read is anything else (split, large or unusual chunks, trailers).
+    """
+    position, end = 0, len(data)
+    while position < end:
+        line = data.find(b"\r\n", position, position + 5)
+        size = SIZES.get(data[position:line]) if line > 0 else None
+        if size is None:
+            return -1
+        if not size:
+            return position if data[line:] == b"\r\n\r\n" else -1
+        position = line + size + 4
+        if data[position - 2 : position] != b"\r\n":
+            return -1
+    return end if position == end else -1
+
+
+class Decoder:
+    """Takes chunked bytes in any split and gives the payload."""
+
+    __slots__ = ("_buffer", "_left", "_trailer", "done")
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self._left = -1
+        """Payload bytes of the current chunk still to come; -1 before a size line."""
+        self._trailer = False
+        self.done = False
+
+    @property
+    def between(self) -> bool:
+        """True where a chunk may begin and nothing is held back."""
+        return self._left < 0 and not self._buffer and not self._trailer and not self.done
+
+    def feed(self, data: bytes) -> bytes:
+        """Payload in ``data``. Raises FramingError; bytes after the last chunk are an error too."""
+        if self.done:
+            raise FramingError("bytes after the end of the answer")
+        data = self._buffer + data
+        self._buffer = b""
+        pieces: list[bytes] = []
+        position = 0
+        while not self.done:
+            if self._left > 0:
+                piece = data[position : position + self._left]
+                pieces.append(piece)
+                position += len(piece)
+                self._left -= len(piece)
+                if self._left:
+                    break
+            step = self._line(data, position)
+            if step < 0:
+                self._buffer = data[position:]
+                break
+            position = step
+        if self.done and position < len(data):
+            raise FramingError("bytes after the end of the answer")
+        return b"".join(pieces)
+
+    def _line(self, data: bytes, position: int) -> int:
+        """Take one line (a chunk's end, a size or a trailer); the offset after it, -1 if it is not whole."""
+        end = data.find(b"\r\n", position)
+        if end < 0:
+            if len(data) - position > LINE_LIMIT:
+                raise FramingError("a chunk's size line is too long")
+            return -1
+        line = data[position:end]
+        if self._left == 0:
+            if line:
+                raise FramingError("a chunk is longer than its size")
+            self._left = -1
+        elif self._trailer:
+            self.done = not line
+        else:
+            match = _SIZE_LINE.fullmatch(line)
+            if match is None:
+                raise FramingError("a chunk's size is not a hexadecimal number")
+            self._left = int(match[1], 16)
+            if not self._left:
+                self._left, self._trailer = -1, True
+        return end + 2

@@ -1,0 +1,381 @@
+"""HTTP/1.1 to engines: a small pool of connections for the hot lane, and ``fetch`` for the rest.
+
+One request at a time on a connection. Answers are given to a ``Receiver`` as they arrive; nothing
+here decodes a body. Anything that is not clear HTTP (heads, lengths, chunk framing) breaks the
+answer off: it is reported, never guessed at (fails closed).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import NamedTuple, Protocol
+
+from .address import Address
+from .chunked import Decoder, FramingError, whole_chunks
+
+HEAD_LIMIT = 65_536
+
+Headers = dict[bytes, bytes]
+"""Lower-case name to value; of a repeated field the last."""
+
+
+class Receiver(Protocol):
+    """Takes one answer: ``head``, then data, then ``end`` or ``broken`` (which may come at any time)."""
+
+    wants_framed: bool
+    """True: reads of whole chunks are given to ``framed`` as they are; set in ``head`` at the latest."""
+
+    def head(self, status: int, headers: Headers) -> None:
+        """The status and fields of the answer."""
+
+    def framed(self, data: bytes) -> None:
+        """Whole chunks, with their framing, without the last-chunk."""
+
+    def piece(self, data: bytes) -> None:
+        """A part of the body, without framing."""
+
+    def end(self) -> None:
+        """The answer is complete."""
+
+    def broken(self, reason: str) -> None:
+        """The connection or the answer broke; nothing follows."""
+
+
+class Connection(asyncio.Protocol):
+    """One connection to an engine."""
+
+    __slots__ = (
+        "_decoder",
+        "_head",
+        "_left",
+        "_mode",
+        "_pool",
+        "_receiver",
+        "_reusable",
+        "_transport",
+        "idle_since",
+    )
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._transport: asyncio.Transport | None = None
+        self._receiver: Receiver | None = None
+        self._mode = self._idle
+        self._head = b""
+        self._left = 0
+        self._decoder: Decoder | None = None
+        self._reusable = True
+        self.idle_since = 0.0
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._mode(data)
+
+    def eof_received(self) -> None:
+        if self._mode == self._until_close:
+            self._complete()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._pool.forget(self)
+        self._break("the engine closed the connection")
+
+    # used by the lane
+
+    @property
+    def usable(self) -> bool:
+        """True while a request may be sent."""
+        return self._receiver is None and self._transport is not None and not self._transport.is_closing()
+
+    def send(self, request: bytes, receiver: Receiver) -> None:
+        """Send a whole request; its answer goes to ``receiver``."""
+        assert self._transport is not None
+        self._receiver = receiver
+        self._mode = self._read_head
+        self._transport.write(request)
+
+    def pause(self) -> None:
+        """Stop reading: the client is slower than the engine."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read on."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def abort(self) -> None:
+        """Close at once; the receiver hears nothing more. This is how a request is cancelled."""
+        self._receiver = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    # reading, one method a state
+
+    def _idle(self, data: bytes) -> None:
+        self.abort()
+
+    def _read_head(self, data: bytes) -> None:
+        data = self._head + data
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            self._head = data
+            if len(data) > HEAD_LIMIT:
+                self._break("the engine's answer has no end of its head")
+            return
+        self._head = b""
+        try:
+            status, headers, keep = parse_head(data[:end])
+            rest = data[end + 4 :]
+            if 100 <= status < 200:
+                self._read_head(rest)
+                return
+            self._begin_body(status, headers, keep)
+        except FramingError as error:
+            self._break(str(error))
+            return
+        assert self._receiver is not None
+        self._receiver.head(status, headers)
+        if self._mode == self._counted and not self._left:
+            self._complete()
+        elif rest and self._receiver is not None:
+            self._mode(rest)
+
+    def _begin_body(self, status: int, headers: Headers, keep: bool) -> None:
+        coding, length = headers.get(b"transfer-encoding"), headers.get(b"content-length")
+        self._reusable = keep
+        if coding is not None:
+            if coding.lower() != b"chunked" or length is not None:
+                raise FramingError("the engine's answer has an unclear length")
+            self._decoder, self._mode = Decoder(), self._chunked
+        elif status in (204, 304) or length is not None:
+            if length is not None and not (length.isdigit() and len(length) < 16):
+                raise FramingError("the engine's answer has a bad Content-Length")
+            self._left, self._mode = int(length or 0), self._counted
+        else:
+            self._reusable, self._mode = False, self._until_close
+
+    def _counted(self, data: bytes) -> None:
+        self._left -= len(data)
+        assert self._receiver is not None
+        if self._left < 0:
+            self._break("the engine sent more than its Content-Length")
+            return
+        self._receiver.piece(data)
+        if not self._left:
+            self._complete()
+
+    def _until_close(self, data: bytes) -> None:
+        assert self._receiver is not None
+        self._receiver.piece(data)
+
+    def _chunked(self, data: bytes) -> None:
+        decoder, receiver = self._decoder, self._receiver
+        assert decoder is not None
+        assert receiver is not None
+        if receiver.wants_framed and decoder.between:
+            end = whole_chunks(data)
+            if end >= 0:
+                if end:
+                    receiver.framed(data if end == len(data) else data[:end])
+                if end < len(data):
+                    self._complete()
+                return
+        try:
+            payload = decoder.feed(data)
+        except FramingError as error:
+            self._break(str(error))
+            return
+        if payload:
+            receiver.piece(payload)
+        if decoder.done:
+            self._complete()
+
+    def _complete(self) -> None:
+        receiver, self._receiver = self._receiver, None
+        if receiver is None:
+            return
+        self._mode, self._decoder = self._idle, None
+        self._pool.give(self, reusable=self._reusable)
+        receiver.end()
+
+    def _break(self, reason: str) -> None:
+        receiver, self._receiver = self._receiver, None
+        if self._transport is not None:
+            self._transport.abort()
+        if receiver is not None:
+            receiver.broken(reason)
+
+
+class Pool:
+    """Connections to one engine, newest first. Not bounded here: the line bounds what runs."""
+
+    def __init__(self, address: Address, connect_s: float = 5.0, keep_s: float = 30.0) -> None:
+        self.address = address
+        self._connect_s, self._keep_s = connect_s, keep_s
+        self._idle: list[Connection] = []
+        self._all: set[Connection] = set()
+        self._loop = asyncio.get_running_loop()
+
+    def take(self) -> Connection | None:
+        """A kept connection, or None."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable and self._loop.time() - connection.idle_since < self._keep_s:
+                return connection
+            connection.abort()
+        return None
+
+    async def connect(self) -> Connection:
+        """A new connection. Raises OSError (ssl errors too) or TimeoutError."""
+        address = self.address
+        async with asyncio.timeout(self._connect_s):
+            if address.path:
+                _, connection = await self._loop.create_unix_connection(
+                    lambda: Connection(self), address.path
+                )
+            else:
+                _, connection = await self._loop.create_connection(
+                    lambda: Connection(self), address.host, address.port, ssl=_tls() if address.tls else None
+                )
+        self._all.add(connection)
+        return connection
+
+    def give(self, connection: Connection, *, reusable: bool) -> None:
+        """Take a connection back after a complete answer."""
+        if reusable and connection.usable:
+            connection.idle_since = self._loop.time()
+            self._idle.append(connection)
+        else:
+            connection.abort()
+
+    def forget(self, connection: Connection) -> None:
+        """The connection is gone."""
+        self._all.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def close(self) -> None:
+        """Close all connections; answers under way break."""
+        for connection in list(self._all):
+            connection.abort()
+        self._idle.clear()
+
+
+def parse_head(head: bytes) -> tuple[int, Headers, bool]:
+    """Status, fields, and whether the connection may be kept. Raises FramingError."""
+    lines = head.split(b"\r\n")
+    version, _, rest = lines[0].partition(b" ")
+    code = rest[:3]
+    if version not in (b"HTTP/1.1", b"HTTP/1.0") or not code.isdigit() or rest[3:4] not in (b"", b" "):
+        raise FramingError("the engine's answer is not HTTP")
+    headers: Headers = {}
+    for line in lines[1:]:
+        name, colon, value = line.partition(b":")
+        if not colon or not name or name[-1:] in b" \t" or name[0] in b" \t":
+            raise FramingError("the engine's answer has a broken header field")
+        name = name.lower()
+        if name in (b"content-length", b"transfer-encoding") and name in headers:
+            raise FramingError("the engine's answer has an unclear length")
+        headers[name] = value.strip(b" \t")
+    keep = headers.get(b"connection", b"").lower() != b"close" and version == b"HTTP/1.1"
+    return int(code), headers, keep
+
+
+def request_head(address: Address, method: str, path: str, key: str = "") -> bytes:
+    """The constant part of a request's head: all but Content-Length and the blank line."""
+    lines = [
+        f"{method} {address.prefix}{path} HTTP/1.1",
+        f"Host: {address.authority}",
+        "User-Agent: modu",
+        "Accept-Encoding: identity",
+    ]
+    if key:
+        lines.append(f"Authorization: Bearer {key}")
+    return ("\r\n".join(lines) + "\r\n").encode("latin-1")
+
+
+class Reply(NamedTuple):
+    """A whole answer."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class FetchError(OSError):
+    """An engine could not be asked: refused, too slow, too much, or not HTTP. The text says which."""
+
+
+class _Collector:
+    """Receives a whole answer into memory, bounded."""
+
+    wants_framed = False
+
+    def __init__(self, limit: int) -> None:
+        self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._limit = limit
+        self._status = 0
+        self._headers: Headers = {}
+        self._body = bytearray()
+
+    def head(self, status: int, headers: Headers) -> None:
+        self._status, self._headers = status, headers
+
+    def framed(self, data: bytes) -> None:
+        raise AssertionError("framed data was not asked for")
+
+    def piece(self, data: bytes) -> None:
+        self._body += data
+        if len(self._body) > self._limit:
+            self.broken(f"the answer is larger than {self._limit} bytes")
+
+    def end(self) -> None:
+        if not self.reply.done():
+            self.reply.set_result(Reply(self._status, self._headers, bytes(self._body)))
+
+    def broken(self, reason: str) -> None:
+        if not self.reply.done():
+            self.reply.set_exception(FetchError(reason))
+
+
+async def fetch(
+    address: Address,
+    method: str,
+    path: str,
+    *,
+    key: str = "",
+    body: bytes = b"",
+    timeout_s: float = 5.0,
+    limit: int = 4_194_304,
+) -> Reply:
+    """Ask once on a connection of its own, off the lane. Raises FetchError with a clear reason."""
+    pool = Pool(address, connect_s=timeout_s)
+    try:
+        async with asyncio.timeout(timeout_s):
+            connection = await pool.connect()
+            collector = _Collector(limit)
+            head = request_head(address, method, path, key) + b"Connection: close\r\n"
+            if body:
+                head += b"Content-Type: application/json\r\nContent-Length: %d\r\n" % len(body)
+            connection.send(head + b"\r\n" + body, collector)
+            return await collector.reply
+    except FetchError:
+        raise
+    except TimeoutError:
+        raise FetchError(f"no answer within {timeout_s:g} s") from None
+    except ssl.SSLError as error:
+        raise FetchError(f"TLS failed: {error.reason or error}") from None
+    except OSError as error:
+        raise FetchError(error.strerror or str(error)) from None
+    finally:
+        pool.close()
+
+
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()
