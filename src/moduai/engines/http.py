@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 from .address import Address
 from .chunked import Decoder, FramingError, whole_chunks
@@ -59,7 +59,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._transport: asyncio.Transport | None = None
+        self._transport: asyncio.Transport
         self._receiver: Receiver | None = None
         self._mode = self._idle
         self._head = b""
@@ -71,17 +71,20 @@ class Connection(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        """Keep the transport."""
+        self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
+        """Read on in the current state."""
         self._mode(data)
 
     def eof_received(self) -> None:
+        """The end of an answer without a length; otherwise the connection just closes."""
         if self._mode == self._until_close:
             self._complete()
 
     def connection_lost(self, error: Exception | None) -> None:
+        """The engine or the network closed."""
         self._pool.forget(self)
         self._break("the engine closed the connection")
 
@@ -90,30 +93,28 @@ class Connection(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """True while a request may be sent."""
-        return self._receiver is None and self._transport is not None and not self._transport.is_closing()
+        return self._receiver is None and not self._transport.is_closing()
 
     def send(self, request: bytes, receiver: Receiver) -> None:
         """Send a whole request; its answer goes to ``receiver``."""
-        assert self._transport is not None
         self._receiver = receiver
         self._mode = self._read_head
         self._transport.write(request)
 
     def pause(self) -> None:
         """Stop reading: the client is slower than the engine."""
-        if self._transport is not None and not self._transport.is_closing():
+        if not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """Read on."""
-        if self._transport is not None and not self._transport.is_closing():
+        if not self._transport.is_closing():
             self._transport.resume_reading()
 
     def abort(self) -> None:
         """Close at once; the receiver hears nothing more. This is how a request is cancelled."""
         self._receiver = None
-        if self._transport is not None:
-            self._transport.abort()
+        self._transport.abort()
 
     # reading, one method a state
 
@@ -139,8 +140,10 @@ class Connection(asyncio.Protocol):
         except FramingError as error:
             self._break(str(error))
             return
-        assert self._receiver is not None
-        self._receiver.head(status, headers)
+        receiver = self._receiver
+        if receiver is None:
+            return
+        receiver.head(status, headers)
         if self._mode == self._counted and not self._left:
             self._complete()
         elif rest and self._receiver is not None:
@@ -162,22 +165,22 @@ class Connection(asyncio.Protocol):
 
     def _counted(self, data: bytes) -> None:
         self._left -= len(data)
-        assert self._receiver is not None
-        if self._left < 0:
+        receiver = self._receiver
+        if receiver is None or self._left < 0:
             self._break("the engine sent more than its Content-Length")
             return
-        self._receiver.piece(data)
+        receiver.piece(data)
         if not self._left:
             self._complete()
 
     def _until_close(self, data: bytes) -> None:
-        assert self._receiver is not None
-        self._receiver.piece(data)
+        if self._receiver is not None:
+            self._receiver.piece(data)
 
     def _chunked(self, data: bytes) -> None:
         decoder, receiver = self._decoder, self._receiver
-        assert decoder is not None
-        assert receiver is not None
+        if decoder is None or receiver is None:
+            return
         if receiver.wants_framed and decoder.between:
             end = whole_chunks(data)
             if end >= 0:
@@ -206,8 +209,7 @@ class Connection(asyncio.Protocol):
 
     def _break(self, reason: str) -> None:
         receiver, self._receiver = self._receiver, None
-        if self._transport is not None:
-            self._transport.abort()
+        self._transport.abort()
         if receiver is not None:
             receiver.broken(reason)
 
@@ -325,21 +327,26 @@ class _Collector:
         self._body = bytearray()
 
     def head(self, status: int, headers: Headers) -> None:
+        """Keep the head."""
         self._status, self._headers = status, headers
 
     def framed(self, data: bytes) -> None:
+        """Never called: framed data is not wanted."""
         raise AssertionError("framed data was not asked for")
 
     def piece(self, data: bytes) -> None:
+        """Keep a part, within the limit."""
         self._body += data
         if len(self._body) > self._limit:
             self.broken(f"the answer is larger than {self._limit} bytes")
 
     def end(self) -> None:
+        """Done."""
         if not self.reply.done():
             self.reply.set_result(Reply(self._status, self._headers, bytes(self._body)))
 
     def broken(self, reason: str) -> None:
+        """Failed."""
         if not self.reply.done():
             self.reply.set_exception(FetchError(reason))
 
