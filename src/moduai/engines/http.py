@@ -222,6 +222,7 @@ class Pool:
         self._connect_s, self._keep_s = connect_s, keep_s
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
+        self._retired = False
         self._loop = asyncio.get_running_loop()
 
     def take(self) -> Connection | None:
@@ -250,7 +251,7 @@ class Pool:
 
     def give(self, connection: Connection, *, reusable: bool) -> None:
         """Take a connection back after a complete answer."""
-        if reusable and connection.usable:
+        if reusable and connection.usable and not self._retired:
             connection.idle_since = self._loop.time()
             self._idle.append(connection)
         else:
@@ -261,6 +262,13 @@ class Pool:
         self._all.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
+
+    def retire(self) -> None:
+        """Let answers under way end, keep nothing."""
+        self._retired = True
+        for connection in self._idle:
+            connection.abort()
+        self._idle.clear()
 
     def close(self) -> None:
         """Close all connections; answers under way break."""

@@ -1,0 +1,108 @@
+"""The engines as one gateway sees them now: records from the feed, connections, and what fails.
+
+Words: a *replica* is one engine with its pool of connections and its breaker. The fleet tells one
+listener whenever a replica begins or ceases to take requests; it decides nothing about who runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from ..settings import Upstream
+from .address import Address, parse_url
+from .breaker import Breaker
+from .http import Pool, request_head
+from .record import Capability, Engine, Model
+
+
+class Replica:
+    """One engine at work."""
+
+    __slots__ = ("_heads", "address", "breaker", "engine", "models", "pool")
+
+    def __init__(self, engine: Engine, upstream: Upstream) -> None:
+        self.engine = engine
+        self.address: Address = parse_url(engine.url)
+        self.pool = Pool(self.address, upstream.connect_s, upstream.keep_s)
+        self.breaker = Breaker()
+        self.models: dict[str, Model] = {model.name: model for model in engine.models}
+        self._heads: dict[str, bytes] = {}
+
+    @property
+    def is_open(self) -> bool:
+        """True if it may be sent requests."""
+        return self.engine.state == "active" and self.breaker.state == "closed"
+
+    def head(self, path: str) -> bytes:
+        """The constant part of a POST to ``path``."""
+        head = self._heads.get(path)
+        if head is None:
+            head = request_head(self.address, "POST", path, self.engine.key)
+            head += b"Content-Type: application/json\r\nContent-Length: "
+            self._heads[path] = head
+        return head
+
+
+class Fleet:
+    """All replicas, by engine id."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+        self.replicas: dict[str, Replica] = {}
+        self.listener: Callable[[str, Replica | None], None] = lambda _id, _replica: None
+        """Told of every change: the engine's id, and its replica or None when it has gone."""
+
+    def apply(self, engines: Iterable[Engine]) -> None:
+        """Take the records as they now stand: adds, changes and removes replicas."""
+        wanted = {engine.id: engine for engine in engines if engine.state != "removed"}
+        for gone in self.replicas.keys() - wanted.keys():
+            self.replicas.pop(gone).pool.retire()
+            self.listener(gone, None)
+        for engine in wanted.values():
+            known = self.replicas.get(engine.id)
+            if known is not None and known.engine == engine:
+                continue
+            self.replicas[engine.id] = replica = self._renew(known, engine)
+            self.listener(engine.id, replica)
+
+    def _renew(self, known: Replica | None, engine: Engine) -> Replica:
+        replica = Replica(engine, self._upstream)
+        if known is not None and (known.engine.url, known.engine.key) == (engine.url, engine.key):
+            replica.pool, replica.breaker = known.pool, known.breaker
+        elif known is not None:
+            known.pool.retire()
+        return replica
+
+    def report(self, engine_id: str, *, ok: bool, now: int) -> None:
+        """A request or a health check went well or failed, at ``now`` in ns."""
+        replica = self.replicas.get(engine_id)
+        if replica is None:
+            return
+        was = replica.is_open
+        (replica.breaker.success if ok else replica.breaker.failure)(now)
+        if replica.is_open != was:
+            self.listener(engine_id, replica)
+
+    def serving(self, model: str) -> list[Replica]:
+        """Replicas that have the model, whether open or not."""
+        return [replica for replica in self.replicas.values() if model in replica.models]
+
+    def models(self) -> dict[str, Capability]:
+        """Every model by name, with what at least one replica can do; context is the largest."""
+        merged: dict[str, Capability] = {}
+        for replica in self.replicas.values():
+            for name, model in replica.models.items():
+                known = merged.get(name)
+                merged[name] = model.capability if known is None else _either(known, model.capability)
+        return merged
+
+
+def _either(one: Capability, other: Capability) -> Capability:
+    flags = ("chat", "completions", "embeddings", "responses", "tools", "json_schema", "vision")
+    return Capability(
+        context=max(one.context, other.context),
+        origin=one.origin or other.origin,
+        licence=one.licence or other.licence,
+        description=one.description or other.description,
+        **{flag: getattr(one, flag) or getattr(other, flag) for flag in flags},
+    )
