@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import struct
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -151,7 +150,7 @@ def completion(asked: Asked, behaviour: Behaviour) -> bytes:
 
 
 def _object(kind: str, asked: Asked, behaviour: Behaviour, choices: list[Any], count: int) -> bytes:
-    answer = {
+    answer: dict[str, Any] = {
         "id": "chatcmpl-fake",
         "object": kind,
         "created": CREATED,
@@ -173,7 +172,7 @@ def embeddings(asked: Asked, behaviour: Behaviour) -> bytes:
     if asked.encoding_format == "base64":
         value = base64.b64encode(struct.pack(f"<{DIMENSIONS}f", *vector)).decode()
     data = [{"object": "embedding", "index": i, "embedding": value} for i in range(count)]
-    answer = {"object": "list", "data": data, "model": asked.model}
+    answer: dict[str, Any] = {"object": "list", "data": data, "model": asked.model}
     if behaviour.fault != "no_usage":
         tokens = behaviour.tokens_in * count
         answer["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
@@ -300,6 +299,11 @@ def response_events(asked: Asked, behaviour: Behaviour) -> list[bytes]:
     ]
 
 
+def chat_event(asked: Asked, content: str) -> bytes:
+    """One event that holds a whole answer."""
+    return _chunk(asked, [_delta(0, {"content": content}, None, "stop")])
+
+
 def _parts(text: str, size: int = 6) -> list[str]:
     return [text[i : i + size] for i in range(0, len(text), size)]
 
@@ -331,19 +335,3 @@ def _usage_event(asked: Asked, behaviour: Behaviour, count: int, kind: str) -> l
     if not asked.wants_usage or behaviour.fault == "no_usage":
         return []
     return [_chunk(asked, [], kind, usage(behaviour, count * (asked.n or 1)))]
-
-
-# --- the common answers, built once -------------------------------------------------------------
-
-
-@lru_cache(maxsize=256)
-def plain_chat(model: str, most: int | None, behaviour: Behaviour) -> bytes:
-    """The JSON answer to a plain chat request."""
-    return chat(Asked(model=model, max_tokens=most), behaviour)
-
-
-@lru_cache(maxsize=256)
-def plain_events(model: str, most: int | None, wants_usage: bool, behaviour: Behaviour) -> list[bytes]:
-    """The events of a plain chat stream."""
-    options = StreamOptions(include_usage=wants_usage)
-    return chat_events(Asked(model=model, max_tokens=most, stream_options=options), behaviour)

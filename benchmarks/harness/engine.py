@@ -16,10 +16,8 @@ import contextlib
 import signal
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from functools import lru_cache
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import uvloop
@@ -28,13 +26,24 @@ from msgspec import Struct
 from benchmarks.harness import answers
 from benchmarks.harness.answers import Asked
 from benchmarks.harness.behaviour import Behaviour
+from benchmarks.harness.plans import (
+    ENDPOINTS,
+    Endpoint,
+    Plan,
+    Seen,
+    broken_head,
+    full,
+    refusal,
+    seen_request,
+    whole,
+)
+from benchmarks.harness.plans import head as head_of
 
 MODEL = "fake-model"
 BODY_LIMIT = 256 * 2**20
 SEEN_KEPT = 200
-HALF = "모".encode()[:2]
-REASONS = {200: b"OK", 400: b"Bad Request", 401: b"Unauthorized", 404: b"Not Found"}
-REASONS |= {429: b"Too Many Requests", 500: b"Internal Server Error", 503: b"Service Unavailable"}
+USUAL = Behaviour()
+USUAL = Behaviour()
 
 
 class Counts(Struct):
@@ -55,37 +64,13 @@ class Counts(Struct):
     """Answers that ended by a fault of ours."""
 
 
-class Seen(NamedTuple):
-    """One request as it arrived."""
-
-    method: str
-    path: str
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-
-    def header(self, name: str) -> str:
-        """The value of a header field, or an empty text."""
-        return next((v for k, v in self.headers if k.lower() == name.lower()), "")
-
-
-class Plan(NamedTuple):
-    """What is written: the first frame at once, the others at the pace; then what happens."""
-
-    frames: list[bytes]
-    pace_s: float = 0.0
-    ending: str = "keep"
-    """keep, close or hang."""
-    fault: bool = False
-    delay_s: float = 0.0
-
-
 class FakeEngine:
     """The engine's state: shared by its connections."""
 
     def __init__(
         self,
         models: Iterable[str] = (MODEL,),
-        behaviour: Behaviour = Behaviour(),
+        behaviour: Behaviour = USUAL,
         key: str = "",
         pages: Mapping[str, bytes] | None = None,
         keep_seen: bool = True,
@@ -228,13 +213,13 @@ class Connection(asyncio.Protocol):
         method, target, _ = line.split(b" ", 2)
         path = target.decode("latin-1").partition("?")[0]
         if self.engine.keep_seen and not path.startswith("/control/"):
-            self.engine.seen.append(_seen(method, path, head, body))
+            self.engine.seen.append(seen_request(method, path, head, body))
         builder = ENDPOINTS.get(path)
         if method == b"POST" and builder is not None:
             self._answer(builder, path, head, body)
         else:
             status, answer = _page(self.engine, method, path, head, body)
-            self.transport.write(_head(status, len(answer)) + answer)
+            self.transport.write(head_of(status, len(answer)) + answer)
             if self._buffer:
                 self._take()
 
@@ -303,194 +288,24 @@ class Connection(asyncio.Protocol):
 # --- what is answered ---------------------------------------------------------------------------
 
 
-class Endpoint(NamedTuple):
-    """Builders of one path's answers."""
-
-    body: Callable[[Asked, Behaviour], bytes]
-    events: Callable[[Asked, Behaviour], list[bytes]] | None
-    done: bool = True
-    """Its streams end with [DONE]."""
-
-
-ENDPOINTS = {
-    "/v1/chat/completions": Endpoint(answers.chat, answers.chat_events),
-    "/v1/completions": Endpoint(answers.completion, answers.completion_events),
-    "/v1/embeddings": Endpoint(answers.embeddings, None),
-    "/v1/responses": Endpoint(answers.response, answers.response_events, done=False),
-}
-
-
 def _plan(engine: FakeEngine, endpoint: Endpoint, path: str, head: bytes, body: bytes) -> Plan:
-    if refused := _unauthorised(engine, head):
-        return Plan([_whole(*refused)])
+    """What is written for one request."""
     try:
         asked = answers.decode_asked(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        return Plan([_whole(*answers.error(400, str(error), "invalid_request_error"))])
-    if asked.model not in engine.models:
-        text = f"The model `{asked.model}` does not exist."
-        return Plan([_whole(*answers.error(404, text, "NotFoundError", "model_not_found"))])
+        return Plan([whole(*answers.error(400, str(error), "invalid_request_error"))])
+    if refused := _unauthorised(engine, head) or _unknown(engine, asked):
+        return Plan([whole(*refused)])
     behaviour = engine.next_behaviour(asked)
-    if early := _early(behaviour):
-        return early
-    if behaviour.fault == "echo":
-        content = _echo(path, head, body)
-        if asked.stream:
-            event = answers._chunk(asked, [answers._delta(0, {"content": content}, None, "stop")])
-            return _stream([event, answers.DONE], behaviour)
-        return _json(answers.chat(asked, behaviour, content), behaviour)
-    if not asked.stream or endpoint.events is None:
-        if asked.plain and endpoint.body is answers.chat:
-            most = asked.max_completion_tokens or asked.max_tokens
-            return _plain_json(asked.model, most, behaviour)
-        return _json(endpoint.body(asked, behaviour), behaviour)
-    if asked.plain and endpoint.events is answers.chat_events:
-        most = asked.max_completion_tokens or asked.max_tokens
-        return _plain_stream(asked.model, most, asked.wants_usage, behaviour)
-    events = endpoint.events(asked, behaviour)
-    return _stream(events + [answers.DONE] if endpoint.done else events, behaviour)
+    early = refusal(behaviour) or broken_head(behaviour)
+    return early or full(endpoint, asked, behaviour, (path, head, body))
 
 
-@lru_cache(maxsize=256)
-def _plain_json(model: str, most: int | None, behaviour: Behaviour) -> Plan:
-    return _json(answers.plain_chat(model, most, behaviour), behaviour)
-
-
-@lru_cache(maxsize=256)
-def _plain_stream(model: str, most: int | None, wants_usage: bool, behaviour: Behaviour) -> Plan:
-    return _stream([*answers.plain_events(model, most, wants_usage, behaviour), answers.DONE], behaviour)
-
-
-def _early(behaviour: Behaviour) -> Plan | None:
-    """Faults that need no answer's body."""
-    error = answers.error
-    match behaviour.fault:
-        case "refuse":
-            return Plan([_whole(*error(503, "The engine is overloaded.", "server_error"))])
-        case "busy":
-            extra = b"retry-after: %d\r\n" % behaviour.retry_after
-            return Plan([_whole(*error(429, "Too many requests.", "rate_limit_error"), extra=extra)])
-        case "bad_request":
-            text = "This model's maximum context length is 8192 tokens."
-            code = "context_length_exceeded"
-            return Plan([_whole(*error(400, text, "invalid_request_error", code))])
-        case "unauthorised":
-            return Plan([_whole(*error(401, "Wrong key.", "authentication_error", "invalid_api_key"))])
-        case "server_error":
-            return Plan([_whole(500, b"Internal Server Error", kind=b"text/plain")])
-        case "hang":
-            return Plan([], ending="hang")
-        case "die":
-            return Plan([], ending="close", fault=True)
-        case "half_head":
-            return Plan([b"HTTP/1.1 200 OK\r\ncontent-ty"], ending="close", fault=True)
-        case "garbage_http":
-            return Plan([b"\x16\x03\x01\x02\x00\x01SSH-2.0 nonsense\r\n\r\n"], ending="close", fault=True)
-        case "huge_head":
-            line = b"x-pad: " + b"a" * min(behaviour.huge_bytes, 1_000_000) + b"\r\n"
-            return Plan([_whole(200, b"{}", extra=line)], fault=True)
-        case _:
-            return None
-
-
-def _json(body: bytes, behaviour: Behaviour) -> Plan:
-    """A JSON answer, with the faults that have one."""
-    half = len(body) // 2
-    keep = "close" if behaviour.close else "keep"
-    extra = b"connection: close\r\n" if behaviour.close else b""
-    match behaviour.fault:
-        case "slow_head":
-            return Plan([_whole(200, body, extra=extra)], delay_s=behaviour.head_s, ending=keep)
-        case "hang_mid":
-            return Plan([_head(200, len(body)) + body[:half]], ending="hang")
-        case "die_mid" | "error_mid":
-            return Plan([_head(200, len(body)) + body[:half]], ending="close", fault=True)
-        case "wrong_length":
-            return Plan([_head(200, len(body) + 100) + body], ending="close", fault=True)
-        case "garbage_json":
-            return Plan([_whole(200, b'{"choices": [nonsense')], fault=True)
-        case "half_character":
-            return Plan([_whole(200, body[:-2] + HALF + b'"}')], fault=True)
-        case "huge":
-            pad = b'{"pad": "' + b"a" * behaviour.huge_bytes + b'"}'
-            return Plan([_whole(200, pad)], fault=True)
-        case "split_character":
-            frames = _frames(_resplit(body, 7))
-            return Plan([_stream_head(b"application/json", extra) + frames[0], *frames[1:]], ending=keep)
-        case _ if behaviour.chunked:
-            frames = _frames([body[:half], body[half:]])
-            return Plan([_stream_head(b"application/json", extra) + frames[0], *frames[1:]], ending=keep)
-        case _:
-            return Plan([_whole(200, body, extra=extra)], ending=keep)
-
-
-def _stream(events: list[bytes], behaviour: Behaviour) -> Plan:
-    """An answer in events, with the faults that have one. Each event is one chunk; [DONE] and the end
-    go out with the last one.
-    """
-    pace, after = behaviour.pace_s, behaviour.after + 1  # the first event holds only the role
-    fault, ending = behaviour.fault, "close" if behaviour.close else "keep"
-    head = _stream_head(b"text/event-stream; charset=utf-8", b"cache-control: no-cache\r\n")
-    parts = _resplit(b"".join(events), 7) if fault == "split_character" else list(events)
-    if fault == "no_done":
-        parts.pop()
-    frames = _frames(parts, join_last=fault != "no_done" and len(parts) > 1)
-    if fault in {"hang_mid", "die_mid", "wrong_length"}:
-        ending = "hang" if fault == "hang_mid" else "close"
-        return Plan([head, *frames[:after]], pace, ending, fault=fault != "hang_mid")
-    if fault in {"error_mid", "garbage_json", "half_character", "huge"}:
-        return Plan([head, *frames[:after], *_bad_frames(behaviour)], pace, "close", fault=True)
-    delay = behaviour.head_s if fault == "slow_head" else 0.0
-    return Plan([head + frames[0], *frames[1:]], pace, ending, delay_s=delay)
-
-
-def _bad_frames(behaviour: Behaviour) -> list[bytes]:
-    """The bad event of a stream, with the end of the stream."""
-    match behaviour.fault:
-        case "error_mid":
-            event = b"data: " + answers.error(500, "The engine failed.", "server_error")[1] + b"\n\n"
-        case "half_character":
-            event = b'data: {"choices": [{"index": 0, "delta": {"content": "' + HALF + b'"}}]}\n\n'
-        case "huge":
-            event = b"data: " + b"a" * behaviour.huge_bytes + b"\n\n"
-        case _:
-            event = b'data: {"choices": [nonsense\n\n'
-    return _frames([event])
-
-
-def _frames(parts: list[bytes], *, join_last: bool = False) -> list[bytes]:
-    """Chunked framing. ``join_last``: the last two parts and the end go out in one write."""
-    frames = [b"%x\r\n%b\r\n" % (len(part), part) for part in parts if part]
-    frames[-1] += b"0\r\n\r\n"
-    if join_last and len(frames) > 1:
-        last = frames.pop()
-        frames[-1] += last
-    return frames
-
-
-def _resplit(body: bytes, size: int) -> list[bytes]:
-    return [body[i : i + size] for i in range(0, len(body), size)]
-
-
-def _head(status: int, length: int, kind: bytes = b"application/json", extra: bytes = b"") -> bytes:
-    return b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n%b\r\n" % (
-        status,
-        REASONS.get(status, b"OK"),
-        kind,
-        length,
-        extra,
-    )
-
-
-def _stream_head(kind: bytes, extra: bytes = b"") -> bytes:
-    return b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\n%btransfer-encoding: chunked\r\n\r\n" % (kind, extra)
-
-
-def _whole(status: int, body: bytes, kind: bytes = b"application/json", extra: bytes = b"") -> bytes:
-    return _head(status, len(body), kind, extra) + body
-
-
-# --- the other paths ----------------------------------------------------------------------------
+def _unknown(engine: FakeEngine, asked: Asked) -> tuple[int, bytes] | None:
+    if asked.model in engine.models:
+        return None
+    text = f"The model `{asked.model}` does not exist."
+    return answers.error(404, text, "NotFoundError", "model_not_found")
 
 
 def _page(engine: FakeEngine, method: bytes, path: str, head: bytes, body: bytes) -> tuple[int, bytes]:
@@ -532,26 +347,14 @@ def _control(engine: FakeEngine, method: bytes, path: str, body: bytes) -> tuple
 
 
 def _unauthorised(engine: FakeEngine, head: bytes) -> tuple[int, bytes] | None:
-    if not engine.key or _seen(b"", "", head, b"").header("authorization") == f"Bearer {engine.key}":
+    if not engine.key or seen_request(b"", "", head, b"").header("authorization") == f"Bearer {engine.key}":
         return None
     return answers.error(401, "Wrong key.", "authentication_error", "invalid_api_key")
 
 
-def _seen(method: bytes, path: str, head: bytes, body: bytes) -> Seen:
-    lines = head.decode("latin-1").split("\r\n")[1:]
-    pairs = tuple((k, v.strip()) for k, _, v in (line.partition(":") for line in lines))
-    return Seen(method.decode("latin-1"), path, pairs, body)
-
-
-def _echo(path: str, head: bytes, body: bytes) -> str:
-    seen = _seen(b"POST", path, head, body)
-    text = body.decode("utf-8", "replace")
-    return answers.encode({"path": path, "headers": seen.headers, "body": text}).decode()
-
-
 def _unchunk(buffer: bytes, at: int) -> tuple[bytes, int] | None:
     """A chunked body that begins at ``at``, and where it ends; None while it is not whole."""
-    parts = []
+    parts: list[bytes] = []
     while True:
         line = buffer.find(b"\r\n", at)
         if line < 0:
@@ -573,7 +376,7 @@ def _unchunk(buffer: bytes, at: int) -> tuple[bytes, int] | None:
 async def running_engine(
     *,
     models: Iterable[str] = (MODEL,),
-    behaviour: Behaviour = Behaviour(),
+    behaviour: Behaviour = USUAL,
     key: str = "",
     pages: Mapping[str, bytes] | None = None,
     unix: Path | None = None,

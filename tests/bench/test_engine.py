@@ -6,7 +6,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-
 from benchmarks.harness.behaviour import Behaviour
 from benchmarks.harness.engine import MODEL, FakeEngine, running_engine
 
@@ -101,12 +100,14 @@ async def test_faults_in_the_middle():
 
 async def test_a_client_that_leaves_is_counted():
     async with running_engine(behaviour=Behaviour(pace_s=0.05, chunks=1000)) as engine:
-        async with httpx.AsyncClient(base_url=engine.url) as client:
-            async with client.stream("POST", "/v1/chat/completions", json={**ASK, "stream": True}) as answer:
-                await anext(answer.aiter_bytes())
-                assert engine.counts.running == 1
+        async with (
+            httpx.AsyncClient(base_url=engine.url) as client,
+            client.stream("POST", "/v1/chat/completions", json={**ASK, "stream": True}) as answer,
+        ):
+            await anext(answer.aiter_bytes())
+            assert engine.counts.running == 1
         async with asyncio.timeout(2):
-            while engine.counts.running:
+            while engine.counts.running:  # noqa: ASYNC110 - the engine has no event for it
                 await asyncio.sleep(0.01)
     assert engine.counts.cancelled == 1
 
