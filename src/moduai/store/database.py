@@ -1,0 +1,151 @@
+"""The database: one address, short read connections and write transactions, on SQLite or PostgreSQL.
+
+SQLite runs with a write-ahead log, so readers never wait for a writer, and writes begin with
+``BEGIN IMMEDIATE``, so a transaction that reads and then writes cannot fail half-way. The file is
+never created by a connection (``migrate.upgrade`` does that): while it is away, connecting fails
+instead of quietly writing to a new, empty file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import quote
+
+from sqlalchemy import MetaData, Table, event
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+Connection = AsyncConnection
+"""What functions that read or write take; a transaction of the caller is open on it."""
+
+BUSY_S = 5.0
+"""How long a write waits for another writer before it fails as "database is locked"."""
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+"""Every table of every package; constraint names are fixed so that migrations can name them."""
+
+
+class Database:
+    """A pool of connections to one database. Cheap to make: it connects at first use."""
+
+    def __init__(self, url: str) -> None:
+        """``url`` is SQLAlchemy's, with an asynchronous driver (see ``Loaded.database_url``)."""
+        self.url = make_url(url)
+        self.file = _file(self.url)
+        """The SQLite file; None on PostgreSQL."""
+        self.errors = _errors(self.url)
+        """What is raised when the database is locked, away or broken: worth trying again later."""
+        self._engine = _sqlite(self.file) if self.file else _postgresql(self.url)
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[Connection]:
+        """A connection to read with; all reads in it see one state. Raises one of ``errors``."""
+        async with self._engine.connect() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[Connection]:
+        """A write transaction: commits at the end, rolls back on an error. Raises one of ``errors``."""
+        async with self._engine.connect() as connection:
+            await connection.execution_options(modu_write=True)
+            async with connection.begin():
+                yield connection
+
+    async def dispose(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+    def shown(self) -> str:
+        """The address without its password, for people."""
+        return str(self.file) if self.file else self.url.render_as_string(hide_password=True)
+
+
+def _file(url: URL) -> Path | None:
+    if url.get_backend_name() != "sqlite":
+        return None
+    if not url.database or url.database == ":memory:":
+        raise ValueError(
+            "database.url: SQLite needs a file, such as sqlite+aiosqlite:////var/lib/modu/modu.db"
+        )
+    return Path(url.database).absolute()
+
+
+def _errors(url: URL) -> tuple[type[Exception], ...]:
+    common = (DBAPIError, PoolTimeoutError, OSError)
+    if url.get_backend_name() != "postgresql":
+        return common
+    import asyncpg  # type: ignore[import-untyped]  # noqa: PLC0415  (SQLite does not need its memory)
+
+    return (*common, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+
+def _postgresql(url: URL) -> AsyncEngine:
+    return create_async_engine(
+        url, pool_size=4, max_overflow=4, pool_pre_ping=True, pool_timeout=10, connect_args={"timeout": 5}
+    )
+
+
+def _sqlite(file: Path) -> AsyncEngine:
+    url = URL.create(
+        "sqlite+aiosqlite", database=f"file:{quote(str(file))}", query={"mode": "rw", "uri": "true"}
+    )
+    engine = create_async_engine(
+        url, pool_size=2, max_overflow=6, pool_timeout=10, connect_args={"timeout": BUSY_S}
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def opened(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # we write BEGIN ourselves, below
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+        record.info["identity"] = identity(file)
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def taken(_connection: Any, record: Any, _proxy: Any) -> None:
+        if record.info["identity"] != identity(file):
+            raise DisconnectionError("the database file was replaced")
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begun(connection: Any) -> None:
+        write = connection.get_execution_options().get("modu_write")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    return engine
+
+
+def file_address(file: Path) -> str:
+    """The file as SQLite's URI that opens but never creates it."""
+    return f"file:{quote(str(file))}?mode=rw"
+
+
+def insert(connection: Connection, table: Table) -> sqlite.Insert:
+    """An INSERT that knows ON CONFLICT, in the database's own dialect (PostgreSQL's has the same calls)."""
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql  # noqa: PLC0415  (SQLite does not need its memory)
+
+    return cast("sqlite.Insert", postgresql.insert(table))
+
+
+def identity(file: Path) -> tuple[int, int] | None:
+    """Device and inode of a file: another one means that it was replaced. None: it is not there."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
