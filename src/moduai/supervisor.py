@@ -1,0 +1,218 @@
+"""The supervisor: one small process that starts the others, keeps them running and stops them in order.
+
+Words: a *child* is a process that it keeps; *ready* means that the worker answered for the first time;
+to *drain* is to take nothing new and end what runs. Rules:
+
+* It opens the listening socket itself and hands it to the worker, so connections wait in the backlog
+  while a worker is started again.
+* A child that ends is started again after 0.1 s, doubling to 30 s, and after 0.1 s once more when it
+  had lived for 30 s. One that ends with status 78 cannot run as things are and is left alone.
+* A worker that answers nothing three times in a row is killed and started again (fails closed).
+* Children are stopped in the reverse order of their start, so the process that keeps usage goes last.
+  The first signal drains, a second stops now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from moduai.service import NotStartedError, Service, probe, write_status
+
+log = logging.getLogger(__name__)
+
+BACK_OFF_S = (0.1, 30.0)
+"""First and longest pause before a child is started again."""
+SETTLED_S = 30.0
+"""A child that lived this long starts with the first pause again."""
+CANNOT_RUN = 78
+"""Exit status (EX_CONFIG) of a child that must not be started again; it has said why."""
+FIRST_STARTS = 6
+"""How often a needed child may end before the service was ever ready."""
+LIVE_EVERY_S, LIVE_WITHIN_S, LIVE_FAILURES = 5.0, 5.0, 3
+GRACE_S = 3.0
+"""What a child gets beyond its drain time before it is killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A process to keep."""
+
+    name: str
+    command: tuple[str, ...]
+    environ: Mapping[str, str] = field(default_factory=dict)
+    """Added to the supervisor's own environment."""
+    fds: tuple[int, ...] = ()
+    """Open files that it inherits."""
+    drain_s: float = 10.0
+    needed: bool = True
+    """The service stops when this child cannot run."""
+
+
+class Kept:
+    """One child, its present process, and the task that starts it again."""
+
+    def __init__(self, child: Child) -> None:
+        self.child = child
+        self.process: subprocess.Popen[bytes] | None = None
+        self.changed = asyncio.Event()
+        self.settled = False
+        """The service was ready once: from now on the child is started again without end."""
+
+    async def keep(self) -> None:
+        """Start it, and again when it ends. Raises NotStartedError when a needed child cannot run."""
+        pause, starts = BACK_OFF_S[0], 0
+        while True:
+            began = time.monotonic()
+            self.process = _start(self.child)
+            status = await self.ended()
+            starts += 1
+            if status == CANNOT_RUN:
+                log.warning("process cannot run", extra={"child": self.child.name})
+                self._give_up(f"{self.child.name} cannot run as things are")
+                return
+            if starts >= FIRST_STARTS and not self.settled:
+                self._give_up(f"{self.child.name} ended {starts} times before the service was ready")
+            if time.monotonic() - began >= SETTLED_S:
+                pause = BACK_OFF_S[0]
+            log.warning(
+                "process ended, starting it again",
+                extra={"child": self.child.name, "status": status, "in_s": round(pause, 1)},
+            )
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, BACK_OFF_S[1])
+
+    def _give_up(self, why: str) -> None:
+        if self.child.needed:
+            raise NotStartedError(f"{why}; the lines above say why, and `modu doctor` may know what to do")
+
+    async def ended(self) -> int:
+        """Wait for the present process; its exit status, or minus the signal that ended it."""
+        while self.process is not None and (status := self.process.poll()) is None:
+            self.changed.clear()
+            await self.changed.wait()
+        return status if self.process is not None and status is not None else 0
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the present process, if there is one."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+
+    async def stop(self, hurry: asyncio.Event) -> None:
+        """Drain; when ``hurry`` is set or the time is over, stop now; at last kill."""
+        self.signal(signal.SIGTERM)
+        over = asyncio.ensure_future(self.ended())
+        hurried = asyncio.ensure_future(hurry.wait())
+        await asyncio.wait({over, hurried}, timeout=self.child.drain_s, return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if not over.done():
+            self.signal(signal.SIGTERM)
+            await asyncio.wait({over}, timeout=GRACE_S)
+        if not over.done():
+            log.error("process did not stop and was killed", extra={"child": self.child.name})
+            self.signal(signal.SIGKILL)
+        await over
+
+
+def _start(child: Child) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603  the commands are our own
+        child.command,
+        env={**os.environ, **child.environ},
+        pass_fds=child.fds,
+        stdin=subprocess.DEVNULL,
+        stdout=2,  # logs and stray prints go to standard error
+        process_group=0,  # a Ctrl-C in the terminal is ours to pass on
+        preexec_fn=_end_with_parent,  # noqa: PLW1509  this process has one thread
+    )
+
+
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_PR_SET_PDEATHSIG = 1
+
+
+def _end_with_parent() -> None:
+    """In the child: have the kernel send SIGTERM when the supervisor is gone, however it went."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+async def supervise(
+    home: Path,
+    url: str,
+    listening: socket.socket,
+    children: Sequence[Child],
+    on_ready: Callable[[], None] = lambda: None,
+) -> None:
+    """Keep the children until a signal comes, then stop them. The worker is the last of ``children``.
+
+    Raises NotStartedError when a needed child cannot run.
+    """
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    kept = [Kept(child) for child in children]
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGCHLD, _wake, kept)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, _asked_to_stop, stop, hurry)
+    tasks = [asyncio.create_task(one.keep()) for one in kept]
+    watch = asyncio.create_task(_watch(home, url, kept, on_ready))
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await _until(stopped, [*tasks, watch])
+    finally:
+        stop.set()
+        watch.cancel()
+        listening.close()
+        (home / "run" / "service.json").unlink(missing_ok=True)
+        log.info("stopping")
+        for one, task in zip(reversed(kept), reversed(tasks), strict=True):
+            task.cancel()
+            await one.stop(hurry)
+        log.info("stopped")
+
+
+def _wake(kept: list[Kept]) -> None:
+    for one in kept:
+        one.changed.set()
+
+
+def _asked_to_stop(stop: asyncio.Event, hurry: asyncio.Event) -> None:
+    (hurry if stop.is_set() else stop).set()
+
+
+async def _until(stopped: asyncio.Task[bool], tasks: list[asyncio.Task[None]]) -> None:
+    """Wait for the signal; a task that fails fails us. One that merely ended is no matter."""
+    pending: set[asyncio.Task[bool] | asyncio.Task[None]] = {stopped, *tasks}
+    while not stopped.done():
+        over, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for task in over:
+            task.result()
+
+
+async def _watch(home: Path, url: str, kept: list[Kept], on_ready: Callable[[], None]) -> None:
+    """Say when the service is ready, then kill a worker that no longer answers."""
+    while await probe(url, "/health/ready", within_s=LIVE_WITHIN_S) is None:  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+    for one in kept:
+        one.settled = True
+    write_status(home, Service(os.getpid(), url, int(time.time())))
+    on_ready()
+    failures = 0
+    while True:
+        await asyncio.sleep(LIVE_EVERY_S)
+        answer = await probe(url, "/health/live", within_s=LIVE_WITHIN_S)
+        failures = 0 if answer is not None and answer.status == 200 else failures + 1
+        if failures == LIVE_FAILURES:
+            log.error("worker does not answer and is killed", extra={"failures": failures})
+            kept[-1].signal(signal.SIGKILL)
+            failures = 0
