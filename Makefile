@@ -1,0 +1,51 @@
+# The front door. Needs Python 3.11 to 3.13, make and a package index; everything goes into .venv.
+VENV := .venv
+BIN := $(VENV)/bin
+CODE := src tests benchmarks scripts
+export VENV
+.DEFAULT_GOAL := help
+.PHONY: help up install dev test check format reference bench clean
+
+help:  ## Show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: install  ## Install what is needed and start the service (ARGS="--port 9000")
+	@exec $(BIN)/modu up $(ARGS)
+
+install: $(VENV)/.core  ## Install without starting
+dev: $(VENV)/.dev  ## Install with the tools of developers
+
+# What is installed for developers holds what the service needs, so one stamp serves both.
+$(VENV)/.core: requirements/core.lock pyproject.toml scripts/install
+	@if [ -e $(VENV)/.dev ]; then scripts/install dev && touch $(VENV)/.dev; else scripts/install core; fi
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock pyproject.toml scripts/install
+	@scripts/install dev
+	@touch $(VENV)/.core $@
+
+test: dev  ## Run the tests (ARGS="tests/store -x")
+	@scripts/browser
+	$(BIN)/python -m pytest $(ARGS)
+
+check: dev  ## Everything that must hold: format, lint, types, layers, documents, tests, coverage
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@scripts/browser
+	$(BIN)/python -m pytest --cov --cov-report= $(ARGS)
+	$(BIN)/coverage report --include='src/moduai/scheduling/*' --fail-under=100 --show-missing
+
+format: dev  ## Put the code in its form
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
+
+reference: dev  ## Write the pages of docs/reference anew
+	$(BIN)/python -m scripts.reference
+
+bench: dev  ## Measure the service (ARGS="--quick")
+	$(BIN)/python -m benchmarks service $(ARGS)
+
+clean:  ## Remove what was installed and cached; data in the home folder stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

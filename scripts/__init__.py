@@ -1,0 +1,1 @@
+"""Small programs for developers; nothing of the service depends on them."""
