@@ -1,0 +1,110 @@
+"""The schema's version: what the database has, what the code wants, and the way there.
+
+A start with the schema at head costs one query; Alembic is imported only when there is work. An
+upgrade is one transaction under a lock: it happens once however many processes start, or not at
+all. A database that is newer than the code is refused (fails closed).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sqlalchemy import Connection as SyncConnection
+from sqlalchemy import column, func, inspect, select, table
+
+from moduai.store.database import Connection, Database
+
+_FOLDER = Path(__file__).with_name("migrations")
+_LOCK = 0x6D6F6475
+"""PostgreSQL's advisory lock of upgrades: "modu"."""
+_version = table("alembic_version", column("version_num"))
+
+
+class SchemaError(RuntimeError):
+    """The database's schema cannot be used by this version; the text says what to do."""
+
+
+def versions() -> list[str]:
+    """Every version the code knows, oldest first."""
+    return sorted(file.name[:4] for file in (_FOLDER / "versions").glob("[0-9]*_*.py"))
+
+
+def head() -> str:
+    """The version the code wants."""
+    return versions()[-1]
+
+
+async def current(db: Database) -> str | None:
+    """The version the database has; None if it has no schema yet. Raises one of ``db.errors``."""
+    if db.file and not db.file.exists():
+        return None
+    async with db.connect() as connection:
+        return await _read(connection)
+
+
+async def upgrade(url: str, to: str = "") -> str:
+    """Bring the database to ``to`` (default: head), making it if it is not there; returns the version
+    it had, or "". Raises SchemaError, or one of ``Database.errors``.
+    """
+    db = Database(url)
+    try:
+        had = await current(db)
+        if had != (to or head()):
+            _check(had)
+            if db.file:
+                _make(db.file)
+            async with db.begin() as connection:
+                had = await _upgrade(connection, to or head())
+        return had or ""
+    finally:
+        await db.dispose()
+
+
+async def check(db: Database) -> None:
+    """Raise SchemaError unless the database is at head."""
+    had = await current(db)
+    _check(had)
+    if had != head():
+        raise SchemaError(f"the database {db.shown()} has schema {had or 'none'}, not {head()}: run modu up")
+
+
+def _check(had: str | None) -> None:
+    if had is not None and had not in versions():
+        raise SchemaError(
+            f"the database has schema {had}, newer than this Modu (schema {head()}): "
+            "install the newer Modu, or restore a backup of before it"
+        )
+
+
+async def _upgrade(connection: Connection, to: str) -> str | None:
+    if connection.dialect.name == "postgresql":
+        await connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+    had = await _read(connection)  # again: another process may have been first
+    _check(had)
+    if had is None or had < to:
+        await connection.run_sync(_run, to)
+    return had
+
+
+async def _read(connection: Connection) -> str | None:
+    if not await connection.run_sync(lambda sync: inspect(sync).has_table("alembic_version")):
+        return None
+    version: str | None = await connection.scalar(select(_version.c.version_num))
+    return version
+
+
+def _run(connection: SyncConnection, to: str) -> None:
+    from alembic import command  # noqa: PLC0415  (11 MB and 0.2 s, seldom needed)
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, to)
+
+
+def _make(file: Path) -> None:
+    """An empty file that only we can read: SQLite gives its log files the same mode."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
