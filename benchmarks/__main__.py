@@ -1,0 +1,37 @@
+"""``python -m benchmarks``: see ``docs/benchmarks.md``."""
+
+from __future__ import annotations
+
+import argparse
+
+from benchmarks import peers
+
+
+def main() -> int:
+    """The command line; the exit status is 1 where a bar does not hold."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure what Modu promises.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    service = commands.add_parser("service", help="the bars of the service")
+    service.add_argument("--quick", action="store_true", help="under a minute, to find breakage only")
+    service.add_argument("--only", default="", metavar="BAR,…", help="only these bars")
+    peer = commands.add_parser("peers", help="other gateways")
+    peer.add_argument("action", choices=["install"], help="install them into the cache folder")
+    arguments = parser.parse_args()
+    if arguments.command == "peers":
+        return _install()
+    from benchmarks.service import run
+
+    return run(only=tuple(filter(None, arguments.only.split(","))), quick=arguments.quick)
+
+
+def _install() -> int:
+    failed = 0
+    for peer in peers.PEERS:
+        reason = peers.install(peer)
+        print(f"{peer.name} {peer.version}: {reason or 'installed'}", flush=True)
+        failed += bool(reason)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,184 @@
+"""Real processes: started on a chosen CPU, ended by their own id, and what they used (Linux).
+
+Words: the *target* is what is measured and has the first CPU for itself; the *load side* (generator
+and fake engine) has the second. Rule: every process that is started here is ended here, with its
+children, by process id. Units: seconds, bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+TICK = 1 / os.sysconf("SC_CLK_TCK")
+STOP_S = 10.0
+
+
+class StartError(RuntimeError):
+    """A process did not start; the text says what it wrote last."""
+
+
+def cpus() -> tuple[set[int], set[int]]:
+    """CPUs of the target and of the load side. On a machine with one CPU both share it."""
+    mine = sorted(os.sched_getaffinity(0))
+    return ({mine[0]}, {mine[1]}) if len(mine) > 1 else ({mine[0]}, {mine[0]})
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of one process with all its threads, and of its children that have ended.
+
+    0 for a process that is gone.
+    """
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    fields = text.rpartition(")")[2].split()
+    return sum(int(fields[i]) for i in (11, 12, 13, 14)) * TICK
+
+
+def running_s(pid: int) -> float:
+    """Time on a CPU of a process's present threads, in nanosecond steps: for short windows."""
+    total = 0
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                total += int((thread / "schedstat").read_text().split()[0])
+    return total / 1e9
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all below it, parents first."""
+    found = [pid]
+    for parent in found:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            for thread in Path(f"/proc/{parent}/task").iterdir():
+                found += [int(child) for child in (thread / "children").read_text().split()]
+    return found
+
+
+def tree_cpu_s(pid: int) -> float:
+    """CPU of a whole tree, with what has already ended in it."""
+    return sum(cpu_s(each) for each in tree(pid))
+
+
+def pss(pid: int) -> int:
+    """Proportional set size: its own pages and its share of shared ones."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"no Pss of process {pid}")
+
+
+def command(pid: int) -> str:
+    """The command line of a process; empty if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def free_port() -> int:
+    """A port on loopback that was free a moment ago, for programs that cannot take port 0."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def start(
+    arguments: Sequence[str | Path],
+    *,
+    on: set[int],
+    log: Path,
+    environ: Mapping[str, str] | None = None,
+    first_line: bool = False,
+) -> subprocess.Popen[bytes]:
+    """Start a process on the CPUs ``on``; what it writes goes to ``log`` (its standard output stays a
+    pipe if ``first_line``). The caller ends it with :func:`stop`.
+    """
+    with log.open("ab") as sink:
+        return subprocess.Popen(
+            [str(each) for each in arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if first_line else sink,
+            stderr=sink,
+            env={**os.environ, **(environ or {})},
+            start_new_session=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, on),  # noqa: PLW1509 - no threads run yet
+        )
+
+
+def first_line(process: subprocess.Popen[bytes], log: Path, within_s: float = 20.0) -> str:
+    """The first line a process prints. Raises StartError if it prints none in time."""
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], within_s)
+    line = process.stdout.readline().decode().strip() if ready else ""
+    if not line:
+        raise StartError(f"{process.args!r} did not start: {tail(log)}")
+    return line
+
+
+def tail(log: Path, size: int = 600) -> str:
+    """The end of a log, on one line."""
+    return " ".join(log.read_text("utf-8", "replace")[-size:].split()) if log.exists() else ""
+
+
+def stop(process: subprocess.Popen[bytes], within_s: float = STOP_S) -> None:
+    """End a process and its children: asked first, killed after ``within_s``."""
+    below = tree(process.pid)[1:] if process.poll() is None else []
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(within_s)
+    if process.poll() is None:
+        process.kill()
+    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+    for child in below:
+        _end_orphan(child)
+
+
+def _end_orphan(pid: int) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        deadline = time.monotonic() + 2
+        while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def started(
+    arguments: Sequence[str | Path],
+    *,
+    on: set[int],
+    log: Path,
+    environ: Mapping[str, str] | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process for the length of a block."""
+    process = start(arguments, on=on, log=log, environ=environ)
+    try:
+        yield process
+    finally:
+        stop(process)
+
+
+@contextlib.contextmanager
+def engine_process(log: Path, *options: str, on: set[int]) -> Iterator[str]:
+    """A fake engine in its own process; gives its address."""
+    arguments = [sys.executable, "-m", "benchmarks.harness.engine", "--port", "0", *options]
+    process = start(arguments, on=on, log=log, first_line=True)
+    try:
+        yield first_line(process, log)
+    finally:
+        stop(process)
