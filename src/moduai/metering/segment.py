@@ -73,7 +73,9 @@ class SegmentWriter:
                 self._write_unwritten()
         except OSError as error:
             if not self.failing:
-                log.warning("usage cannot be written: %s; %d rows wait", error.strerror, self.rows_waiting)
+                log.warning(
+                    "usage cannot be written", extra={"why": error.strerror, "rows": self.rows_waiting}
+                )
             self.failing = True
             return
         if self.failing:
@@ -84,7 +86,7 @@ class SegmentWriter:
         """Write what waits and give up the segment; rows that cannot be written are lost, with an error."""
         self.flush()
         if self.rows_waiting:
-            log.error("%d usage rows are lost: the disk does not take them", self.rows_waiting)
+            log.error("usage is lost: the disk does not take it", extra={"rows": self.rows_waiting})
         self._release()
 
     def _write_unwritten(self) -> None:

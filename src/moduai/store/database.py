@@ -142,6 +142,12 @@ def insert(connection: Connection, table: Table) -> sqlite.Insert:
     return cast("sqlite.Insert", postgresql.insert(table))
 
 
+def brief(error: Exception) -> str:
+    """The driver's own words in one line, without the statement and its values."""
+    text = str(getattr(error, "orig", None) or error)
+    return text.splitlines()[0] if text else type(error).__name__
+
+
 def identity(file: Path) -> tuple[int, int] | None:
     """Device and inode of a file: another one means that it was replaced. None: it is not there."""
     try:

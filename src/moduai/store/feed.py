@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import func, select
 
-from moduai.store.database import Connection, Database, file_address, identity, insert
+from moduai.store.database import Connection, Database, brief, file_address, identity, insert
 from moduai.store.tables import changes
 
 OnChange = Callable[[frozenset[str]], Awaitable[None]]
@@ -79,8 +79,8 @@ async def follow(db: Database, interval: float, on_change: OnChange, state: Feed
                     await watch.sleep()
         except failures as error:
             if not state.error:
-                log.warning("the database cannot be followed: %s", _brief(error))
-            state.error = _brief(error)
+                log.warning("the database cannot be followed", extra={"why": brief(error)})
+            state.error = brief(error)
         wait = min(wait * 2, MOST_WAIT_S)
         await asyncio.sleep(wait)
 
@@ -182,7 +182,3 @@ async def _unlisten(listener: Any, watch: _NoticeWatch) -> None:
     if not listener.is_closed():
         await listener.remove_listener(CHANNEL, watch.notice)
         listener.remove_termination_listener(watch.notice)
-
-
-def _brief(error: BaseException) -> str:
-    return str(getattr(error, "orig", None) or error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,74 @@
+"""The metering process, ``python -m moduai.metering``: loads segments until told to stop.
+
+While the database is locked or away it waits longer and longer, and loses nothing: the rows stay in
+their files. At SIGTERM, or when its parent is gone, it loads what is there once more and ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+
+from moduai import settings
+from moduai.log import configure
+from moduai.metering.loader import Loader
+from moduai.store.database import Database, brief
+
+EVERY_S = 0.2
+MOST_WAIT_S = 5.0
+"""Longest wait between two tries while the database is away."""
+
+log = logging.getLogger("moduai.metering")
+
+
+async def run(loader: Loader, errors: tuple[type[Exception], ...], stop: asyncio.Event) -> None:
+    """Load every ``EVERY_S`` until ``stop`` is set or the parent process has gone, then once more."""
+    parent = os.getppid()
+    wait = EVERY_S
+    failing = False
+    while True:
+        last = stop.is_set() or os.getppid() != parent
+        try:
+            await loader.load_once()
+            wait = EVERY_S
+            if failing:
+                log.warning("usage is loaded again")
+            failing = False
+        except errors as error:
+            if not failing:
+                log.warning("usage cannot be loaded, and waits in its files", extra={"why": brief(error)})
+            failing = True
+            wait = min(wait * 2, MOST_WAIT_S)
+        if last:
+            return
+        await _sleep(stop, wait)
+
+
+async def _sleep(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return
+
+
+async def main() -> None:
+    """Read the settings and run until SIGTERM or SIGINT; a second signal ends it at once."""
+    loaded = settings.load()
+    configure(loaded.settings.log, "metering")
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: sys.exit(1) if stop.is_set() else stop.set())
+    db = Database(loaded.database_url)
+    try:
+        await run(Loader(db, loaded.path("usage")), db.errors, stop)
+    finally:
+        await db.dispose()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
