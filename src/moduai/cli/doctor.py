@@ -1,0 +1,248 @@
+"""``modu doctor``: look at everything the service needs and say what is wrong and what to do.
+
+Each check is a function that returns findings and changes nothing. A check that cannot look says so as a
+problem (fails closed): no line is "ok" because nothing was seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import typer
+
+from moduai import service
+from moduai.cli.common import HomeOption, JsonOption, examples, new_app, open_loaded, run, to_json
+from moduai.settings import Loaded
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from moduai.store.database import Database
+
+app = new_app("Look for what is wrong and say what to do.", group=False)
+
+State = Literal["ok", "warning", "problem"]
+LITTLE_ROOM, NO_ROOM = 2_000_000_000, 200_000_000
+"""Free bytes below which the disk is a warning, and a problem."""
+SEGMENTS_LATE_S = 60
+CLOCK_OFF_S = 2.0
+
+
+class Finding(NamedTuple):
+    """One line of the answer."""
+
+    check: str
+    state: State
+    told: str
+    todo: str = ""
+
+
+Check = Callable[[Loaded], Awaitable[list[Finding]]]
+
+
+@app.command(epilog=examples("modu doctor", "modu doctor --json"))
+def doctor(home: HomeOption = None, json: JsonOption = False) -> None:
+    """Look for what is wrong and say what to do.
+
+    Ends with status 1 when there is a problem; warnings alone leave it 0.
+    """
+    findings = run(examine(open_loaded(home)))
+    if json:
+        typer.echo(to_json([finding._asdict() for finding in findings]))
+    else:
+        _print(findings)
+    raise typer.Exit(1 if any(finding.state == "problem" for finding in findings) else 0)
+
+
+async def examine(loaded: Loaded) -> list[Finding]:
+    """Every check's findings, in the order of ``CHECKS``."""
+    return [finding for check in CHECKS for finding in await check(loaded)]
+
+
+async def python(_: Loaded) -> list[Finding]:
+    """Python's version is one that is tested."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    if (3, 11) <= sys.version_info[:2] < (3, 14):
+        return [Finding("python", "ok", version)]
+    return [Finding("python", "problem", version, "install Python 3.11, 3.12 or 3.13, then `make install`")]
+
+
+async def folders(loaded: Loaded) -> list[Finding]:
+    """The home folder is there, ours, and closed to others, down to its files."""
+    home = loaded.home
+    if not home.is_dir():
+        return [Finding("folders", "warning", f"{home} is not there yet", "`modu up` makes it")]
+    if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
+        return [Finding("folders", "problem", f"{home} cannot be written", f"chown it to user {os.getuid()}")]
+    if exposed := sorted(_open_to_others(home)):
+        told = f"others may read {', '.join(str(path.relative_to(home.parent)) for path in exposed[:3])}"
+        return [Finding("folders", "problem", told, f"chmod -R go= {home}")]
+    return [Finding("folders", "ok", str(home))]
+
+
+def _open_to_others(home: Path) -> Iterator[Path]:
+    for path in (home, *home.iterdir(), *(home / "keyring").glob("*")):
+        if not path.is_symlink() and not path.is_socket() and path.stat().st_mode & 0o077:
+            yield path
+
+
+async def disk(loaded: Loaded) -> list[Finding]:
+    """There is room for the ledger and a backup."""
+    place = next(path for path in (loaded.home, *loaded.home.parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    told = f"{free / 1e9:.1f} GB free"
+    if free < NO_ROOM:
+        return [Finding("disk", "problem", told, "make room: without it usage cannot be written")]
+    if free < LITTLE_ROOM:
+        return [Finding("disk", "warning", told, "make room soon, or move the home folder")]
+    return [Finding("disk", "ok", told)]
+
+
+async def keyring(loaded: Loaded) -> list[Finding]:
+    """The keyring can be opened."""
+    from moduai.store.keyring import Keyring, KeyringError  # noqa: PLC0415
+
+    if not loaded.path("modu.db").exists() and not loaded.path("keyring", "master.key").exists():
+        return [Finding("keyring", "warning", "not made yet", "`modu up` makes it")]
+    try:
+        Keyring.open(loaded.home, create=False)
+    except KeyringError as error:
+        return [Finding("keyring", "problem", str(error), "without it engines' keys cannot be read")]
+    return [Finding("keyring", "ok", "opens; keep a copy of it apart from backups")]
+
+
+async def database(loaded: Loaded) -> list[Finding]:
+    """The database answers and its schema is this version's; on SQLite it is also whole."""
+    from moduai.store.migrate import SchemaError, check, current  # noqa: PLC0415
+
+    async with _database(loaded) as db:
+        try:
+            if await current(db) is None:
+                return [
+                    Finding("database", "warning", f"{db.shown()} is empty", "`modu up` makes the schema")
+                ]
+            await check(db)
+            told = [Finding("database", "ok", f"{db.shown()}, schema {await current(db)}")]
+            return [*told, *(await _whole(db) if db.file else await _server(db))]
+        except SchemaError as error:
+            return [Finding("database", "problem", str(error), "back up first: `modu backup FILE`")]
+        except db.errors as error:
+            todo = (
+                "check database.url and that the server runs" if db.file is None else "is it locked or moved?"
+            )
+            return [Finding("database", "problem", f"{db.shown()}: {_brief(error)}", todo)]
+
+
+async def _whole(db: Database) -> list[Finding]:
+    from sqlalchemy import text  # noqa: PLC0415
+
+    async with db.connect() as connection:
+        verdict = await connection.scalar(text("PRAGMA quick_check(1)"))
+    if verdict == "ok":
+        return []
+    return [
+        Finding("database", "problem", f"damaged: {verdict}", "stop, keep a copy, then `modu restore FILE`")
+    ]
+
+
+async def _server(db: Database) -> list[Finding]:
+    """PostgreSQL: its version, and its clock against ours."""
+    from sqlalchemy import text  # noqa: PLC0415
+
+    async with db.connect() as connection:
+        version = await connection.scalar(text("SHOW server_version"))
+        theirs = float(await connection.scalar(text("SELECT extract(epoch FROM clock_timestamp())")) or 0)
+    off = abs(theirs - time.time())
+    state: State = "ok" if off < CLOCK_OFF_S else "warning"
+    todo = "" if state == "ok" else "set both machines' clocks by NTP: usage is filed by time"
+    return [Finding("postgresql", state, f"version {version}, clocks {off:.1f} s apart", todo)]
+
+
+async def clock(loaded: Loaded) -> list[Finding]:
+    """The clock has not gone back behind what was written already."""
+    newest = max((path.stat().st_mtime for path in loaded.home.glob("*")), default=0.0)
+    if newest > time.time() + CLOCK_OFF_S:
+        told = f"the clock is {newest - time.time():.0f} s behind files of the home folder"
+        return [
+            Finding("clock", "problem", told, "set the clock (NTP): keys expire and usage is filed by it")
+        ]
+    return [Finding("clock", "ok", time.strftime("%Y-%m-%d %H:%M:%S %Z"))]
+
+
+async def address(loaded: Loaded) -> list[Finding]:
+    """The service answers, or its port is free for it."""
+    if found := await asyncio.to_thread(service.running, loaded.home):
+        return await _service(found)
+    gateway = loaded.settings.gateway
+    try:
+        opened = await asyncio.to_thread(service.listen, gateway.host, gateway.port)
+    except service.NotStartedError as error:
+        return [Finding("service", "problem", f"not running; {error}", "or set gateway.port")]
+    opened.close()
+    return [Finding("service", "ok", f"not running; port {gateway.port} is free", "`modu up` starts it")]
+
+
+async def _service(found: service.Service) -> list[Finding]:
+    if not found.url:
+        return [Finding("service", "warning", "starting", "wait a moment, then look again")]
+    ready = await service.probe(found.url, "/health/ready", within_s=5.0)
+    if ready is None:
+        todo = f"the supervisor restarts it; if it stays so: kill {found.pid}, then `modu up`"
+        return [Finding("service", "problem", f"runs at {found.url} but does not answer", todo)]
+    if ready.status != 200:
+        told = f"runs at {found.url} but is not ready"
+        return [Finding("service", "warning", told, f"see {found.url}/health/ready")]
+    return [Finding("service", "ok", f"ready at {found.url}")]
+
+
+async def ledger(loaded: Loaded) -> list[Finding]:
+    """Usage segments do not pile up, and none was put aside as unreadable."""
+    folder = loaded.path("usage")
+    rejected = sorted(folder.glob("*.rejected"))
+    files = [
+        file for file in folder.glob("*") if file.is_file() and file not in rejected and file.stat().st_size
+    ]
+    findings = []
+    if rejected:
+        told = f"{len(rejected)} files with lines that could not be loaded"
+        findings.append(Finding("ledger", "warning", told, f"look at {rejected[0]}"))
+    old = [file for file in files if file.stat().st_mtime < time.time() - SEGMENTS_LATE_S]
+    size = sum(file.stat().st_size for file in old)
+    if old and size and not await asyncio.to_thread(service.running, loaded.home):
+        told = f"{len(old)} segments ({size / 1e6:.1f} MB) wait to be loaded"
+        findings.append(Finding("ledger", "warning", told, "nothing is lost: `modu up` loads them"))
+    return findings or [Finding("ledger", "ok", f"{len(files)} segments on disk")]
+
+
+CHECKS: tuple[Check, ...] = (python, folders, disk, clock, keyring, database, ledger, address)
+
+
+@asynccontextmanager
+async def _database(loaded: Loaded) -> AsyncIterator[Database]:
+    from moduai.store.database import Database  # noqa: PLC0415
+
+    db = Database(loaded.database_url)
+    try:
+        yield db
+    finally:
+        await db.dispose()
+
+
+def _brief(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def _print(findings: list[Finding]) -> None:
+    colours = {"ok": "green", "warning": "yellow", "problem": "red"}
+    for check, state, told, todo in findings:
+        typer.echo(f"{typer.style(f'{state:<8}', fg=colours[state])} {check:<11} {told}")
+        if todo:
+            typer.echo(f"{'':21}{todo}")
