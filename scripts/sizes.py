@@ -42,7 +42,7 @@ def locked(lock: str) -> list[str]:
 
 
 def _name(file: str) -> str:
-    return re.sub(r"[-_.]+", "-", file.split("-")[0]).lower()
+    return re.sub(r"[-_.]+", "-", file.split("-", maxsplit=1)[0]).lower()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,170 @@
+"""Write the pages that follow from the code: ``python -m scripts.reference``.
+
+Each page is a function that returns its text; a test compares the committed pages with it, so a setting,
+command, error or check cannot be added without its documentation.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from moduai import settings
+from moduai.cli import COMMANDS, command
+
+ROOT = Path(__file__).parent.parent
+NOTE = "<!-- Written by `make reference` from the code; change it there. -->\n"
+FAILS = re.compile(r"\bfails? (open|closed)\b", re.IGNORECASE)
+
+SETTINGS_HEAD = """\
+# Settings
+
+{note}
+`modu settings` shows the values in force and where each came from. They are read from `modu.toml` in the
+home folder (`MODU_SETTINGS` names another file), then from the environment, then from the command line; the
+later wins. An unknown name or a value that does not fit stops the start.
+
+Lists are written with commas in variables: `MODU_GATEWAY__BEHIND_PROXY=10.0.0.2,10.1.0.0/16`.
+"""
+COMMANDS_HEAD = """\
+# Commands
+
+{note}
+All of them have `--help`; those that show something have `--json`. The exit status is 0 when it was done, 1
+when it failed and 2 when it was called wrongly.
+"""
+ERRORS_HEAD = """\
+# Error codes
+
+{note}
+Errors have OpenAI's shape: `{{"error": {{"message", "type", "param", "code"}}}}`. Codes are stable;
+messages may say more than the sentence here. After the head of a stream was sent, an error comes as
+`data: {{"error": …}}` and the connection closes without `[DONE]`.
+
+| code | status | type | message |
+|---|---|---|---|
+"""
+FAILURES_HEAD = """\
+# Failure modes
+
+{note}
+What each check does when it cannot decide. *Closed* refuses, stops or keeps nothing; *open* goes on without
+it. Every line is the docstring of the code it names.
+
+| where | what it is | fails | how |
+|---|---|---|---|
+"""
+
+
+def settings_page() -> str:
+    """Every setting, by section."""
+    out = [SETTINGS_HEAD.format(note=NOTE)]
+    defaults = settings.Loaded(settings.Settings(), Path(), {})
+    section = ""
+    for row in defaults.rows():
+        table, field = row.name.split(".")
+        if table != section:
+            section = table
+            about = (settings.sections()[table].__doc__ or "").splitlines()[0]
+            out.append(
+                f"\n## [{table}]\n\n{about}\n\n| field | default | variable | what it is |\n|---|---|---|---|"
+            )
+        variable = f"`MODU_{row.name.upper().replace('.', '__')}`"
+        out.append(f"| `{field}` | {_value(row.value)} | {variable} | {row.description} |")
+    return "\n".join(out) + "\n"
+
+
+def _value(value: object) -> str:
+    if value in ("", ()):
+        return "empty"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def commands_page() -> str:
+    """Every command, as its own ``--help`` tells it."""
+    out = [COMMANDS_HEAD.format(note=NOTE)]
+    for name, entry in COMMANDS.items():
+        out.append(f"\n## modu {name}\n\n{entry.help}\n")
+        out += [f"```text\n{text}\n```\n" for text in _helps(command(name), f"modu {name}", None)]
+    return "\n".join(out)
+
+
+def _helps(one: Any, words: str, parent: Any) -> Iterator[str]:
+    from typer import Context  # noqa: PLC0415
+
+    context = Context(one, info_name=words.rsplit(maxsplit=1)[-1] if parent else words, parent=parent)
+    context.terminal_width = context.max_content_width = 100
+    yield re.sub(r"[ \t]+$", "", one.get_help(context), flags=re.MULTILINE).strip()
+    for name, child in sorted(getattr(one, "commands", {}).items()):
+        yield from _helps(child, f"{words} {name}", context)
+
+
+def errors_page() -> str:
+    """Every error code."""
+    from moduai.gateway.errors import CATALOGUE  # noqa: PLC0415
+
+    rows = [
+        f"| `{code}` | {kind.status} | `{kind.type}` | {kind.message} |\n" for code, kind in CATALOGUE.items()
+    ]
+    return ERRORS_HEAD.format(note=NOTE) + "".join(rows)
+
+
+class Failing(NamedTuple):
+    """A check, and what happens when it cannot decide."""
+
+    where: str
+    what: str
+    fails: str
+    how: str
+
+
+def failure_modes_page() -> str:
+    """Every docstring that says whether a check fails open or closed."""
+    rows = [f"| `{one.where}` | {one.what} | {one.fails} | {one.how} |\n" for one in failing()]
+    return FAILURES_HEAD.format(note=NOTE) + "".join(rows)
+
+
+def failing() -> Iterator[Failing]:
+    """What the docstrings of the code say, in the order of its files."""
+    for file in sorted((ROOT / "src").rglob("*.py")):
+        module = ".".join(file.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
+        for name, docstring in _docstrings(ast.parse(file.read_text("utf-8"))):
+            sentences = re.split(r"(?<=\.)\s+(?=[A-Z`*])", " ".join(docstring.split()))
+            for sentence in sentences:
+                if found := FAILS.search(sentence):
+                    how = "" if sentence == sentences[0] else sentence
+                    where = f"{module}.{name}" if name else module
+                    yield Failing(where, _cell(sentences[0]), found[1].lower(), _cell(how))
+
+
+def _docstrings(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    yield "", ast.get_docstring(tree) or ""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name, ast.get_docstring(node) or ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("``", "`").replace("* ", "")
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "reference/settings.md": settings_page,
+    "reference/commands.md": commands_page,
+    "reference/errors.md": errors_page,
+    "failure-modes.md": failure_modes_page,
+}
+"""Page below docs/ to the function that writes it."""
+
+
+def main() -> None:
+    """Write every page."""
+    for name, page in PAGES.items():
+        (ROOT / "docs" / name).write_text(page(), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

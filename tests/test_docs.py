@@ -1,0 +1,65 @@
+"""The documents say what the code does, and point at what is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from moduai import __version__, settings
+from moduai.cli import COMMANDS
+from scripts.reference import PAGES
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+NAMES = [str(document.relative_to(ROOT)) for document in DOCUMENTS]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_that_follows_from_the_code_is_up_to_date(page):
+    assert (ROOT / "docs" / page).read_text("utf-8") == PAGES[page](), "run `make reference`"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
+def test_links_point_at_something(document):
+    text = re.sub(r"```.*?```", "", document.read_text("utf-8"), flags=re.DOTALL)
+    broken = [
+        target
+        for target in re.findall(r"\]\(([^)\s#]+)", text)
+        if not re.match(r"[a-z]+:", target) and not (document.parent / target).exists()
+    ]
+    assert not broken
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
+def test_commands_and_settings_that_are_named_exist(document):
+    text = document.read_text("utf-8")
+    named = set(re.findall(r"(?:^|`|\$ )modu ([a-z]+)", text, flags=re.MULTILINE))
+    assert named <= COMMANDS.keys() | {"command"}
+    variables = set(re.findall(r"MODU_([A-Z]+__[A-Z_]+)", text))
+    known = {name.upper().replace(".", "__") for name, _ in settings.catalogue()}
+    assert variables <= known
+
+
+def test_the_changelog_names_this_version():
+    assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+def test_every_decision_is_in_the_index():
+    folder = ROOT / "docs" / "decisions"
+    index = (folder / "README.md").read_text("utf-8")
+    missing = [file.name for file in folder.glob("[0-9]*.md") if f"({file.name})" not in index]
+    assert not missing
+
+
+def test_every_document_is_reachable_from_the_readme():
+    seen, waiting = set(), [ROOT / "README.md"]
+    while waiting:
+        document = waiting.pop()
+        if document in seen or document.suffix != ".md":
+            continue
+        seen.add(document)
+        targets = re.findall(r"\]\(([^)\s#:]+)", document.read_text("utf-8"))
+        waiting += [(document.parent / target).resolve() for target in targets]
+    assert {str(path.relative_to(ROOT)) for path in set(DOCUMENTS) - seen} == set()
