@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+from scripts.reference import PAGES
 
 from moduai import __version__, settings
 from moduai.cli import COMMANDS
-from scripts.reference import PAGES
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
