@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import time
+from collections import namedtuple
+
+import pytest
+
+from moduai import settings
+from moduai.cli import doctor, prepare
+from moduai.store.keyring import Keyring
+from moduai.store.migrate import upgrade
+
+
+@pytest.fixture
+async def loaded(tmp_path):
+    home = tmp_path / "home"
+    prepare.prepare_home(home)
+    Keyring.open(home)
+    found = settings.load(home, {}, {"gateway.port": 0})
+    await upgrade(found.database_url)
+    return found
+
+
+def states(findings):
+    return {finding.check: finding.state for finding in findings}
+
+
+async def test_a_prepared_home_has_no_problem(loaded):
+    findings = await doctor.examine(loaded)
+    assert {finding.state for finding in findings} == {"ok"}, findings
+    assert {"python", "folders", "disk", "database", "keyring", "service"} <= states(findings).keys()
+
+
+async def test_an_empty_home_is_a_warning_with_what_to_do(tmp_path):
+    findings = await doctor.examine(settings.load(tmp_path / "none", {}, {"gateway.port": 0}))
+    assert "problem" not in states(findings).values()
+    assert all(finding.todo for finding in findings if finding.state == "warning")
+    assert not (tmp_path / "none").exists(), "it only looks"
+
+
+async def test_a_folder_that_others_may_read(loaded):
+    loaded.path("usage").chmod(0o755)
+    (finding,) = await doctor.folders(loaded)
+    assert finding.state == "problem"
+    assert "home/usage" in finding.told
+
+
+@pytest.mark.parametrize(("free", "state"), [(1e8, "problem"), (1e9, "warning"), (1e11, "ok")])
+async def test_disk(loaded, monkeypatch, free, state):
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(free))
+    assert states(await doctor.disk(loaded)) == {"disk": state}
+
+
+async def test_a_lost_keyring(loaded):
+    loaded.path("keyring", "master.key").unlink()
+    assert states(await doctor.keyring(loaded)) == {"keyring": "problem"}
+
+
+async def test_a_damaged_database(loaded):
+    file = loaded.path("modu.db")
+    for extra in ("modu.db-wal", "modu.db-shm"):
+        loaded.path(extra).unlink(missing_ok=True)
+    size = file.stat().st_size
+    with file.open("r+b") as opened:
+        opened.seek(4096)
+        opened.write(b"\xff" * (size - 4096))
+    assert "problem" in {finding.state for finding in await doctor.database(loaded)}
+
+
+async def test_a_clock_that_went_back(loaded):
+    later = time.time() + 3600
+    os.utime(loaded.path("modu.db"), (later, later))
+    assert states(await doctor.clock(loaded)) == {"clock": "problem"}
+
+
+async def test_a_taken_port_is_a_problem(loaded):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (finding,) = await doctor.address(settings.load(loaded.home, {}, {"gateway.port": port}))
+    assert finding.state == "problem"
+    assert str(port) in finding.told
+
+
+async def test_usage_that_waits_and_usage_that_was_put_aside(loaded):
+    old = loaded.path("usage", "w1.jsonl")
+    old.write_text("{}\n")
+    os.utime(old, (time.time() - 600,) * 2)
+    loaded.path("usage", "w0.rejected").write_text("x\n")
+    told = [finding.told for finding in await doctor.ledger(loaded)]
+    assert len(told) == 2
+    assert "1 segments" in told[1]
