@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from ..settings import Upstream
-from .address import Address, parse_url
-from .breaker import Breaker
-from .http import Pool, request_head
-from .record import Capability, Engine, Model
+from moduai.engines.address import Address, parse_url
+from moduai.engines.breaker import Breaker
+from moduai.engines.http import Pool, request_head
+from moduai.engines.record import Capability, Engine, Model
+from moduai.settings import Upstream
 
 
 class Replica:

@@ -11,8 +11,8 @@ import asyncio
 import ssl
 from typing import NamedTuple, Protocol, cast
 
-from .address import Address
-from .chunked import Decoder, FramingError, whole_chunks
+from moduai.engines.address import Address
+from moduai.engines.chunked import Decoder, FramingError, whole_chunks
 
 HEAD_LIMIT = 65_536
 

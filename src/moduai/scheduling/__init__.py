@@ -6,8 +6,8 @@ asyncio and no clock here; time is an argument in integer nanoseconds, so the sa
 live gateway and a simulation, and decides the same in both.
 """
 
-from .line import Line
-from .share import BusyClock
-from .types import Decision, Grant, Queued, Refused, Ticket
+from moduai.scheduling.line import Line
+from moduai.scheduling.share import BusyClock
+from moduai.scheduling.types import Decision, Grant, Queued, Refused, Ticket
 
 __all__ = ["BusyClock", "Decision", "Grant", "Line", "Queued", "Refused", "Ticket"]

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from .types import Decision, Grant, Queued, Refused, Ticket
+from moduai.scheduling.types import Decision, Grant, Queued, Refused, Ticket
 
 SECOND = 1_000_000_000
 REFUSED_SHARE = 10
@@ -77,17 +77,20 @@ class Line:
             for pool in replica.pools:
                 self._pools[pool].replicas.remove(replica)
 
-    def submit(self, ticket: Ticket) -> Decision:
-        """Ask for a place."""
+    def submit(self, ticket: Ticket, *, again: bool = False) -> Decision:
+        """Ask for a place. ``again``: it had one, and its replica failed; it goes to the front."""
         pool = self._pools.get(ticket.pool)
         usable = [] if pool is None else [r for r in pool.replicas if r.open and r.name not in ticket.avoid]
         if pool is None or not usable:
             return Refused("no_replica", CLOSED_RETRY)
-        if not pool.waiting:
+        if again or not pool.waiting:
             best = min(usable, key=_load)
             if best.running < best.capacity:
                 best.running += 1
                 return Grant(ticket, best.name)
+        if again:
+            pool.waiting.appendleft(ticket)
+            return Queued(1, self._expected(pool, 1))
         if len(pool.waiting) >= self._max_waiting:
             tenth = -(-self._max_waiting // REFUSED_SHARE)
             return Refused("line_full", max(SECOND, self._expected(pool, tenth)))

@@ -1,0 +1,173 @@
+"""The gateway worker: the only place where the parts meet. ``python -m moduai.app``.
+
+Keys and engines come from the database by the change feed into memory; usage goes out through the
+segment writer; pages are loaded when the first one is asked for. With ``MODU_LISTEN_FD`` it serves a
+socket that its supervisor holds; otherwise it listens on the settings' address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+import time
+
+import uvloop
+
+from moduai import log as logs
+from moduai.accounts.keys import load_principals
+from moduai.accounts.table import KeyTable
+from moduai.engines.fleet import Fleet
+from moduai.engines.health import HealthWatch
+from moduai.engines.record import Engine, Model
+from moduai.engines.repository import list_engines, update_engine
+from moduai.gateway.asgi import AsgiApp
+from moduai.gateway.lane import Lane
+from moduai.gateway.local import LocalAsk
+from moduai.gateway.routes import Routes
+from moduai.gateway.server import Server
+from moduai.metering.segment import SegmentWriter
+from moduai.settings import Loaded, SettingsError, load
+from moduai.store.database import Database
+from moduai.store.feed import FeedState, follow
+from moduai.store.keyring import Keyring
+
+LAG_S = 10.0
+"""What is known may be this old before readiness says so."""
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """One gateway worker and all that it holds in memory."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        settings = loaded.settings
+        self.loaded = loaded
+        self.database = Database(loaded.database_url)
+        self.keyring = Keyring.open(loaded.home, create=True)
+        self.keys = KeyTable()
+        self.fleet = Fleet(settings.upstream)
+        self.writer = SegmentWriter(loaded.path("usage"), settings.ledger, "worker")
+        self.feed = FeedState()
+        self.known = False
+        """True once keys and engines have been read."""
+        self.lane = Lane(settings, self.fleet, self.writer, secrets.token_hex(6))
+        routes = Routes(self.lane, self.degraded, time.time())
+        self.server = Server(settings, self.lane, self.keys, routes, self._pages)
+        self.server.ready = lambda: self.known
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Read what is known, begin to follow it, and listen."""
+        settings = self.loaded.settings
+        with contextlib.suppress(*self.database.errors):
+            await self._read(frozenset({"keys", "engines"}))
+        watch = HealthWatch(self.fleet, settings.upstream, self._found)
+        for work in (
+            follow(self.database, settings.database.feed_s, self._read, self.feed),
+            watch.run(),
+            self._flush(settings.ledger.flush_s),
+        ):
+            self._tasks.append(asyncio.get_running_loop().create_task(work))
+        fd = os.environ.get("MODU_LISTEN_FD")
+        host, port = await self.server.listen(socket.socket(fileno=int(fd)) if fd else None)
+        log.info("listening", extra={"host": host, "port": port})
+        gc.collect()
+        gc.freeze()
+
+    async def stop(self) -> None:
+        """Drain, write the last rows, and let go."""
+        cut_off = await self.server.drain(self.loaded.settings.gateway.drain_s)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.writer.close()
+        await self.database.dispose()
+        log.info("stopped", extra={"cut_off": cut_off})
+
+    def degraded(self) -> list[str]:
+        """What does not work now, by name (docs/failure-modes.md)."""
+        states = {
+            "database": not self.known or self.feed.lag_s > LAG_S,
+            "ledger": self.writer.failing,
+            "engines": not any(replica.is_open for replica in self.fleet.replicas.values()),
+        }
+        return [name for name, bad in states.items() if bad]
+
+    async def _read(self, topics: frozenset[str]) -> None:
+        async with self.database.connect() as connection:
+            if "keys" in topics or not self.known:
+                self.keys.replace(await load_principals(connection))
+            if "engines" in topics or not self.known:
+                self.fleet.apply(await list_engines(connection, self.keyring))
+        self.known = True
+
+    async def _found(self, engine: Engine) -> None:
+        """An engine has other models than its record says."""
+        async with self.database.begin() as connection:
+            await update_engine(connection, self.keyring, engine)
+
+    async def _flush(self, seconds: float) -> None:
+        while True:
+            self.writer.flush()
+            await asyncio.sleep(seconds)
+
+    def _pages(self) -> AsgiApp:
+        """The web application, loaded at the first page."""
+        from moduai.web import Services, create_app  # noqa: PLC0415  (memory: a worker may never serve a page)
+
+        services = Services(
+            loaded=self.loaded,
+            ask=LocalAsk(self.lane),
+            models=self._models,
+            secret=self.keyring.secret("pages"),
+        )
+        return create_app(services)
+
+    def _models(self) -> list[Model]:
+        return [
+            Model(name=name, upstream_name=name, capability=can)
+            for name, can in self.fleet.models().items()
+            if can.chat and any(replica.is_open for replica in self.fleet.serving(name))
+        ]
+
+
+async def serve(loaded: Loaded) -> None:
+    """Run until told to stop."""
+    worker = Worker(loaded)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def told() -> None:
+        if stop.is_set():
+            os._exit(1)
+        stop.set()
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, told)
+    await worker.start()
+    await stop.wait()
+    await worker.stop()
+
+
+def main() -> int:
+    """Entry point; returns the exit status."""
+    try:
+        loaded = load()
+    except SettingsError as error:
+        sys.stderr.write(f"modu: {error}\n")
+        return 2
+    logs.configure(loaded.settings.log, "gateway")
+    uvloop.run(serve(loaded))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,212 @@
+"""What the gateway looks at in a body: a few fields, decoded; everything else stays raw bytes.
+
+The body that came is the body that is sent on, byte for byte, except for fields that are spliced in
+(`stream_options`) or, where names differ, replaced (`model`). All checks here fail closed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Raw
+
+from moduai.gateway.errors import ApiError
+
+T = TypeVar("T")
+
+
+class Endpoint(Enum):
+    """An address of the lane, with the word that the ledger uses for it."""
+
+    CHAT = "chat"
+    COMPLETIONS = "completions"
+    EMBEDDINGS = "embeddings"
+    RESPONSES = "responses"
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+        self.path = "/v1/chat/completions" if word == "chat" else f"/v1/{word}"
+        self.text = {"chat": "messages", "completions": "prompt"}.get(word, "input")
+        """The field that holds what is asked."""
+
+
+KNOWN = frozenset(
+    "model messages prompt input instructions stream stream_options max_tokens max_completion_tokens "
+    "max_output_tokens temperature top_p top_k min_p n best_of stop seed logprobs top_logprobs logit_bias "
+    "presence_penalty frequency_penalty repetition_penalty user tools tool_choice parallel_tool_calls "
+    "functions function_call response_format suffix echo modalities audio prediction reasoning_effort "
+    "reasoning store metadata service_tier verbosity encoding_format dimensions text truncation include "
+    "previous_response_id conversation background max_tool_calls safety_identifier prompt_cache_key".split()
+)
+"""Fields of OpenAI's API and harmless sampling fields: the fast path. Others are looked at one by one."""
+
+REFUSED = frozenset(
+    # order and privacy of other people's requests
+    "priority cache_salt kv_transfer_params data_parallel_rank id_slot slot_id request_id rid session_params "
+    # engines' internals: placement, adapters, templates, code
+    "lora lora_path lora_adapters bootstrap_host bootstrap_port bootstrap_room custom_logit_processor "
+    "custom_params vllm_xargs chat_template chat_template_kwargs add_generation_prompt add_special_tokens "
+    "continue_final_message mm_processor_kwargs documents cache_prompt n_keep n_cache_reuse samplers "
+    # controls that squat on an engine
+    "ignore_eos min_tokens prompt_logprobs use_beam_search n_predict n_cmpl n_indent t_max_predict_ms "
+    "return_hidden_states".split()
+)
+"""Engine controls that break fairness or privacy, in vLLM's, SGLang's and llama.cpp's names."""
+
+MOST_BYTES_PER_TOKEN = 16
+"""No text averages more UTF-8 bytes a token than this (English is near 4.5, Korean near 4); a longer
+body is surely too long for the context, a shorter one is for the engine to judge."""
+
+USAGE = b'"stream_options":{"include_usage":true}'
+_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_text = msgspec.json.Decoder(str).decode
+_decode_flag = msgspec.json.Decoder(bool | None).decode
+_decode_count = msgspec.json.Decoder(int | None).decode
+_decode_options = msgspec.json.Decoder(dict[str, Any] | None).decode
+
+
+@dataclass(slots=True)
+class Ask:
+    """One request as the lane needs it."""
+
+    endpoint: Endpoint
+    model: str
+    body: bytes
+    """What is sent to the engine."""
+    size: int
+    """Bytes that came."""
+    stream: bool = False
+    choices: int = 1
+    max_tokens: int = 0
+    """The client's own bound on the answer; 0: none."""
+    usage_wanted: bool = True
+    """False: the usage event was our wish, and is not passed on."""
+    has_media: bool = False
+
+
+def look(body: bytes, endpoint: Endpoint, *, most_choices: int, allowed: frozenset[str]) -> Ask:
+    """Look at a body. Raises ApiError for what is not allowed or not understood."""
+    fields = _fields(body)
+    if not fields.keys() <= KNOWN:
+        _check_names(fields, allowed)
+    model = _get(fields, "model", _decode_text, "a string")
+    if not model:
+        raise ApiError("invalid_body", "The body needs a model.", param="model")
+    if endpoint.text not in fields:
+        raise ApiError("invalid_body", f"The body needs {endpoint.text}.", param=endpoint.text)
+    ask = Ask(endpoint, model, body, len(body))
+    ask.stream = bool(_get(fields, "stream", _decode_flag, "true or false"))
+    ask.max_tokens = _largest(fields, ("max_completion_tokens", "max_tokens", "max_output_tokens"))
+    ask.choices = max(1, _largest(fields, ("n", "best_of")))
+    if ask.choices > most_choices:
+        raise ApiError("value_not_allowed", f"n and best_of may be at most {most_choices} here.", param="n")
+    if b"_url" in body or b"\\u00" in body:
+        ask.has_media = _check_media(fields)
+    if ask.stream and endpoint in (Endpoint.CHAT, Endpoint.COMPLETIONS):
+        _ask_for_usage(ask, fields)
+    return ask
+
+
+def rename(body: bytes, model: str) -> bytes:
+    """The same body for an engine that calls the model otherwise."""
+    return _rebuild(_decode_fields(body), "model", msgspec.json.encode(model))
+
+
+def _fields(body: bytes) -> dict[str, Raw]:
+    try:
+        if not body.isascii():
+            body.decode()
+        fields = _decode_fields(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ApiError("invalid_json", f"The body is not a JSON object in UTF-8: {error}.") from None
+    # Every pair of the object has one colon of its own. All colons, less those inside the values and
+    # names that were kept, is the number of pairs: more pairs than names means that a name came twice.
+    pairs = body.count(b":") - sum(bytes(value).count(b":") for value in fields.values())
+    if pairs != len(fields) + sum(name.count(":") for name in fields):
+        raise ApiError("duplicate_field")
+    return fields
+
+
+def _check_names(fields: dict[str, Raw], allowed: frozenset[str]) -> None:
+    for name in fields.keys() - KNOWN - allowed:
+        folded = name.casefold()
+        if folded in REFUSED or folded.startswith("chat_template"):
+            raise ApiError(
+                "field_not_allowed", f"The field {name[:64]!r} is not allowed here.", param=name[:64]
+            )
+        if folded in KNOWN or folded in allowed or not name.isprintable():
+            raise ApiError(
+                "field_not_allowed", f"Write the field {name[:64]!r} as documented.", param=name[:64]
+            )
+
+
+def _get(fields: dict[str, Raw], name: str, decode: Any, what: str) -> Any:
+    raw = fields.get(name)
+    if raw is None:
+        return None
+    try:
+        return decode(raw)
+    except msgspec.DecodeError:
+        raise ApiError("invalid_body", f"{name} must be {what}.", param=name) from None
+
+
+def _largest(fields: dict[str, Raw], names: tuple[str, ...]) -> int:
+    largest = 0
+    for name in names:
+        if name in fields:
+            value = _get(fields, name, _decode_count, "a whole number") or 0
+            if value < 0:
+                raise ApiError("value_not_allowed", f"{name} may not be negative.", param=name)
+            largest = max(largest, value)
+    return largest
+
+
+def _check_media(fields: dict[str, Raw]) -> bool:
+    """Refuse addresses that an engine would fetch (server-side request forgery). Fails closed."""
+    found = False
+    for name in ("messages", "input", "prompt"):
+        if name in fields:
+            found |= _walk_media(msgspec.json.decode(fields[name]))
+    return found
+
+
+def _walk_media(value: Any) -> bool:
+    found, rest = False, [value]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, list):
+            rest += value
+        elif isinstance(value, dict):
+            for name, inner in value.items():
+                if not name.casefold().endswith("_url"):
+                    rest.append(inner)
+                    continue
+                address = inner.get("url") if isinstance(inner, dict) else inner
+                if not (isinstance(address, str) and address[:5].lower() == "data:"):
+                    raise ApiError("image_url_not_allowed", param=name)
+                found = True
+    return found
+
+
+def _ask_for_usage(ask: Ask, fields: dict[str, Raw]) -> None:
+    options = _get(fields, "stream_options", _decode_options, "an object")
+    if options is not None and options.get("include_usage"):
+        return
+    ask.usage_wanted = False
+    if "stream_options" in fields:
+        changed = msgspec.json.encode({**(options or {}), "include_usage": True})
+        ask.body = _rebuild(fields, "stream_options", changed)
+    else:
+        end = ask.body.rindex(b"}")
+        ask.body = ask.body[:end] + b"," + USAGE + b"}"
+
+
+def _rebuild(fields: dict[str, Raw], name: str, value: bytes) -> bytes:
+    parts = (
+        msgspec.json.encode(field) + b":" + (value if field == name else bytes(raw))
+        for field, raw in fields.items()
+    )
+    return b"{" + b",".join(parts) + b"}"

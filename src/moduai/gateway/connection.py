@@ -1,0 +1,350 @@
+"""A client's connection: reads one request at a time, strictly and within limits, and writes its answer.
+
+Everything unclear is refused and the connection closed (fails closed): broken or oversized heads,
+compressed bodies, upgrades, pipelined requests, foreign hosts. llhttp (in httptools) refuses what
+smuggling needs: two lengths, a length beside chunks, spaces before colons, folded lines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol, cast
+
+import httptools
+
+from moduai.accounts.principal import Principal
+from moduai.gateway.ask import Endpoint, look
+from moduai.gateway.errors import ApiError
+
+if TYPE_CHECKING:
+    from moduai.gateway.server import Server
+
+STATUS = {
+    code: f"HTTP/1.1 {code} {reason}\r\n".encode()
+    for code, reason in {
+        200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden",
+        404: "Not Found", 405: "Method Not Allowed", 408: "Request Timeout", 413: "Content Too Large",
+        415: "Unsupported Media Type", 417: "Expectation Failed", 421: "Misdirected Request",
+        429: "Too Many Requests", 431: "Request Header Fields Too Large", 500: "Internal Server Error",
+        502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout",
+    }.items()
+}  # fmt: skip
+LANE = {endpoint.path.encode(): endpoint for endpoint in Endpoint}
+SINGLE = frozenset(
+    b"host authorization content-length content-type content-encoding transfer-encoding expect".split()
+)
+"""Fields that may stand only once."""
+LINGER_S = 2.0
+"""After a refusal in mid-request: how long the rest is read and thrown away, so the refusal arrives."""
+
+
+class Work(Protocol):
+    """What is under way for a request: an exchange of the lane, or a page."""
+
+    def cancel(self) -> None:
+        """The client has gone."""
+
+    def pause(self) -> None:
+        """The client reads slowly."""
+
+    def resume(self) -> None:
+        """The client has caught up."""
+
+
+class ClientConnection(asyncio.Protocol):
+    """One connection. It is also the sink that the lane writes an answer to."""
+
+    __slots__ = (
+        "_answered", "_body", "_body_bytes", "_complete", "_discarding", "_head_bytes", "_headers",
+        "_in_head", "_keep", "_parser", "_pipelined", "_principal", "_refused", "_server", "_url", "_work",
+        "deadline", "fields", "framed", "method", "path", "query", "transport", "write",
+    )  # fmt: skip
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.transport: asyncio.Transport
+        self._parser = httptools.HttpRequestParser(self)
+        self._work: Work | None = None
+        self._discarding = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self._url = b""
+        self.path = self.query = b""
+        self.method = b""
+        self.fields: dict[bytes, bytes] = {}
+        """Lower-case name to value; repeated fields are joined by commas."""
+        self._headers = 0
+        self._body: list[bytes] = []
+        self._body_bytes = self._head_bytes = 0
+        self._in_head, self._complete, self._pipelined, self._answered = True, False, False, False
+        self._refused: ApiError | None = None
+        self._principal: Principal | None = None
+        self._keep = self.framed = True
+        self.deadline = 0.0
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count it in, or turn it away."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.write = self.transport.write
+        self.deadline = self._server.now() + self._server.settings.limits.head_s
+        if not self._server.enter(self):
+            self._refuse(ApiError("too_many_connections", retry_after_s=5))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The client has gone: stop what runs for it."""
+        self._server.leave(self)
+        work, self._work = self._work, None
+        if work is not None:
+            work.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser; answer when a whole request is there."""
+        if self._discarding:
+            return
+        if self._complete:
+            self._pipelined |= bool(data.strip(b"\r\n"))
+            return
+        if self._in_head:
+            if not self._head_bytes:
+                self.deadline = self._server.now() + self._server.settings.limits.head_s
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse(ApiError("upgrade_refused"))
+            return
+        except httptools.HttpParserError:
+            self._refuse(self._refused or ApiError("bad_request"))
+            return
+        if self._refused is not None:
+            self._refuse(self._refused)
+        elif self._in_head and self._head_bytes > self._server.settings.limits.head_bytes:
+            self._refuse(ApiError("head_too_large"))
+        elif self._complete:
+            self._serve()
+
+    def eof_received(self) -> bool:
+        """The client will send no more; an answer under way is still given."""
+        return self._work is not None
+
+    def pause_writing(self) -> None:
+        """The client reads slowly."""
+        if self._work is not None:
+            self._work.pause()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        if self._work is not None:
+            self._work.resume()
+
+    # httptools callbacks; an ApiError is kept, because the parser would hide it
+
+    def on_message_begin(self) -> None:
+        """A second request in one read is pipelining."""
+        self._pipelined |= self._complete
+
+    def on_url(self, url: bytes) -> None:
+        """The target, perhaps in parts."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One field."""
+        if self._pipelined:
+            return
+        name = name.lower()
+        self._headers += 1
+        known = self.fields.get(name)
+        if known is None:
+            self.fields[name] = value
+        elif name in SINGLE:
+            self._refused = ApiError("bad_request", f"{name.decode('latin-1')} stands twice.")
+        else:
+            self.fields[name] = known + (b"; " if name == b"cookie" else b", ") + value
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: check all that can be checked before a body is taken."""
+        if self._pipelined:
+            return
+        self._in_head = False
+        self.method = self._parser.get_method()
+        if self._parser.get_http_version() == "1.0":
+            self.framed = False
+        try:
+            self._check_head()
+        except ApiError as error:
+            self._refused = error
+
+    def on_body(self, data: bytes) -> None:
+        """A part of the body."""
+        if self._pipelined or self._refused:
+            return
+        self._body_bytes += len(data)
+        if self._body_bytes > self._server.settings.limits.body_bytes:
+            self._refused = ApiError("body_too_large")
+            return
+        self._body.append(data)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        if not self._complete:
+            self._complete = True
+            self._keep = self._parser.should_keep_alive()
+
+    # the request
+
+    def _check_head(self) -> None:
+        server, fields = self._server, self.fields
+        limits = server.settings.limits
+        if self._headers > limits.headers or self._head_bytes > limits.head_bytes + limits.body_bytes:
+            raise ApiError("head_too_large")
+        self.path, _, self.query = self._url.partition(b"?")
+        if not self.path.startswith(b"/"):
+            raise ApiError("bad_request", "Only plain targets such as /v1/models are served.")
+        server.check_host(fields.get(b"host"), old=not self.framed)
+        length = fields.get(b"content-length")
+        if length is not None and int(length) > limits.body_bytes:
+            raise ApiError("body_too_large")
+        if fields.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise ApiError("unsupported_encoding")
+        if self.path.startswith(b"/v1/"):
+            self._principal = server.authenticate(fields.get(b"authorization"))
+        expect = fields.get(b"expect")
+        if expect is not None:
+            if expect.lower() != b"100-continue":
+                raise ApiError("expectation_failed")
+            if self.framed:
+                self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.deadline = server.now() + limits.body_s
+
+    def body(self) -> bytes:
+        """The whole body."""
+        return self._body[0] if len(self._body) == 1 else b"".join(self._body)
+
+    def _serve(self) -> None:
+        self.deadline = 0.0
+        endpoint = LANE.get(self.path)
+        if endpoint is None:
+            self._server.serve_other(self, self._principal)
+        elif self.method != b"POST":
+            self.fail(ApiError("method_not_allowed", f"{endpoint.path} takes POST."), b"allow: POST\r\n")
+        elif self._principal is not None:
+            self._serve_lane(endpoint, self._principal)
+
+    def _serve_lane(self, endpoint: Endpoint, principal: Principal) -> None:
+        server = self._server
+        try:
+            server.check_scope(principal, "inference")
+            ask = look(
+                self.body(),
+                endpoint,
+                most_choices=server.settings.limits.choices,
+                allowed=server.allowed_fields,
+            )
+        except ApiError as error:
+            server.lane.refuse(endpoint, principal, self, error)
+            return
+        exchange = server.lane.submit(ask, principal, self)
+        if not exchange.over:
+            self._work = exchange
+
+    def begin(self, work: Work) -> None:
+        """Something other than the lane works on the request."""
+        self._work = work
+
+    # the answer: a Sink
+
+    def _head(self, status: int, lines: bytes, request_id: str) -> bytes:
+        last = b"" if self._keeps() else b"connection: close\r\n"
+        own = b"x-request-id: %b\r\n" % request_id.encode() if request_id else b""
+        return b"%bdate: %b\r\n%b%b%b\r\n" % (STATUS[status], self._server.date, own, lines, last)
+
+    def _keeps(self) -> bool:
+        return self._keep and not self._pipelined and not self._server.draining
+
+    def head(self, status: int, content_type: bytes, request_id: str) -> None:
+        """Begin an answer of unknown length; the head goes out with the first part or at once."""
+        coding = b"transfer-encoding: chunked\r\n" if self.framed else b""
+        self._keep = self._keep and self.framed
+        lines = b"content-type: %b\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n%b" % (
+            content_type,
+            coding,
+        )
+        self.write(self._head(status, AI_MADE + lines, request_id))
+
+    def end(self, *, close: bool = False) -> None:
+        """The answer is complete."""
+        if self.framed:
+            self.write(b"0\r\n\r\n")
+        self._keep = self._keep and not close
+        self._answer_over()
+
+    def whole(self, status: int, content_type: bytes, headers: bytes, body: bytes, request_id: str) -> None:
+        """A complete answer."""
+        made = AI_MADE if status == 200 and request_id else b""
+        lines = b"%bcontent-type: %b\r\ncontent-length: %d\r\n%b" % (made, content_type, len(body), headers)
+        head = self._head(status, lines, request_id)
+        self.write(head if self.method == b"HEAD" else head + body)
+        self._answer_over()
+
+    def raw_head(self, status_line: bytes, lines: bytes) -> None:
+        """The head of a page, whose framing its own fields say."""
+        last = b"" if self._keeps() else b"connection: close\r\n"
+        self.write(b"%bdate: %b\r\n%b%b\r\n" % (status_line, self._server.date, lines, last))
+
+    def page_over(self, *, keep: bool) -> None:
+        """A page has been written."""
+        self._keep = self._keep and keep
+        self._answer_over()
+
+    def abort(self) -> None:
+        """Break the connection."""
+        self._work = None
+        self.transport.abort()
+
+    def fail(self, error: ApiError, headers: bytes = b"") -> None:
+        """Answer with an error that no exchange is behind."""
+        self._server.lane.stats.errors[error.code] += 1
+        self.whole(error.status, b"application/json", error.headers() + headers, error.body(), "")
+
+    def _answer_over(self) -> None:
+        self._work = None
+        if self.transport.is_closing():
+            return
+        if self._keeps():
+            self._reset()
+            self.deadline = self._server.now() + self._server.settings.limits.idle_s
+        elif self._pipelined and not self._answered:
+            self._pipelined, self._keep, self._answered = False, False, True
+            self.fail(ApiError("pipelining_refused"))
+        else:
+            self.transport.close()
+
+    def _refuse(self, error: ApiError) -> None:
+        """Answer in mid-request; what still comes is read and thrown away for a moment."""
+        self._discarding, self._keep = True, False
+        self._server.lane.stats.errors[error.code] += 1
+        body = error.body()
+        lines = b"content-type: application/json\r\ncontent-length: %d\r\n%b" % (len(body), error.headers())
+        self.write(self._head(error.status, lines, "") + body)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.deadline = self._server.now() + LINGER_S
+
+    def timed_out(self) -> None:
+        """The deadline has passed: say so if a request had begun."""
+        if self._discarding or not self._head_bytes or self._work is not None:
+            self.transport.abort() if self._discarding else self.transport.close()
+        else:
+            self._refuse(ApiError("request_timeout"))
+
+    def close_if_idle(self) -> None:
+        """The service stops: close unless an answer is under way."""
+        if self._work is None and not self._complete:
+            self.transport.close()
+
+
+AI_MADE = b"x-ai-generated: true\r\n"
+"""Answers say that they are made by AI (Korea's AI Basic Act, article 31)."""

@@ -1,0 +1,417 @@
+"""One request on its way: waits in line, runs on an engine, is relayed, and is settled once.
+
+States, in order: new, waiting, running (sent to an engine), and over. Rules: a retry elsewhere only
+while no byte of an answer has gone to the client; a client that leaves cancels the engine's work;
+whatever happens there is exactly one ledger row, and the place in line is given back exactly once.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from moduai.accounts.principal import Principal
+from moduai.engines.fleet import Replica
+from moduai.engines.http import Connection, Headers
+from moduai.gateway.ask import Ask, Endpoint, rename
+from moduai.gateway.errors import ApiError
+from moduai.gateway.relay import EventRelay, is_text
+from moduai.gateway.settle import Spent, Tokens, spent, tokens
+from moduai.gateway.sink import Sink
+from moduai.gateway.usage import Usage, read
+from moduai.metering.row import Outcome, UsageRow
+from moduai.scheduling import Grant, Ticket
+
+if TYPE_CHECKING:
+    from asyncio import TimerHandle
+
+    from moduai.gateway.lane import Lane
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 3
+"""How many replicas a request is tried on before its client is told."""
+ASSUMED_TOKENS = 256
+"""Length of an answer that the client did not bound, for the estimate of its cost."""
+MODEL_SHOWN = 128
+"""Most letters of a model's name that are kept: it is the client's text until an engine knows it."""
+SECOND = 1_000_000_000
+JSON, EVENTS = b"application/json", b"text/event-stream"
+_OUTCOMES: dict[str, Outcome] = {
+    "client_left": "cancelled",
+    "wait_too_long": "timeout",
+    "engine_timeout": "timeout",
+    "internal_error": "failed",
+    "engine_failed": "failed",
+    "engine_bad_answer": "failed",
+}
+"""Outcome of an error code; all others are refusals."""
+_BUSY = frozenset({429, 503})
+_RETRIED = _BUSY | {401, 403, 500, 502, 504}
+"""Statuses of an engine that another replica may do better; 401 and 403 are our key, not the client's."""
+
+
+class Exchange:
+    """One request, its place, its engine and its answer. Also the receiver of the engine's answer."""
+
+    __slots__ = (
+        "_attempts", "_body", "_connection", "_first", "_granted", "_head_sent", "_lane", "_mark", "_paused",
+        "_quiet_since", "_relay", "_relaying", "_reused", "_seen", "_share", "_status", "_timer", "_unix_us",
+        "arrived", "ask", "endpoint", "grant", "id", "model", "over", "principal", "replica", "sink",
+        "ticket", "usage", "wants_framed",
+    )  # fmt: skip
+
+    def __init__(self, lane: Lane, endpoint: Endpoint, model: str, principal: Principal, sink: Sink) -> None:
+        self._lane = lane
+        self.endpoint, self.model, self.principal, self.sink = endpoint, model[:MODEL_SHOWN], principal, sink
+        self.id = lane.next_id()
+        self.arrived = time.monotonic_ns()
+        self._unix_us = time.time_ns() // 1000
+        self.ask: Ask | None = None
+        self.ticket: Ticket
+        self.grant: Grant | None = None
+        self.replica: Replica | None = None
+        self.usage: Usage | None = None
+        self.wants_framed = self.over = False
+        self._connection: Connection | None = None
+        self._relay: EventRelay | None = None
+        self._body: list[bytes] = []
+        self._timer: TimerHandle | None = None
+        self._attempts = self._mark = self._granted = self._first = 0
+        self._status = self._seen = self._quiet_since = self._share = 0
+        self._paused = self._reused = self._head_sent = self._relaying = False
+
+    # the way in
+
+    def begin(self, ask: Ask) -> None:
+        """Check, and ask the line for a place."""
+        self.ask = ask
+        who = self.principal
+        self.ticket = Ticket(
+            id=self._lane.count,
+            pool=ask.model,
+            path=(who.service_class, who.organisation, who.subject),
+            cost=ask.size // 4 + 2 * (ask.max_tokens or ASSUMED_TOKENS) * ask.choices,
+            arrived=self.arrived,
+        )
+        self._lane.exchanges.add(self)
+        try:
+            self._lane.check(ask)
+            self._lane.admit(self)
+        except ApiError as error:
+            self.fail(error)
+
+    def wait(self) -> None:
+        """It waits now: a stream is told its place once its head has been held long enough."""
+        if self.ask is not None and self.ask.stream and self._timer is None:
+            self._timer = self._lane.loop.call_later(self._lane.settings.line.hold_s, self._notice)
+
+    def _notice(self) -> None:
+        place = self._lane.line.place(self.ticket)
+        if place is None:
+            self._timer = None
+            return
+        wait = "" if place.wait < 0 else f" eta={place.wait / SECOND:.1f}"
+        self._stream().comment(f"queue position={place.position}{wait}")
+        self._timer = self._lane.loop.call_later(self._lane.settings.line.notice_s, self._notice)
+
+    # running
+
+    def run(self, grant: Grant) -> None:
+        """A place: send to the engine."""
+        if self._timer is not None:
+            self._timer.cancel()
+        lane = self._lane
+        self.grant = grant
+        self._attempts += 1
+        self._granted = self._quiet_since = time.monotonic_ns()
+        self._mark = lane.clocks[grant.replica].start(self._granted)
+        self.replica = replica = lane.fleet.replicas[grant.replica]
+        connection = replica.pool.take()
+        self._reused = connection is not None
+        if connection is not None:
+            self._send(connection, replica)
+        else:
+            lane.spawn(self._connect(replica))
+
+    async def _connect(self, replica: Replica) -> None:
+        try:
+            connection = await replica.pool.connect()
+        except (OSError, TimeoutError) as error:
+            if not self.over and self.replica is replica:
+                self.broken(f"no connection: {error}")
+            return
+        if self.over or self.replica is not replica:
+            replica.pool.give(connection, reusable=True)
+        else:
+            self._send(connection, replica)
+
+    def _send(self, connection: Connection, replica: Replica) -> None:
+        ask = self.ask
+        if ask is None:
+            return
+        self._connection = connection
+        upstream = replica.models[ask.model].upstream_name
+        body = ask.body if upstream == ask.model else rename(ask.body, upstream)
+        connection.send(b"%b%d\r\n\r\n%b" % (replica.head(ask.endpoint.path), len(body), body), self)
+
+    # the engine's answer
+
+    def head(self, status: int, headers: Headers) -> None:
+        """The engine answers."""
+        self._status = status
+        if status == 200 and headers.get(b"content-type", b"").startswith(EVENTS):
+            self._stream()
+            self._relaying = True
+            self.wants_framed = self.sink.framed
+
+    def framed(self, data: bytes) -> None:
+        """Whole chunks of a stream, with their framing."""
+        if not self._first:
+            self._first = time.monotonic_ns()
+        if self._relay is None or not self._relay.framed(data):
+            self._break_off("engine_bad_answer", "the stream is not understandable")
+
+    def piece(self, data: bytes) -> None:
+        """A part of the body, without framing."""
+        if not self._first:
+            self._first = time.monotonic_ns()
+        if self._relaying:
+            if not self._stream().feed(data):
+                self._break_off("engine_bad_answer", "the stream is not understandable")
+            return
+        self._body.append(data)
+        self._seen += len(data)
+        if self._seen > self._lane.settings.limits.answer_bytes:
+            self._break_off("engine_bad_answer", "the answer is too large")
+
+    def end(self) -> None:
+        """The engine's answer is complete."""
+        self._connection = None
+        if self._relaying:
+            self._end_stream(self._stream())
+        else:
+            self._end_whole(b"".join(self._body))
+
+    def broken(self, reason: str) -> None:
+        """The connection or its answer broke."""
+        self._connection = None
+        if self._reused and not self._status and self.replica is not None:
+            self._reused = False  # a kept connection had gone stale: nothing has run yet
+            self._lane.spawn(self._connect(self.replica))
+        else:
+            self._retry_or_fail("engine_failed", reason)
+
+    def _end_stream(self, relay: EventRelay) -> None:
+        if not relay.finish():
+            self._retry_or_fail("engine_bad_answer", "the stream ended inside a character")
+            return
+        if relay.error_seen:
+            self._settle("failed", 200, "engine_failed")
+        else:
+            self._lane.engine_answered(self.grant)
+            self._settle("ok", 200)
+        self.sink.end()
+
+    def _end_whole(self, body: bytes) -> None:
+        status = self._status
+        if status in _RETRIED:
+            self._retry_or_fail(
+                "engine_unavailable" if status in _BUSY else "engine_failed", f"status {status}"
+            )
+            return
+        if status != 200:
+            self._lane.engine_answered(self.grant)
+            self.fail(rejection(status, body))
+            return
+        try:
+            self.usage = read(body).usage
+        except (msgspec.DecodeError, msgspec.ValidationError):
+            self._retry_or_fail("engine_bad_answer", "the answer is not the JSON it should be")
+            return
+        if not is_text(body):
+            self._retry_or_fail("engine_bad_answer", "the answer is not UTF-8")
+            return
+        self._lane.engine_answered(self.grant)
+        self._settle("ok", 200)
+        if self._head_sent:
+            self._stream().event(body)
+            self.sink.end(close=True)
+        else:
+            self.sink.whole(200, JSON, b"", body, self.id)
+
+    # when it goes wrong
+
+    def _break_off(self, code: str, reason: str) -> None:
+        """The engine sends what we cannot pass on: stop it and say so."""
+        self._stop_engine()
+        self._retry_or_fail(code, reason)
+
+    def _retry_or_fail(self, code: str, reason: str) -> None:
+        if self.grant is None:
+            return
+        engine = self.grant.replica
+        log.warning("engine failed", extra={"request": self.id, "engine": engine, "reason": reason})
+        self._lane.engine_failed(engine, counts=code != "engine_unavailable")
+        if (self._first and self._relaying) or self._attempts >= ATTEMPTS:
+            self.fail(ApiError(code))
+            return
+        grant = self._stop_clock(time.monotonic_ns())
+        self.ticket.avoid = (*self.ticket.avoid, engine)
+        self._status = self._seen = self._first = 0
+        self._body = []
+        self._relaying = self.wants_framed = False
+        self._lane.stats.retries += 1
+        try:
+            self._lane.admit(self, again=True)
+        except ApiError:
+            self.fail(ApiError(code, retry_after_s=2 if code == "engine_unavailable" else None))
+        if grant is not None:
+            self._lane.freed(grant, -1)
+
+    def fail(self, error: ApiError) -> None:
+        """Tell the client, once, and settle."""
+        if self.over:
+            return
+        self._stop_engine()
+        self._settle(_OUTCOMES.get(error.code, "refused"), error.status, error.code)
+        if self._head_sent:
+            self._stream().event(error.body())
+            self.sink.end(close=True)
+        else:
+            self.sink.whole(error.status, JSON, error.headers(), error.body(), self.id)
+
+    def cancel(self) -> None:
+        """The client has left: free the place, stop the engine."""
+        if self.over:
+            return
+        self._stop_engine()
+        if self.grant is None:
+            self._lane.leave_line(self)
+        self._settle("cancelled", 200 if self._head_sent else 499, "client_left")
+
+    def check_time(self, now: int) -> None:
+        """Called twice a second: waited or silent for too long? Fails closed."""
+        settings = self._lane.settings
+        if self.grant is None:
+            if now - self.arrived > settings.line.max_wait_s * SECOND:
+                self._lane.leave_line(self)
+                self.fail(ApiError("wait_too_long", retry_after_s=60))
+            return
+        if self._relaying and self._relay is not None and self._relay.pieces != self._seen:
+            self._seen, self._quiet_since = self._relay.pieces, now
+        limit = settings.upstream.idle_s if self._first else settings.upstream.first_byte_s
+        if self._paused:
+            if now - self._quiet_since > settings.limits.write_s * SECOND:
+                self.sink.abort()
+                self.cancel()
+        elif now - self._quiet_since > limit * SECOND:
+            self._lane.engine_failed(self.grant.replica)
+            self.fail(ApiError("engine_timeout"))
+
+    def pause(self) -> None:
+        """The client is slow: read no more from the engine."""
+        if self._connection is not None and not self._paused:
+            self._paused, self._quiet_since = True, time.monotonic_ns()
+            self._connection.pause()
+
+    def resume(self) -> None:
+        """The client has caught up."""
+        if self._connection is not None and self._paused:
+            self._paused, self._quiet_since = False, time.monotonic_ns()
+            self._connection.resume()
+
+    # parts
+
+    def _stream(self) -> EventRelay:
+        """The stream to the client, begun if it was not."""
+        if self._relay is None:
+            self._relay = EventRelay(self.sink, usage_wanted=self.ask is None or self.ask.usage_wanted)
+            self._head_sent = True
+            self.sink.head(200, EVENTS, self.id)
+        return self._relay
+
+    def _stop_engine(self) -> None:
+        if self._connection is not None:
+            self._connection.abort()
+            self._connection = None
+
+    def _stop_clock(self, now: int) -> Grant | None:
+        """The engine works on it no more: count its share of the engine's time."""
+        grant, self.grant = self.grant, None
+        if grant is not None:
+            self._share += self._lane.clocks[grant.replica].stop(self._mark, now)
+        return grant
+
+    def _settle(self, outcome: Outcome, status: int, code: str = "") -> None:
+        """Write the one ledger row and give the place back."""
+        self.over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        now = time.monotonic_ns()
+        lane, grant = self._lane, self._stop_clock(now)
+        row = self._row(now, outcome, status, code)
+        lane.ledger.add(row)
+        lane.stats.count(row)
+        lane.ended(self)
+        if grant is not None:
+            lane.freed(grant, now - self._granted if outcome == "ok" else -1)
+
+    def _tokens(self) -> Tokens:
+        relay = self._relay if self._relaying else None
+        return tokens(
+            self.usage if relay is None else relay.usage,
+            asked_bytes=self.ask.size if self.ask is not None else 0,
+            answered_bytes=self._seen,
+            events=None if relay is None else relay.pieces,
+        )
+
+    def _row(self, now: int, outcome: Outcome, status: int, code: str) -> UsageRow:
+        who, replica = self.principal, self.replica
+        machine, used = Spent(0, 0), Tokens(0, 0, 0, "engine")
+        if replica is not None:
+            machine = spent(self._share, replica.engine.hardware, self._lane.settings.ledger.pue)
+            used = self._tokens()
+        return UsageRow(
+            id=self.id,
+            at=self._unix_us,
+            subject=who.subject,
+            organisation=who.organisation,
+            key=who.key,
+            service_class=who.service_class,
+            region=who.region,
+            zone=who.zone,
+            group=who.group,
+            endpoint=self.endpoint.word,
+            model=self.model,
+            engine=replica.engine.id if replica is not None else "",
+            stream=self.ask is not None and self.ask.stream,
+            tokens_in=used.tokens_in,
+            tokens_cached=used.tokens_cached,
+            tokens_out=used.tokens_out,
+            tokens_source=used.source,
+            queue_us=((self._granted or now) - self.arrived) // 1000,
+            first_token_us=(self._first - self.arrived) // 1000 if self._first else 0,
+            duration_us=(now - self.arrived) // 1000,
+            accelerator_us=machine.accelerator_us,
+            energy_mj=machine.energy_mj,
+            status=status,
+            outcome=outcome,
+            error=code,
+        )
+
+
+def rejection(status: int, body: bytes) -> ApiError:
+    """What to tell the client when an engine says the request is wrong: the engine's own sentence."""
+    try:
+        said = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        said = None
+    error = said.get("error", said) if isinstance(said, dict) else None
+    text = error.get("message") if isinstance(error, dict) else error
+    message = text[:2000] if isinstance(text, str) and text else f"The engine answered with status {status}."
+    too_long = "context" in message.lower() and status in (400, 413)
+    return ApiError("context_length_exceeded" if too_long else "engine_rejected", message)

@@ -1,0 +1,197 @@
+"""The hot lane: admit, send to an engine, relay, settle. Nothing here waits for a database.
+
+Words: an *exchange* is one request on its way; the *line* (``scheduling``) says when and where it
+runs; the *ledger* takes one row for each exchange, whatever became of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Coroutine, Iterable
+from typing import Protocol
+
+from moduai.accounts.principal import Principal
+from moduai.engines.fleet import Fleet, Replica
+from moduai.gateway.ask import MOST_BYTES_PER_TOKEN, Ask, Endpoint
+from moduai.gateway.errors import ApiError
+from moduai.gateway.exchange import Exchange
+from moduai.gateway.sink import Sink
+from moduai.gateway.stats import Stats
+from moduai.metering.row import UsageRow
+from moduai.scheduling import BusyClock, Grant, Line, Queued
+from moduai.settings import Settings
+
+SWEEP_S = 0.5
+"""Time between two looks at deadlines: they are kept this exactly."""
+
+
+class Ledger(Protocol):
+    """What the lane needs of the metering's segment writer."""
+
+    @property
+    def full(self) -> bool:
+        """No room for more rows."""
+
+    @property
+    def rows_waiting(self) -> int:
+        """Rows not yet on disk."""
+
+    def add(self, row: UsageRow) -> None:
+        """Keep one row."""
+
+
+class Lane:
+    """All exchanges of one worker."""
+
+    def __init__(self, settings: Settings, fleet: Fleet, ledger: Ledger, boot: str) -> None:
+        self.settings = settings
+        self.fleet = fleet
+        self.ledger = ledger
+        self.line = Line(settings.line.max_waiting)
+        self.loop = asyncio.get_running_loop()
+        self.stats = Stats()
+        self.draining = False
+        self.clocks: dict[str, BusyClock] = {}
+        self.exchanges: set[Exchange] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: dict[int, Exchange] = {}
+        self._empty = asyncio.Event()
+        self._boot = boot
+        self.count = 0
+        fleet.listener = self._fleet_changed
+        self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
+
+    def next_id(self) -> str:
+        """Id of the next request: the worker's boot id and a counter."""
+        self.count += 1
+        return f"{self._boot}-{self.count:x}"
+
+    def submit(self, ask: Ask, principal: Principal, sink: Sink) -> Exchange:
+        """Take a request; the sink hears all that follows."""
+        exchange = Exchange(self, ask.endpoint, ask.model, principal, sink)
+        exchange.begin(ask)
+        return exchange
+
+    def refuse(self, endpoint: Endpoint, principal: Principal, sink: Sink, error: ApiError) -> None:
+        """Answer a request whose body was not accepted; it leaves a row too."""
+        Exchange(self, endpoint, "", principal, sink).fail(error)
+
+    def admit(self, exchange: Exchange, *, again: bool = False) -> None:
+        """Ask the line for a place. Raises ApiError when it is refused. Fails closed."""
+        decision = self.line.submit(exchange.ticket, again=again)
+        match decision:
+            case Grant():
+                exchange.run(decision)
+            case Queued():
+                self._waiting[exchange.ticket.id] = exchange
+                exchange.wait()
+            case _:
+                if decision.reason == "line_full":
+                    raise ApiError("line_full", retry_after_s=seconds(decision.retry_after))
+                raise ApiError("engine_unavailable", retry_after_s=seconds(decision.retry_after))
+
+    def check(self, ask: Ask) -> None:
+        """Whether the request can be served at all. Raises ApiError. Fails closed."""
+        if self.draining:
+            raise ApiError("draining", retry_after_s=2)
+        if self.ledger.full:
+            raise ApiError("ledger_unavailable", retry_after_s=5)
+        serving = self.fleet.serving(ask.model)
+        if not serving:
+            if not self.fleet.replicas:
+                raise ApiError("no_engine", retry_after_s=30)
+            raise ApiError("model_not_found", f"No engine serves {ask.model[:128]!r}.", param="model")
+        able = [
+            replica for replica in serving if getattr(replica.models[ask.model].capability, ask.endpoint.word)
+        ]
+        if not able:
+            raise ApiError("endpoint_not_supported", f"{ask.model} does not have {ask.endpoint.path} here.")
+        context = max(replica.models[ask.model].capability.context for replica in able)
+        if context and not ask.has_media and ask.size > context * MOST_BYTES_PER_TOKEN + 65_536:
+            raise ApiError(
+                "context_length_exceeded", f"{ask.model} takes {context} tokens; this is far more."
+            )
+
+    def ended(self, exchange: Exchange) -> None:
+        """An exchange is over."""
+        self.exchanges.discard(exchange)
+        if self.draining and not self.exchanges:
+            self._empty.set()
+
+    def leave_line(self, exchange: Exchange) -> None:
+        """A waiting exchange goes."""
+        self._waiting.pop(exchange.ticket.id, None)
+        self.line.cancel(exchange.ticket)
+
+    def start(self, grants: Iterable[Grant]) -> None:
+        """Run what the line has let go."""
+        for grant in grants:
+            self._waiting.pop(grant.ticket.id).run(grant)
+
+    def queue_of(self, principal: Principal) -> list[tuple[Exchange, Queued]]:
+        """What one key or person has waiting, in order of arrival."""
+        mine = [e for e in self._waiting.values() if e.principal.subject == principal.subject]
+        return [(e, place) for e in mine if (place := self.line.place(e.ticket))]
+
+    def freed(self, grant: Grant, ran: int) -> None:
+        """A place is free after ``ran`` ns (below 0: not counted); the next in line runs."""
+        self.start(self.line.finish(grant, ran))
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Run a task of an exchange and keep it alive."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def engine_answered(self, grant: Grant | None) -> None:
+        """An exchange saw its engine do well."""
+        if grant is not None:
+            self.fleet.report(grant.replica, ok=True, now=time.monotonic_ns())
+
+    def engine_failed(self, engine: str, *, counts: bool = True) -> None:
+        """An exchange saw its engine fail; ``counts`` False: it was only busy."""
+        self.stats.engine_failures[engine] += 1
+        if counts:
+            self.fleet.report(engine, ok=False, now=time.monotonic_ns())
+
+    async def drain(self, seconds_left: float) -> int:
+        """Take nothing new, refuse who waits, let who runs end; returns how many were cut off."""
+        self.draining = True
+        for exchange in list(self._waiting.values()):
+            self.leave_line(exchange)
+            exchange.fail(ApiError("draining", retry_after_s=2))
+        if self.exchanges:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds_left):
+                    await self._empty.wait()
+        rest = list(self.exchanges)
+        for exchange in rest:
+            exchange.fail(ApiError("draining", retry_after_s=2))
+        self._sweeper.cancel()
+        return len(rest)
+
+    def _fleet_changed(self, engine: str, replica: Replica | None) -> None:
+        if replica is None:
+            self.line.remove_replica(engine)
+            return
+        self.clocks.setdefault(engine, BusyClock())
+        pools = frozenset(replica.models)
+        self.start(self.line.set_replica(engine, pools, replica.engine.concurrency, is_open=replica.is_open))
+
+    def _sweep(self) -> None:
+        now = time.monotonic_ns()
+        for exchange in list(self.exchanges):
+            exchange.check_time(now)
+        self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
+
+    def running(self) -> Counter[str]:
+        """Requests under way by engine."""
+        return Counter(e.grant.replica for e in self.exchanges if e.grant is not None)
+
+
+def seconds(nanoseconds: int) -> int:
+    """Whole seconds, rounded up, at least one: for Retry-After."""
+    return max(1, -(-nanoseconds // 1_000_000_000))

@@ -1,0 +1,194 @@
+"""Asking from inside this process: a page asks the same lane as every client.
+
+``LocalAsk`` turns one chat request into events; closing the iterator cancels the request upstream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from moduai.accounts.principal import Principal
+from moduai.gateway.ask import Endpoint, look
+from moduai.gateway.errors import ApiError
+from moduai.gateway.lane import Lane
+from moduai.gateway.usage import read
+
+
+class Place(Struct, frozen=True):
+    """Still in line."""
+
+    position: int
+    wait_s: float | None
+
+
+class Delta(Struct, frozen=True):
+    """A piece of the answer's text."""
+
+    text: str
+
+
+class Done(Struct, frozen=True):
+    """The answer is complete."""
+
+    finish_reason: str
+    model: str
+    tokens_in: int
+    tokens_out: int
+
+
+class Failed(Struct, frozen=True):
+    """It failed or was refused; what came before stays."""
+
+    code: str
+    message: str
+    status: int
+    retry_after_s: int | None = None
+
+
+Event = Place | Delta | Done | Failed
+
+
+class _Message(Struct):
+    content: str | None = None
+
+
+class _Choice(Struct):
+    delta: _Message | None = None
+    finish_reason: str | None = None
+
+
+class _Error(Struct):
+    message: str = ""
+    code: str | int | None = None
+
+
+class _Chunk(Struct):
+    choices: list[_Choice] = []
+    error: _Error | None = None
+
+
+_decode = msgspec.json.Decoder(_Chunk).decode
+_decode_error = msgspec.json.Decoder(dict[str, _Error]).decode
+HIGH_WATER = 256
+"""Events that may wait for the page before the engine is read no more."""
+
+
+class _PageSink:
+    """Takes an answer's bytes and queues events."""
+
+    framed = False
+
+    def __init__(self, model: str) -> None:
+        self.events: asyncio.Queue[Event | None] = asyncio.Queue()
+        self._model = model
+        self._rest = b""
+        self._finish = ""
+        self._usage = (0, 0)
+        self._failed = False
+
+    def head(self, status: int, content_type: bytes, request_id: str) -> None:
+        """A stream begins."""
+
+    def write(self, data: bytes) -> None:
+        """Whole or broken events of the stream."""
+        *events, self._rest = (self._rest + data).replace(b"\r\n", b"\n").split(b"\n\n")
+        for event in events:
+            for line in event.split(b"\n"):
+                self._line(line)
+
+    def _line(self, line: bytes) -> None:
+        if line.startswith(b": queue position="):
+            self._place(line.decode())
+        elif line.startswith(b"data:") and (document := line[5:].strip()).startswith(b"{"):
+            self._chunk(document)
+
+    def _place(self, line: str) -> None:
+        words = dict(word.split("=", 1) for word in line.split() if "=" in word)
+        wait = float(words["eta"]) if "eta" in words else None
+        self.events.put_nowait(Place(int(words["position"]), wait))
+
+    def _chunk(self, document: bytes) -> None:
+        try:
+            chunk = _decode(document)
+            usage = read(document).usage
+        except (msgspec.DecodeError, msgspec.ValidationError):
+            self._fail(ApiError("engine_bad_answer"))
+            return
+        if usage is not None:
+            self._usage = (usage.tokens_in, usage.tokens_out)
+        if chunk.error is not None:
+            self._fail(ApiError("engine_failed", chunk.error.message), code=str(chunk.error.code or ""))
+        for choice in chunk.choices:
+            if choice.delta is not None and choice.delta.content:
+                self.events.put_nowait(Delta(choice.delta.content))
+            self._finish = choice.finish_reason or self._finish
+
+    def end(self, *, close: bool = False) -> None:
+        """The stream is complete."""
+        if not self._failed:
+            self.events.put_nowait(Done(self._finish or "stop", self._model, *self._usage))
+        self.events.put_nowait(None)
+
+    def whole(self, status: int, content_type: bytes, headers: bytes, body: bytes, request_id: str) -> None:
+        """An error, or an engine that does not stream."""
+        if status == 200:
+            self._whole(body)
+            return
+        error = _decode_error(body)["error"]
+        retry = headers.lower().partition(b"retry-after: ")[2].partition(b"\r\n")[0]
+        failed = Failed(str(error.code or ""), error.message, status, int(retry) if retry else None)
+        self._failed = True
+        self.events.put_nowait(failed)
+        self.events.put_nowait(None)
+
+    def _whole(self, body: bytes) -> None:
+        answer = msgspec.json.decode(body)
+        text = answer["choices"][0]["message"]["content"] if answer.get("choices") else ""
+        self.events.put_nowait(Delta(text or ""))
+        self.end()
+
+    def _fail(self, error: ApiError, code: str = "") -> None:
+        if not self._failed:
+            self._failed = True
+            self.events.put_nowait(
+                Failed(code or error.code, error.message, error.status, error.retry_after_s)
+            )
+
+    def abort(self) -> None:
+        """Broken off."""
+        self._fail(ApiError("engine_failed"))
+        self.events.put_nowait(None)
+
+
+class LocalAsk:
+    """Asks one lane."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+
+    async def __call__(self, body: dict[str, Any], principal: Principal) -> AsyncIterator[Event]:
+        """Events of one chat request. Closing the iterator cancels it."""
+        sink = _PageSink(str(body.get("model", "")))
+        raw = msgspec.json.encode({**body, "stream": True, "stream_options": {"include_usage": True}})
+        try:
+            ask = look(raw, Endpoint.CHAT, most_choices=1, allowed=frozenset())
+        except ApiError as error:
+            yield Failed(error.code, error.message, error.status, error.retry_after_s)
+            return
+        exchange = self._lane.submit(ask, principal, sink)
+        try:
+            if place := self._lane.line.place(exchange.ticket):
+                yield Place(place.position, None if place.wait < 0 else place.wait / 1e9)
+            while (event := await sink.events.get()) is not None:
+                yield event
+                if sink.events.qsize() > HIGH_WATER:
+                    exchange.pause()
+                elif sink.events.empty():
+                    exchange.resume()
+        finally:
+            exchange.cancel()

@@ -1,0 +1,93 @@
+"""The lane's counters in Prometheus' text format. Names are documented in docs/reference/metrics.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from moduai.gateway.stats import BOUNDS_S, Histogram
+
+if TYPE_CHECKING:
+    from moduai.gateway.lane import Lane
+
+
+class Metric(NamedTuple):
+    """One metric: name, type, labels, and what it counts."""
+
+    name: str
+    type: str
+    labels: tuple[str, ...]
+    help: str
+
+
+REQUESTS = Metric("modu_requests_total", "counter", ("endpoint", "model", "outcome"), "Requests that ended.")
+ERRORS = Metric("modu_errors_total", "counter", ("code",), "Errors told to clients, by stable code.")
+TOKENS = Metric("modu_tokens_total", "counter", ("model", "kind"), "Tokens: in, cached (part of in) and out.")
+ACCELERATOR = Metric("modu_accelerator_seconds_total", "counter", ("engine",), "Accelerator-seconds charged.")
+ENERGY = Metric("modu_energy_joules_total", "counter", ("engine",), "Estimated energy in joules.")
+FAILURES = Metric("modu_engine_failures_total", "counter", ("engine",), "Requests that an engine failed.")
+RETRIES = Metric("modu_retries_total", "counter", (), "Requests that were sent to another engine.")
+QUEUE = Metric("modu_queue_seconds", "histogram", (), "Time in line of requests that ran.")
+FIRST_TOKEN = Metric(
+    "modu_first_token_seconds", "histogram", (), "Time from arrival to the answer's first byte."
+)
+DURATION = Metric("modu_request_seconds", "histogram", (), "Time from arrival to the end of the answer.")
+RUNNING = Metric("modu_running", "gauge", ("engine",), "Requests that run now.")
+WAITING = Metric("modu_waiting", "gauge", ("model",), "Requests that wait in line now.")
+UP = Metric("modu_engine_open", "gauge", ("engine",), "1 if the engine takes requests.")
+LEDGER = Metric("modu_ledger_rows_waiting", "gauge", (), "Usage rows that are not yet on disk.")
+CATALOGUE = (
+    REQUESTS, ERRORS, TOKENS, ACCELERATOR, ENERGY, FAILURES, RETRIES, QUEUE, FIRST_TOKEN, DURATION, RUNNING,
+    WAITING, UP, LEDGER,
+)  # fmt: skip
+
+
+def exposition(lane: Lane) -> bytes:
+    """All metrics of this worker."""
+    stats = lane.stats
+    lines: list[str] = []
+    lines += _family(REQUESTS, stats.requests)
+    lines += _family(ERRORS, {(code,): count for code, count in stats.errors.items()})
+    lines += _family(TOKENS, stats.tokens)
+    lines += _family(ACCELERATOR, {(engine,): us / 1e6 for engine, us in stats.accelerator_us.items()})
+    lines += _family(ENERGY, {(engine,): mj / 1e3 for engine, mj in stats.energy_mj.items()})
+    lines += _family(FAILURES, {(engine,): count for engine, count in stats.engine_failures.items()})
+    lines += _family(RETRIES, {(): stats.retries})
+    for metric, histogram in (
+        (QUEUE, stats.queue),
+        (FIRST_TOKEN, stats.first_token),
+        (DURATION, stats.duration),
+    ):
+        lines += _histogram(metric, histogram)
+    lines += _family(RUNNING, {(engine,): count for engine, count in lane.line.running().items()})
+    lines += _family(WAITING, {(model,): count for model, count in lane.line.waiting().items()})
+    lines += _family(UP, {(name,): int(replica.is_open) for name, replica in lane.fleet.replicas.items()})
+    lines += _family(LEDGER, {(): lane.ledger.rows_waiting})
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _family(metric: Metric, values: Mapping[Any, float]) -> Iterator[str]:
+    yield f"# HELP {metric.name} {metric.help}"
+    yield f"# TYPE {metric.name} {metric.type}"
+    for labels, value in sorted(values.items()):
+        yield f"{metric.name}{_labels(zip(metric.labels, labels, strict=True))} {value}"
+
+
+def _histogram(metric: Metric, histogram: Histogram) -> Iterator[str]:
+    yield f"# HELP {metric.name} {metric.help}"
+    yield f"# TYPE {metric.name} histogram"
+    total = 0
+    for bound, count in zip((*map(str, BOUNDS_S), "+Inf"), histogram.counts, strict=True):
+        total += count
+        yield f'{metric.name}_bucket{{le="{bound}"}} {total}'
+    yield f"{metric.name}_sum {histogram.sum_us / 1e6}"
+    yield f"{metric.name}_count {total}"
+
+
+def _labels(pairs: Iterable[tuple[str, str]]) -> str:
+    text = ",".join(f'{name}="{_escape(value)}"' for name, value in pairs)
+    return f"{{{text}}}" if text else ""
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,125 @@
+"""Server-sent events on their way through: passed on as they are, looked at only where they concern us.
+
+What concerns us: the usage event (wanted for the ledger, passed on only if the client asked for it),
+an engine's own error event, bytes that are not UTF-8, and text that is not an event stream. No JSON is
+parsed and nothing is rebuilt for an ordinary event. What is not understandable is refused (fails closed).
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from moduai.gateway.sink import Sink
+from moduai.gateway.usage import Usage, read
+
+EVENT_LIMIT = 4_194_304
+"""Most bytes of one event that are held back until its end arrives."""
+_EVENT = re.compile(rb".*?(?:\r\n\r\n|\n\n)", re.DOTALL)
+_FIELDS = (b"data:", b":", b"event:", b"id:", b"retry:", b"data\n")
+
+
+def is_text(data: bytes) -> bool:
+    """Whether the bytes are UTF-8."""
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+class EventRelay:
+    """One event stream from an engine to a sink."""
+
+    __slots__ = ("_sink", "_tail", "_usage_wanted", "error_seen", "pieces", "usage")
+
+    def __init__(self, sink: Sink, *, usage_wanted: bool) -> None:
+        self._sink = sink
+        self._usage_wanted = usage_wanted
+        self._tail = b""
+        self.pieces = 0
+        """Events with data so far: what the ledger counts where the engine names no usage."""
+        self.usage: Usage | None = None
+        self.error_seen = False
+
+    def framed(self, data: bytes) -> bool:
+        """Whole chunks with their framing; False if the stream is not understandable."""
+        if (
+            self._tail
+            or not data.endswith(b"\n\n\r\n")
+            or b'"usage":' in data
+            or b'"error":' in data
+            or not self.pieces
+            or not is_text(data)
+        ):
+            return self.feed(_unframe(data))
+        self.pieces += data.count(b"data: {")
+        self._sink.write(data)
+        return True
+
+    def feed(self, payload: bytes) -> bool:
+        """A part of the stream in any split; False if it is not understandable."""
+        data = self._tail + payload
+        cut = max(data.rfind(b"\n\n") + 2, data.rfind(b"\r\n\r\n") + 4)
+        if cut < 4:
+            self._tail = data
+            return len(data) <= EVENT_LIMIT
+        events, self._tail = data[:cut], data[cut:]
+        if not is_text(events) or not events.lstrip(b"\r\n").startswith(_FIELDS):
+            return False
+        if b'"usage":' in events or b'"error":' in events:
+            try:
+                events = b"".join(event for event in _EVENT.findall(events) if self._passes(event))
+            except (msgspec.DecodeError, msgspec.ValidationError):
+                return False
+        self.pieces += events.count(b"data: {")
+        self._write(events)
+        return len(self._tail) <= EVENT_LIMIT
+
+    def finish(self) -> bool:
+        """The stream has ended; an event without its blank line is passed on if it is text."""
+        tail, self._tail = self._tail, b""
+        if not is_text(tail):
+            return False
+        self._write(tail)
+        return True
+
+    def comment(self, text: str) -> None:
+        """A line that every client ignores, between events."""
+        self._write(f": {text}\n\n".encode())
+
+    def event(self, document: bytes) -> None:
+        """An event of our own."""
+        self._tail = b""
+        self._write(b"data: %b\n\n" % document)
+
+    def _write(self, payload: bytes) -> None:
+        if payload:
+            self._sink.write(b"%x\r\n%b\r\n" % (len(payload), payload) if self._sink.framed else payload)
+
+    def _passes(self, event: bytes) -> bool:
+        """Read an event that may concern us; whether it is passed on."""
+        lines = event.replace(b"\r\n", b"\n").split(b"\n")
+        document = b"".join(line[5:] for line in lines if line.startswith(b"data:")).strip()
+        if not document.startswith(b"{"):
+            return True
+        if document.startswith((b'{"error":', b'{"type":"error"')):
+            self.error_seen = True
+            return True
+        found = read(document)
+        self.usage = found.usage or self.usage
+        return self._usage_wanted or not found.only_usage
+
+
+def _unframe(chunks: bytes) -> bytes:
+    """Payload of whole chunks (as ``whole_chunks`` has accepted them)."""
+    parts, position = [], 0
+    while position < len(chunks):
+        line = chunks.index(b"\r\n", position)
+        size = int(chunks[position:line], 16)
+        parts.append(chunks[line + 2 : line + 2 + size])
+        position = line + size + 4
+    return b"".join(parts)

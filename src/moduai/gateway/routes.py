@@ -1,0 +1,105 @@
+"""The small addresses that the gateway answers itself: models, the line, health, metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from moduai.accounts.principal import Principal
+from moduai.gateway.errors import ApiError
+from moduai.gateway.lane import Lane
+from moduai.gateway.metrics import exposition
+
+JSON = b"application/json"
+
+
+class Answer(NamedTuple):
+    """Status, content type and body."""
+
+    status: int
+    kind: bytes
+    body: bytes
+
+
+class Routes:
+    """Answers from memory. ``degraded`` names what does not work now, for readiness."""
+
+    def __init__(self, lane: Lane, degraded: Callable[[], list[str]], started: float) -> None:
+        self._lane = lane
+        self._degraded = degraded
+        self._started = int(started)
+
+    def answer(self, method: bytes, path: bytes, principal: Principal | None, *, local: bool) -> Answer:
+        """Answer a GET. Raises ApiError."""
+        if method not in (b"GET", b"HEAD"):
+            raise ApiError("method_not_allowed" if self._known(path) else "not_found")
+        match path:
+            case b"/health/live":
+                return Answer(200, JSON, b'{"status":"live"}')
+            case b"/health/ready":
+                return self._ready()
+            case b"/metrics":
+                return self._metrics(principal, local=local)
+            case b"/v1/models":
+                return _json(
+                    {"object": "list", "data": [self._model(name) for name in self._lane.fleet.models()]}
+                )
+            case b"/v1/queue":
+                return self._queue(principal)
+        if path.startswith(b"/v1/models/"):
+            name = path[11:].decode("utf-8", "replace")
+            if name in self._lane.fleet.models():
+                return _json(self._model(name))
+            raise ApiError("model_not_found", f"No engine serves {name[:128]!r}.")
+        raise ApiError("not_found")
+
+    @staticmethod
+    def _known(path: bytes) -> bool:
+        return path in (b"/health/live", b"/health/ready", b"/metrics", b"/v1/models", b"/v1/queue")
+
+    def _ready(self) -> Answer:
+        """Ready means that requests are taken; what is degraded is named beside it."""
+        degraded = self._degraded()
+        stopping = self._lane.draining or self._lane.ledger.full
+        body = {"status": "stopping" if self._lane.draining else "degraded" if degraded else "ready"}
+        return _json({**body, "degraded": degraded}, 503 if stopping else 200)
+
+    def _metrics(self, principal: Principal | None, *, local: bool) -> Answer:
+        """For this machine only; other machines scrape through an agent here. Fails closed."""
+        if not local:
+            raise ApiError("not_found")
+        return Answer(200, b"text/plain; version=0.0.4; charset=utf-8", exposition(self._lane))
+
+    def _model(self, name: str) -> dict[str, Any]:
+        can = self._lane.fleet.models()[name]
+        return {
+            "id": name,
+            "object": "model",
+            "created": self._started,
+            "owned_by": can.origin or "unknown",
+            "modu": msgspec.to_builtins(can),
+        }
+
+    def _queue(self, principal: Principal | None) -> Answer:
+        """Where the key's own requests stand."""
+        if principal is None:
+            raise ApiError("missing_api_key")
+        now = time.monotonic_ns()
+        data = [
+            {
+                "request_id": exchange.id,
+                "model": exchange.model,
+                "position": place.position,
+                "waited_s": round((now - exchange.arrived) / 1e9, 3),
+                "expected_wait_s": None if place.wait < 0 else round(place.wait / 1e9, 1),
+            }
+            for exchange, place in self._lane.queue_of(principal)
+        ]
+        return _json({"object": "list", "data": data})
+
+
+def _json(value: Any, status: int = 200) -> Answer:
+    return Answer(status, JSON, msgspec.json.encode(value))

@@ -1,0 +1,197 @@
+"""The gateway's server: who may connect, what answers which address, and the clock of all deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import Any
+
+from moduai.accounts.principal import Principal
+from moduai.accounts.table import KeyTable
+from moduai.gateway.asgi import AsgiApp, Page
+from moduai.gateway.connection import ClientConnection
+from moduai.gateway.errors import ApiError
+from moduai.gateway.lane import Lane
+from moduai.gateway.routes import Routes
+from moduai.settings import Settings
+
+SWEEP_S = 0.5
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Server:
+    """All client connections of one worker."""
+
+    def __init__(
+        self, settings: Settings, lane: Lane, keys: KeyTable, routes: Routes, app: Callable[[], AsgiApp]
+    ) -> None:
+        self.settings, self.lane, self.keys = settings, lane, keys
+        self.allowed_fields = frozenset(settings.gateway.allowed_fields)
+        self.date = formatdate(usegmt=True).encode()
+        self.draining = False
+        self.ready: Callable[[], bool] = lambda: True
+        """False until keys and engines are known: a good key must not be called wrong."""
+        self._routes, self._make_app, self._app = routes, app, None
+        self._hosts = {
+            host.lower().encode() for host in (*settings.gateway.allowed_hosts, settings.gateway.host)
+        }
+        self._hosts |= {host.encode() for host in LOOPBACK}
+        self._proxies = [ipaddress.ip_network(network) for network in settings.gateway.behind_proxy]
+        self._connections: set[ClientConnection] = set()
+        self._listeners: list[asyncio.Server] = []
+        self._loop = asyncio.get_running_loop()
+        self.now = self._loop.time
+        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+
+    _app: AsgiApp | None
+
+    async def listen(self, sock: Any = None) -> tuple[str, int]:
+        """Listen on an inherited socket, or on the settings' address; returns host and port."""
+        gateway = self.settings.gateway
+        context = _tls(gateway.tls_certificate, gateway.tls_key) if gateway.tls_certificate else None
+        make = lambda: ClientConnection(self)  # noqa: E731  (a factory is what asyncio asks for)
+        if sock is not None:
+            server = await self._loop.create_server(make, sock=sock, ssl=context, backlog=4096)
+        else:
+            server = await self._loop.create_server(
+                make, gateway.host, gateway.port, ssl=context, backlog=4096
+            )
+        self._listeners.append(server)
+        host, port = server.sockets[0].getsockname()[:2]
+        return host, port
+
+    async def drain(self, seconds: float) -> int:
+        """Take no new connections, end what runs; returns how many requests were cut off."""
+        self.draining = True
+        for listener in self._listeners:
+            listener.close()
+        for connection in list(self._connections):
+            connection.close_if_idle()
+        cut_off = await self.lane.drain(seconds)
+        for _ in range(20):
+            if not self._connections:
+                break
+            await asyncio.sleep(0.02)
+            for connection in list(self._connections):
+                connection.close_if_idle()
+        for connection in list(self._connections):
+            connection.transport.abort()
+        self._sweeper.cancel()
+        return cut_off
+
+    # connections
+
+    def enter(self, connection: ClientConnection) -> bool:
+        """Count a connection in; False when there are too many. Fails closed."""
+        self._connections.add(connection)
+        return len(self._connections) <= self.settings.limits.connections
+
+    def leave(self, connection: ClientConnection) -> None:
+        """Count it out."""
+        self._connections.discard(connection)
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._connections)
+
+    def _sweep(self) -> None:
+        now = self.now()
+        self.date = formatdate(usegmt=True).encode()
+        for connection in list(self._connections):
+            if 0 < connection.deadline < now:
+                connection.timed_out()
+        self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+
+    # checks
+
+    def check_host(self, host: bytes | None, *, old: bool) -> None:
+        """Only names that are ours, against DNS rebinding; HTTP/1.0 may leave Host out. Fails closed."""
+        if host is None:
+            if not old:
+                raise ApiError("host_missing")
+            return
+        name = host.lower()
+        name = name.partition(b"]")[0][1:] if name.startswith(b"[") else name.partition(b":")[0]
+        if name not in self._hosts and b"*" not in self._hosts:
+            raise ApiError(
+                "host_not_allowed",
+                "This service does not answer to this host name (gateway.allowed_hosts lists them).",
+            )
+
+    def authenticate(self, authorization: bytes | None) -> Principal:
+        """The author of an API request. Raises ApiError. Fails closed."""
+        if authorization is None:
+            raise ApiError("missing_api_key")
+        scheme, _, token = authorization.partition(b" ")
+        if scheme.lower() != b"bearer":
+            raise ApiError("missing_api_key")
+        if not self.ready():
+            raise ApiError("not_ready", retry_after_s=2)
+        principal = self.keys.find(token.strip(), time.time())
+        if principal is None:
+            raise ApiError("invalid_api_key")
+        return principal
+
+    def check_scope(self, principal: Principal, scope: str) -> None:
+        """Whether the key may do this. Fails closed."""
+        if scope not in principal.scopes:
+            raise ApiError("scope_missing", f"The API key does not have the scope {scope!r}.")
+
+    def peer(self, connection: ClientConnection) -> tuple[str, bool]:
+        """The client's address, and whether it is the connection's own: a listed proxy is believed."""
+        name = connection.transport.get_extra_info("peername")
+        address = name[0] if isinstance(name, tuple) else "127.0.0.1"
+        forwarded = connection.fields.get(b"x-forwarded-for")
+        if forwarded is None or not self._is_proxy(address):
+            return address, True
+        for hop in reversed([hop.strip() for hop in forwarded.decode("latin-1").split(",")]):
+            address = hop
+            if not self._is_proxy(hop):
+                break
+        return address, False
+
+    def _is_proxy(self, address: str) -> bool:
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._proxies)
+
+    # all that is not the lane
+
+    def serve_other(self, connection: ClientConnection, principal: Principal | None) -> None:
+        """The small addresses of the API, health and metrics; everything else is a page."""
+        path = connection.path
+        if not path.startswith((b"/v1/", b"/health/")) and path != b"/metrics":
+            self._serve_page(connection)
+            return
+        try:
+            address, direct = self.peer(connection)
+            local = direct and ipaddress.ip_address(address).is_loopback
+            status, kind, body = self._routes.answer(connection.method, path, principal, local=local)
+        except ApiError as error:
+            connection.fail(error)
+            return
+        connection.whole(status, kind, b"cache-control: no-store\r\n", body, "")
+
+    def _serve_page(self, connection: ClientConnection) -> None:
+        if self._app is None:
+            self._app = self._make_app()
+        address, direct = self.peer(connection)
+        proto = connection.fields.get(b"x-forwarded-proto", b"").decode("latin-1")
+        scheme = "https" if self.settings.gateway.tls_certificate else "http"
+        scheme = proto if not direct and proto in ("http", "https") else scheme
+        Page(self._app, connection, scheme, address).begin()
+
+
+def _tls(certificate: str, key: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate, key or None)
+    context.set_alpn_protocols(["http/1.1"])
+    return context

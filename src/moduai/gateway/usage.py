@@ -1,0 +1,76 @@
+"""Reading what an engine says it used, out of a JSON answer or the last events of a stream."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw, Struct
+
+
+class _Details(Struct):
+    cached_tokens: int | None = None
+
+
+class _Usage(Struct):
+    """Usage in the names of chat and completions, and in those of responses."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    prompt_tokens_details: _Details | None = None
+    input_tokens_details: _Details | None = None
+
+
+class _Timings(Struct):
+    cache_n: int | None = None
+
+
+class _Response(Struct):
+    usage: _Usage | None = None
+
+
+class _Answer(Struct):
+    usage: _Usage | None = None
+    choices: list[Raw] | None = None
+    response: _Response | None = None
+    """Events of /v1/responses wrap the whole response."""
+    timings: _Timings | None = None
+    """llama.cpp's own figures; they count the prompt tokens taken from its cache."""
+
+
+class Usage(Struct, frozen=True):
+    """Tokens of one answer."""
+
+    tokens_in: int
+    tokens_cached: int
+    tokens_out: int
+
+
+_decode = msgspec.json.Decoder(_Answer).decode
+
+
+class Read(Struct, frozen=True):
+    """What one JSON document of an answer held."""
+
+    usage: Usage | None
+    only_usage: bool
+    """True for the event that carries usage and nothing else (``"choices": []``)."""
+
+
+def read(document: bytes) -> Read:
+    """Read a JSON answer or the data of one event. Raises msgspec.DecodeError if it is not understood."""
+    answer = _decode(document)
+    usage = answer.usage or (answer.response.usage if answer.response else None)
+    return Read(_tokens(usage, answer.timings), usage is not None and answer.choices == [])
+
+
+def _tokens(usage: _Usage | None, timings: _Timings | None) -> Usage | None:
+    if usage is None:
+        return None
+    details = usage.prompt_tokens_details or usage.input_tokens_details
+    cached = details.cached_tokens if details else None
+    if cached is None and timings is not None:
+        cached = timings.cache_n
+    tokens_in = max(0, usage.prompt_tokens or usage.input_tokens or 0)
+    tokens_out = max(0, usage.completion_tokens or usage.output_tokens or 0)
+    return Usage(tokens_in, min(tokens_in, max(0, cached or 0)), tokens_out)
