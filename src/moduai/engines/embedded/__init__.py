@@ -1,0 +1,30 @@
+"""The engine in the box: llama.cpp in a child process, so that the service answers without any other.
+
+Words: the *weights* are one GGUF file, the *child* is the process that serves it on a Unix socket with a
+key made anew for each start, the *record* says what it is. Rule: the gateway never loads this package's
+child; what goes wrong here (memory, a crash, a bad file) ends the child alone, and the supervisor
+starts it again. Without weights or without accepted terms there is no engine, and the service runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from pathlib import Path
+
+from .record import ENGINE_ID, record
+from .weights import Weights, WeightsError, resolve
+
+__all__ = ["ENGINE_ID", "Weights", "WeightsError", "record", "resolve", "socket_path"]
+
+_LONGEST_SOCKET = 100
+"""Bytes of a socket's path that every system takes (Linux 107, macOS 103)."""
+
+
+def socket_path(home: Path) -> Path:
+    """Where the child listens: in ``home/run``, or for a very long home in a folder of ours in /tmp."""
+    path = home / "run" / "engine.sock"
+    if len(bytes(path)) <= _LONGEST_SOCKET:
+        return path
+    digest = hashlib.sha256(bytes(home)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"modu-{digest}" / "engine.sock"

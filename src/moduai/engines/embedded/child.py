@@ -1,0 +1,167 @@
+"""The child process: ``python -m moduai.engines.embedded`` serves one GGUF file on a Unix socket.
+
+Told by the environment, as ``modu up`` does (MODU_ENGINE_URL, MODU_ENGINE_KEY, the settings), or by
+options. It keeps itself small and behind the gateway: less priority, a bound on memory (RLIMIT_DATA
+counts what it allocates, not the weights, which are mapped from their file), first to go where the
+system runs out of memory. SIGTERM ends it and takes the socket away; so does the end of its parent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import fcntl
+import logging
+import os
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from moduai import log as logs
+from moduai import settings
+from moduai.engines.address import AddressError, parse_url
+
+from .record import context, threads
+from .template import LONGEST_ANSWER, STOPS, Sampling, base_template
+from .weights import Weights, WeightsError, from_file, resolve
+
+log = logging.getLogger(__name__)
+
+NICENESS = 10
+PROMPT_CACHE_MB = 256
+PARENT_CHECK_S = 1.0
+_PR_SET_PDEATHSIG = 1
+
+
+class StartError(RuntimeError):
+    """The child cannot serve; the text says why in one line."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until told to stop. Exit status 0: stopped; 1: could not start; 2: called wrongly."""
+    loaded = settings.load()
+    logs.configure(loaded.settings.log, "engine")
+    given = _parse(arguments)
+    parent = os.getppid()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        weights = (
+            from_file(given.model) if given.model else resolve(loaded.home, loaded.settings.embedded.model)
+        )
+        if weights is None:
+            raise StartError("there are no weights, or their terms are not accepted")
+        with _taken(given.socket):
+            _behind_the_gateway(loaded.settings.embedded)
+            server = _serve(loaded.settings.embedded, weights, given.name or weights.name, given)
+            log.info("engine ready", extra={"model": given.name or weights.name, "file": weights.path.name})
+            while not stop.wait(PARENT_CHECK_S) and os.getppid() == parent:
+                pass
+            given.socket.unlink(missing_ok=True)
+            log.info("engine stopped")
+            _exit_at_once(server)
+    except (StartError, WeightsError) as error:
+        log.error("engine cannot start", extra={"why": str(error)})  # noqa: TRY400  the line says it all
+        return 1
+    return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m moduai.engines.embedded", description=__doc__)
+    parser.add_argument("--model", type=Path, help="GGUF file; default: the setting embedded.model")
+    parser.add_argument("--socket", type=Path, help="where to listen; default: MODU_ENGINE_URL")
+    parser.add_argument("--name", default="", help="name of the model; default: as the file says")
+    given = parser.parse_args(arguments)
+    given.key = os.environ.pop("MODU_ENGINE_KEY", "")
+    if not given.key:
+        parser.error("MODU_ENGINE_KEY is not set: the engine serves nobody without a key")
+    if given.socket is None:
+        try:
+            path = parse_url(os.environ.get("MODU_ENGINE_URL", "")).path
+        except AddressError:
+            path = ""
+        if not path:
+            parser.error("give --socket, or MODU_ENGINE_URL as unix:///path")
+        given.socket = Path(path)
+    return given
+
+
+@contextlib.contextmanager
+def _taken(path: Path) -> Any:
+    """Hold the socket's place alone: a lock beside it outlives no process, the socket file does."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.parent.stat().st_uid != os.getuid():
+        raise StartError(f"{path.parent} belongs to someone else")
+    handle = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+        yield
+    except BlockingIOError:
+        raise StartError(f"another engine serves {path}") from None
+    finally:
+        os.close(handle)
+
+
+def _behind_the_gateway(embedded: settings.Embedded) -> None:
+    os.umask(0o077)
+    os.nice(NICENESS)
+    limit = embedded.memory_mb * 1_048_576
+    with contextlib.suppress(ValueError, OSError):  # a lower limit is in force already, or none exists here
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold people's prompts
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("500", "ascii")
+
+
+def _serve(embedded: settings.Embedded, weights: Weights, name: str, given: argparse.Namespace) -> Any:
+    """Load the weights and listen; returns once it does. Raises StartError."""
+    import xllamacpp  # noqa: PLC0415  36 MB, and only this process needs it
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(weights.path)
+    params.model_alias = {name}
+    params.hostnames = [str(given.socket)]
+    params.api_keys = [given.key]
+    params.n_parallel = embedded.slots
+    params.n_ctx = context(embedded, weights) * embedded.slots
+    params.n_gpu_layers = 0
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads(embedded)
+    params.cache_ram_mib = min(PROMPT_CACHE_MB, embedded.memory_mb // 8)
+    params.endpoint_metrics = True
+    params.ui = params.warmup = False
+    params.verbosity = 1  # errors only: no prompt is ever written
+    params.use_jinja = True
+    params.embedding = weights.facts.pooling
+    if not (weights.facts.has_template or weights.facts.pooling):
+        _make_it_answer(params)
+    try:
+        server = xllamacpp.Server(params)
+    except RuntimeError as error:
+        raise StartError(f"{weights.path}: llama.cpp cannot serve it ({error})") from None
+    given.socket.chmod(0o600)
+    return server
+
+
+def _make_it_answer(params: Any) -> None:
+    params.chat_template = base_template()
+    params.antiprompt = list(STOPS)
+    params.n_predict = LONGEST_ANSWER
+    sampling = Sampling()
+    for field in sampling.__struct_fields__:
+        setattr(params.sampling, field, getattr(sampling, field))
+
+
+def _exit_at_once(server: Any) -> None:
+    """End without llama.cpp's own tidying: it waits for answers that nobody reads any more."""
+    assert server is not None  # noqa: S101  it is kept alive until here
+    logging.shutdown()
+    os._exit(0)
