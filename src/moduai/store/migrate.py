@@ -8,6 +8,9 @@ all. A database that is newer than the code is refused (fails closed).
 from __future__ import annotations
 
 import os
+import secrets
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy import Connection as SyncConnection
@@ -105,6 +108,21 @@ def _run(connection: SyncConnection, to: str) -> None:
 
 
 def _make(file: Path) -> None:
-    """An empty file that only we can read: SQLite gives its log files the same mode."""
+    """An empty database that only we can read (SQLite gives its log files the same mode).
+
+    It gets its name only when it has its write-ahead log: connections that switch to one at the same
+    time would fail as locked.
+    """
+    if file.exists():
+        return
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+    draft = file.with_name(f".{secrets.token_hex(8)}.new")
+    try:
+        os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        with closing(sqlite3.connect(draft)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+        os.link(draft, file)
+    except FileExistsError:
+        pass  # another process was first
+    finally:
+        draft.unlink(missing_ok=True)

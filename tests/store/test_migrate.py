@@ -1,0 +1,135 @@
+"""Upgrades from every version and from nothing, with data in it, on both databases."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection as SyncConnection
+from sqlalchemy import text
+
+import moduai.accounts.tables
+import moduai.engines.tables
+import moduai.metering.tables
+import moduai.store.tables  # noqa: F401  (each import adds its tables to the metadata)
+from moduai.store import migrate
+from moduai.store.database import Database, metadata
+
+SEEDS = {
+    "0001": (
+        "INSERT INTO organisations VALUES ('org_1', '서울', 'seoul', '', 1700000000)",
+        "INSERT INTO api_keys VALUES ('k', 'd', 'p', 'n', 'org_1', 's', 'c', '[]', '', '', '', 1, 0, 0)",
+        "INSERT INTO engines VALUES ('eng_1', 'e', 'http://a', 'vllm', 's', 'active', 8, '{}', '[]', 1, 2)",
+        "INSERT INTO segments VALUES ('w-1.jsonl', 42)",
+        "INSERT INTO changes VALUES ('keys', 7)",
+    ),
+}
+"""What a database of each version holds before it is upgraded: add to it with each migration."""
+
+
+async def counts(db: Database) -> dict[str, int]:
+    async with db.connect() as connection:
+        return {
+            table.name: await connection.scalar(text(f'SELECT count(*) FROM "{table.name}"')) or 0
+            for table in metadata.sorted_tables
+        }
+
+
+@pytest.mark.parametrize("version", migrate.versions())
+async def test_an_upgrade_from_each_version_keeps_the_data(url: str, version: str) -> None:
+    await migrate.upgrade(url, version)
+    db = Database(url)
+    async with db.begin() as connection:
+        for statement in SEEDS[version]:
+            await connection.execute(text(statement))
+    before = await counts(db)
+    assert await migrate.upgrade(url) == version
+    assert await migrate.current(db) == migrate.head()
+    after = await counts(db)
+    assert {name: after[name] for name in before} == before
+    assert before["api_keys"] == 1
+    await db.dispose()
+
+
+async def test_an_upgrade_from_nothing_makes_what_the_tables_say(url: str) -> None:
+    db = Database(url)
+    assert await migrate.current(db) is None
+    assert await migrate.upgrade(url) == ""
+
+    def differences(connection: SyncConnection) -> list[object]:
+        return list(
+            compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata)
+        )
+
+    async with db.connect() as connection:
+        assert await connection.run_sync(differences) == []
+    await db.dispose()
+
+
+async def test_upgrades_at_once_happen_once(url: str) -> None:
+    had = await asyncio.gather(*(migrate.upgrade(url) for _ in range(4)))
+    assert sorted(had) == ["", *[migrate.head()] * 3] or had == [""] * 4  # late ones find it done
+    db = Database(url)
+    await migrate.check(db)
+    await db.dispose()
+
+
+async def test_a_failed_upgrade_leaves_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = migrate._run
+
+    def fail(connection: SyncConnection, to: str) -> None:
+        run(connection, to)
+        raise RuntimeError("power cut")
+
+    monkeypatch.setattr(migrate, "_run", fail)
+    with pytest.raises(RuntimeError, match="power cut"):
+        await migrate.upgrade(url)
+    db = Database(url)
+    assert await migrate.current(db) is None
+    monkeypatch.undo()
+    await migrate.upgrade(url)
+    assert await migrate.current(db) == migrate.head()
+    await db.dispose()
+
+
+async def test_a_newer_database_is_refused_in_one_line(db: Database, url: str) -> None:
+    async with db.begin() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for refused in (migrate.upgrade(url), migrate.check(db)):
+        with pytest.raises(migrate.SchemaError) as caught:
+            await refused
+        assert "schema 9999, newer than this Modu" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+async def test_a_database_without_schema_is_told_apart(url: str) -> None:
+    db = Database(url)
+    with pytest.raises(migrate.SchemaError, match="schema none"):
+        await migrate.check(db)
+    await db.dispose()
+
+
+def test_a_start_at_head_does_not_import_alembic(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'modu.db'}"
+    asyncio.run(migrate.upgrade(url))
+    program = (
+        "import asyncio, sys; from moduai.store import migrate\n"
+        f"print(asyncio.run(migrate.upgrade({url!r})), 'alembic' in sys.modules)"
+    )
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    output = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environ
+    )
+    assert output.stdout.split() == [migrate.head(), "False"]
+
+
+def test_every_version_is_numbered_and_seeded() -> None:
+    found = migrate.versions()
+    assert found == [f"{number:04}" for number in range(1, len(found) + 1)]
+    assert SEEDS.keys() == set(found)
