@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from benchmarks import peers
+from benchmarks.service import BARS, run
 
 
 def main() -> int:
@@ -13,14 +14,12 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     service = commands.add_parser("service", help="the bars of the service")
     service.add_argument("--quick", action="store_true", help="under a minute, to find breakage only")
-    service.add_argument("--only", default="", metavar="BAR,…", help="only these bars")
+    service.add_argument("--only", default="", metavar="BAR,…", help=f"only these bars: {', '.join(BARS)}")
     peer = commands.add_parser("peers", help="other gateways")
     peer.add_argument("action", choices=["install"], help="install them into the cache folder")
     arguments = parser.parse_args()
     if arguments.command == "peers":
         return _install()
-    from benchmarks.service import run
-
     return run(only=tuple(filter(None, arguments.only.split(","))), quick=arguments.quick)
 
 

@@ -210,7 +210,12 @@ class Connection(asyncio.Protocol):
 
     def _serve(self, head: bytes, body: bytes) -> None:
         line = head[: head.find(b"\r\n")] if b"\r\n" in head else head
-        method, target, _ = line.split(b" ", 2)
+        words = line.split(b" ")
+        if len(words) != 3 or words[2] not in {b"HTTP/1.1", b"HTTP/1.0"}:
+            self.transport.write(whole(*answers.error(400, "not HTTP/1.1", "invalid_request_error")))
+            self.transport.close()
+            return
+        method, target, _ = words
         path = target.decode("latin-1").partition("?")[0]
         if self.engine.keep_seen and not path.startswith("/control/"):
             self.engine.seen.append(seen_request(method, path, head, body))

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -27,6 +26,7 @@ from benchmarks.harness import process
 
 QUESTION = "대한민국의 모든 국민이 쓸 수 있는 공공 AI 서비스는 어떤 것이어야 하나요? 세 문장으로 답해 주세요."
 Kind = Literal["json", "sse"]
+TOKENS = {"json": 32, "sse": 200}
 
 
 class Load(Struct, frozen=True, kw_only=True):
@@ -37,6 +37,8 @@ class Load(Struct, frozen=True, kw_only=True):
     kind: Kind = "json"
     clients: int = 32
     window_s: float = 4.0
+    answers: int = 0
+    """End the window early, after so many whole answers."""
     warm_s: float = 1.0
     key: str = ""
     model: str = "fake-model"
@@ -80,7 +82,7 @@ def request(load: Load, host: str) -> bytes:
         {
             "model": load.model,
             "messages": [{"role": "user", "content": QUESTION}],
-            "max_tokens": 256,
+            "max_tokens": TOKENS[load.kind],
             "stream": load.kind == "sse",
         }
     )
@@ -126,7 +128,7 @@ class Client(asyncio.Protocol):
         self._tail = b""
         self._need = 0  # length of the whole answer where it is known; -1: chunked
         self._size = 0
-        self._since = 0.0
+        self.since = 0.0
         self.open = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -136,7 +138,7 @@ class Client(asyncio.Protocol):
     def ask(self) -> None:
         self._got = self._tail = b""
         self._need = self._size = 0
-        self._since = time.perf_counter()
+        self.since = time.perf_counter()
         self.transport.write(self.asks)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -174,7 +176,7 @@ class Client(asyncio.Protocol):
 
     def _whole(self) -> None:
         now = time.perf_counter()
-        self.tally.times.append(now - self._since)
+        self.tally.times.append(now - self.since)
         if self._answered is not None:
             self._answered(self._got, now)
         if self.open:
@@ -214,7 +216,10 @@ async def run(load: Load) -> Result:
     tally.reset()
     began, cpu = time.perf_counter(), [process.running_s(pid) for pid in load.watch]
     own = time.process_time()
-    await asyncio.sleep(load.window_s)
+    while time.perf_counter() - began < load.window_s:
+        await asyncio.sleep(0.005 if load.answers else load.window_s)
+        if load.answers and len(tally.times) >= load.answers:
+            break
     seconds = time.perf_counter() - began
     used = tuple(process.running_s(pid) - before for pid, before in zip(load.watch, cpu, strict=True))
     result = _result(tally, seconds, time.process_time() - own, used)
@@ -261,7 +266,7 @@ def measure(load: Load, *, on: set[int]) -> Result:
         check=False,
         timeout=load.warm_s + load.window_s + 30,
         preexec_fn=lambda: os.sched_setaffinity(0, on),
-        cwd=Path(__file__).resolve().parents[2],
+        cwd=process.ROOT,
     )
     if done.returncode:
         raise process.StartError(f"load on {load.url}: {done.stderr.decode()[-400:]}")

@@ -20,6 +20,11 @@ from pathlib import Path
 
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 STOP_S = 10.0
+ROOT = Path(__file__).resolve().parents[2]
+KEPT = ("PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "HOME")
+"""What a process gets of our own environment: a measured program has no business with the rest."""
+
+Started = subprocess.Popen[bytes]
 
 
 class StartError(RuntimeError):
@@ -101,7 +106,8 @@ def start(
     log: Path,
     environ: Mapping[str, str] | None = None,
     first_line: bool = False,
-) -> subprocess.Popen[bytes]:
+    pass_fds: Sequence[int] = (),
+) -> Started:
     """Start a process on the CPUs ``on``; what it writes goes to ``log`` (its standard output stays a
     pipe if ``first_line``). The caller ends it with :func:`stop`.
     """
@@ -111,13 +117,15 @@ def start(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE if first_line else sink,
             stderr=sink,
-            env={**os.environ, **(environ or {})},
+            env={**{name: os.environ[name] for name in KEPT if name in os.environ}, **(environ or {})},
+            cwd=ROOT,
+            pass_fds=tuple(pass_fds),
             start_new_session=True,
             preexec_fn=lambda: os.sched_setaffinity(0, on),  # noqa: PLW1509 - no threads run yet
         )
 
 
-def first_line(process: subprocess.Popen[bytes], log: Path, within_s: float = 20.0) -> str:
+def first_line(process: Started, log: Path, within_s: float = 20.0) -> str:
     """The first line a process prints. Raises StartError if it prints none in time."""
     assert process.stdout is not None
     ready, _, _ = select.select([process.stdout], [], [], within_s)
@@ -132,7 +140,7 @@ def tail(log: Path, size: int = 600) -> str:
     return " ".join(log.read_text("utf-8", "replace")[-size:].split()) if log.exists() else ""
 
 
-def stop(process: subprocess.Popen[bytes], within_s: float = STOP_S) -> None:
+def stop(process: Started, within_s: float = STOP_S) -> None:
     """End a process and its children: asked first, killed after ``within_s``."""
     below = tree(process.pid)[1:] if process.poll() is None else []
     if process.poll() is None:
@@ -164,9 +172,10 @@ def started(
     on: set[int],
     log: Path,
     environ: Mapping[str, str] | None = None,
-) -> Iterator[subprocess.Popen[bytes]]:
+    pass_fds: Sequence[int] = (),
+) -> Iterator[Started]:
     """A process for the length of a block."""
-    process = start(arguments, on=on, log=log, environ=environ)
+    process = start(arguments, on=on, log=log, environ=environ, pass_fds=pass_fds)
     try:
         yield process
     finally:

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.harness import process
+from benchmarks.harness.load import Load, ask_once
 from benchmarks.harness.nginx import Target
 from benchmarks.harness.process import StartError
 
 HERE = Path(__file__).resolve().parent
 KEY = "sk-benchmark-key"
-START_S = 120.0
+START_S = 60.0
 INSTALL_S = 900.0
 
 
@@ -133,7 +134,11 @@ def running_peer(peer: Peer, folder: Path, engine: str, *, on: set[int]) -> Iter
     config.write_text(LITELLM.format(engine=engine, key=KEY), "utf-8")
     words = {"port": str(port), "engine": engine, "config": str(config)}
     program, *fixed = peer.program.split()
-    arguments = [peer.folder / "bin" / program, *fixed, *(a.format(**words) for a in peer.arguments)]
+    arguments: list[str | Path] = [
+        peer.folder / "bin" / program,
+        *fixed,
+        *(argument.format(**words) for argument in peer.arguments),
+    ]
     environ = {**QUIET, "PATH": f"{peer.folder / 'bin'}:{os.environ['PATH']}", "HOME": str(folder)}
     with process.started(arguments, on=on, log=log, environ=environ) as running:
         url = f"http://127.0.0.1:{port}"
@@ -141,10 +146,8 @@ def running_peer(peer: Peer, folder: Path, engine: str, *, on: set[int]) -> Iter
         yield Target(peer.name, url, peer.key, tuple(process.tree(running.pid)))
 
 
-def _wait(url: str, key: str, running: subprocess.Popen[bytes], log: Path) -> None:
+def _wait(url: str, key: str, running: process.Started, log: Path) -> None:
     """Until a question is answered."""
-    from benchmarks.harness.load import Load, ask_once
-
     deadline = time.monotonic() + START_S
     last = "nothing was answered"
     while time.monotonic() < deadline:

@@ -1,0 +1,69 @@
+"""start: CPU of a start until the first authorised answer, and of ``modu --help``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+from benchmarks.bars import Bench, Measured, Row, median
+from benchmarks.harness import modu, process
+from benchmarks.harness.process import StartError
+
+MUST_S, MUST_HELP_S = 1.5, 0.3
+EMBEDDED = "moduai.engines.embedded"
+
+
+def start(bench: Bench) -> Measured:
+    """CPU of all processes of ``modu up``, less the embedded engine's, which is told beside."""
+    runs = 1 if bench.quick else 5
+    measured = [_start(bench, number) for number in range(runs)]
+    helps = [_help(bench) for _ in range(3 if bench.quick else 9)]
+    value = [round(median([each[0] for each in measured]), 3), round(median(helps), 3)]
+    ours, engine, elapsed = (median([each[i] for each in measured]) for i in range(3))
+    notes = [
+        f"all processes but the engine {ours:.2f} s CPU, the engine {engine:.2f} s, {elapsed:.2f} s elapsed",
+        f"`modu --help` {min(helps):.3f} to {max(helps):.3f} s",
+    ]
+    holds = value[0] <= MUST_S and value[1] <= MUST_HELP_S
+    return Measured(Row("start", list(value), f"<= {MUST_S}; <= {MUST_HELP_S}", holds), notes)
+
+
+def _start(bench: Bench, number: int) -> tuple[float, float, float]:
+    """CPU without the engine, CPU of the engine, elapsed seconds. The home folder is ready, as at every
+    start but the first.
+    """
+    place = bench.place(f"start{number}")
+    log = place / "modu.log"
+    home = modu.prepare(place / "home")
+    began = time.perf_counter()
+    with modu.up(home, log, on=bench.target, engine=True) as supervisor:
+        url = modu.wait_for_status(home.folder, supervisor, log)
+        _until_200(url, home.key)
+        elapsed = time.perf_counter() - began
+        pids = process.tree(supervisor.pid)
+        engines = [pid for pid in pids if EMBEDDED in process.command(pid)]
+        engine = sum(process.cpu_s(pid) for pid in engines)
+        total = sum(process.cpu_s(pid) for pid in pids)
+    return total - engine, engine, elapsed
+
+
+def _until_200(url: str, key: str) -> None:
+    deadline = time.monotonic() + modu.READY_S
+    while time.monotonic() < deadline:
+        if modu.get(url, "/v1/models", key)[0] == 200:
+            return
+        time.sleep(0.005)
+    raise StartError("/v1/models was not answered with 200")
+
+
+def _help(bench: Bench) -> float:
+    """CPU of ``modu --help``: user and system time of the child."""
+    arguments = [sys.executable, "-m", "moduai.cli", "--help"]
+    running = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, cwd=process.ROOT)
+    _, status, used = os.wait4(running.pid, 0)
+    running.returncode = os.waitstatus_to_exitcode(status)
+    if running.returncode:
+        raise StartError(f"`modu --help` ended with {running.returncode}")
+    return used.ru_utime + used.ru_stime
