@@ -1,0 +1,118 @@
+"""What all pages share: the services, the files, the templates, and how a page becomes a response."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import Response
+
+from moduai.engines.record import Model
+from moduai.web import guests, words
+from moduai.web.assets import Assets, takes_gzip
+from moduai.web.guests import Guest
+from moduai.web.language import COOKIE as LANGUAGE_COOKIE
+from moduai.web.language import NAMES, Language, choose
+from moduai.web.services import Services
+
+TEMPLATES = Path(__file__).parent / "templates"
+_YEAR_S = 31_536_000
+
+
+@dataclass(frozen=True)
+class Site:
+    """The pages' parts, held by the application's state."""
+
+    services: Services
+    assets: Assets
+    templates: Environment
+
+    @property
+    def secret(self) -> bytes:
+        """What signatures are derived from."""
+        return self.services.secret
+
+    def models(self) -> list[Model]:
+        """Models that can be talked to, each name once."""
+        return list({m.name: m for m in self.services.models() if m.capability.chat}.values())
+
+    def language(self, request: Request) -> Language:
+        """The language of this request's page."""
+        return choose(request, self.services.loaded.settings.web.language)
+
+    def guest(self, request: Request) -> Guest:
+        """Who asks; new if the browser shows no token of ours."""
+        return guests.guest(self.secret, request.cookies.get(guests.COOKIE, ""), time.time())
+
+    def html(self, request: Request, template: str, **values: Any) -> str:
+        """A page as text."""
+        lang = self.language(request)
+        title = self.services.loaded.settings.web.title
+        return self.templates.get_template(template).render(
+            gettext=lang.words.gettext,
+            ngettext=lang.words.ngettext,
+            language=lang,
+            languages=NAMES,
+            path=request.url.path,
+            title=lang.words.gettext("Modu") if title == "Modu" else title,
+            asset=self.assets.url,
+            origin=lambda model: words.origin(lang.words, model.name, model.capability.origin),
+            **values,
+        )
+
+
+def site_of(request: Request) -> Site:
+    """The site that serves this request."""
+    site: Site = request.app.state.site
+    return site
+
+
+def templates() -> Environment:
+    """The template environment: everything is escaped, and an unknown name is an error."""
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        extensions=["jinja2.ext.i18n"],
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def page(request: Request, html: str, status: int = 200, *, guest: Guest | None = None) -> Response:
+    """A page as a response with its cookies.
+
+    Only answers to GET are compressed: they repeat nothing that was posted, so their length tells
+    nothing about the form token.
+    """
+    content = html.encode()
+    headers = {"cache-control": "private, no-cache", "vary": "accept-encoding, accept-language, cookie"}
+    if request.method == "GET" and takes_gzip(request):
+        content = gzip.compress(content, 6, mtime=0)
+        headers["content-encoding"] = "gzip"
+    response = Response(content, status, headers, media_type="text/html")
+    set_cookies(request, response, guest)
+    return response
+
+
+def set_cookies(request: Request, response: Response, guest: Guest | None) -> None:
+    """Keep a new guest's token and a language that was just chosen."""
+    secure = request.url.scheme == "https"
+    if guest and guest.new:
+        response.set_cookie(
+            guests.COOKIE,
+            guest.token,
+            max_age=guests.DAYS * 86_400,
+            httponly=True,
+            samesite="lax",
+            secure=secure,
+        )
+    if (chosen := request.query_params.get("lang", "")) in NAMES:
+        response.set_cookie(
+            LANGUAGE_COOKIE, chosen, max_age=_YEAR_S, httponly=True, samesite="lax", secure=secure
+        )

@@ -1,0 +1,93 @@
+"""What the page says about an answer while it waits, when it is done and when it failed.
+
+Each function takes the words of a language and gives one plain text, for people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from gettext import NullTranslations as Words
+
+
+def seconds(t: Words, value: float) -> str:
+    """A span of time as people say it: whole seconds, minutes from 90 s on."""
+    if value < 90:
+        whole = max(1, round(value))
+        return t.ngettext("%(count)d second", "%(count)d seconds", whole) % {"count": whole}
+    minutes = round(value / 60)
+    return t.ngettext("%(count)d minute", "%(count)d minutes", minutes) % {"count": minutes}
+
+
+def place(t: Words, position: int, wait_s: float | None) -> str:
+    """The place in line; without an estimate where there is nothing yet to judge by."""
+    if wait_s is None or wait_s < 0:
+        return t.gettext("You are number %(position)d in line.") % {"position": position}
+    return t.gettext("You are number %(position)d in line. About %(time)s to go.") % {
+        "position": position,
+        "time": seconds(t, wait_s),
+    }
+
+
+def origin(t: Words, model: str, maker: str) -> str:
+    """Which model answers, and who made it."""
+    if not maker:
+        return model
+    return t.gettext("%(model)s by %(maker)s") % {"model": model, "maker": maker}
+
+
+def figures(t: Words, tokens: int, spent_s: float) -> str:
+    """The size of an answer and the time it took."""
+    count = t.ngettext("%(count)d token", "%(count)d tokens", tokens) % {"count": tokens}
+    return f"{count} · {seconds(t, spent_s)}"
+
+
+def remarks(t: Words, finish_reason: str, *, left_out: bool) -> list[str]:
+    """What else a reader should know of this answer."""
+    found = []
+    if finish_reason == "length":
+        found.append(t.gettext("The answer was cut off because it reached its longest length."))
+    if finish_reason == "content_filter":
+        found.append(t.gettext("The answer was stopped by the engine's content filter."))
+    if left_out:
+        found.append(t.gettext("The oldest turns were too long to be read again for this answer."))
+    return found
+
+
+_ERRORS: dict[str, Callable[[Words], str]] = {
+    "no_engine": lambda t: t.gettext(
+        "No AI engine is running yet. Please come back a little later. (For operators: modu engine add)"
+    ),
+    "line_full": lambda t: t.gettext("Very many people are asking right now, and the line is full."),
+    "wait_too_long": lambda t: t.gettext("The wait became too long, so your place in line was given up."),
+    "draining": lambda t: t.gettext("The service is restarting. Please ask again in a moment."),
+    "engine_unavailable": lambda t: t.gettext("The AI engine is away for a moment. Please ask again soon."),
+    "engine_failed": lambda t: t.gettext("The AI engine stopped in the middle of its work."),
+    "context_length_exceeded": lambda t: t.gettext(
+        "This is too long for the AI to read. Please shorten your question or begin a new conversation."
+    ),
+    "model_not_found": lambda t: t.gettext("This model is no longer here. Please choose another one."),
+    "guests_off": lambda t: t.gettext("On this service only people with an account can ask."),
+    "empty": lambda t: t.gettext("Please write a question first."),
+    "question_too_long": lambda t: t.gettext("The question is too long. Please shorten it."),
+    "page_too_old": lambda t: t.gettext(
+        "This page was open for too long, or your browser keeps no cookies. Please load it again."
+    ),
+    "form_too_large": lambda t: t.gettext("This conversation has become too long. Please begin a new one."),
+    "failed": lambda t: t.gettext("Something went wrong on our side. It is not your fault."),
+}
+"""The gateway's codes that are for people, and the page's own."""
+
+
+def error(t: Words, code: str, retry_after_s: int | None = None) -> str:
+    """What went wrong and what to do, in words; codes that are not for people get the general text."""
+    text = _ERRORS[known(code)](t)
+    if retry_after_s:
+        text += " " + t.gettext("Please try again in %(time)s.") % {"time": seconds(t, retry_after_s)}
+    return text
+
+
+def known(code: str) -> str:
+    """The code as people are told of it: the gateway's finer ones fall together."""
+    if code in _ERRORS:
+        return code
+    return "engine_failed" if code.startswith("engine_") else "failed"
