@@ -17,12 +17,13 @@ def _restored():
     root.handlers[:], logging.raiseExceptions = handlers, raising
     root.setLevel(level)
     logging.captureWarnings(capture=False)
+    logging.getLogger("moduai").setLevel(logging.NOTSET)
 
 
 @pytest.mark.usefixtures("_restored")
 def test_json_is_one_object_a_line_with_the_fields(capsys):
     log.configure(Log(format="json"), "worker")
-    logging.getLogger("x").warning("engine failed", extra={"engine": "eng_1", "failures": 3})
+    logging.getLogger("moduai.x").warning("engine failed", extra={"engine": "eng_1", "failures": 3})
     line = json.loads(capsys.readouterr().err)
     assert line["event"] == "engine failed"
     assert (line["process"], line["level"], line["engine"], line["failures"]) == (
@@ -37,15 +38,27 @@ def test_json_is_one_object_a_line_with_the_fields(capsys):
 @pytest.mark.usefixtures("_restored")
 def test_the_level_is_kept_and_text_shows_a_traceback(capsys):
     log.configure(Log(level="error"), "worker")
-    logging.getLogger("x").warning("not shown")
+    logging.getLogger("moduai.x").warning("not shown")
     try:
         raise OSError("disk full")
     except OSError:
-        logging.getLogger("x").exception("segment not written")
+        logging.getLogger("moduai.x").exception("segment not written")
     err = capsys.readouterr().err
     assert "not shown" not in err
     assert "worker: segment not written" in err
     assert "OSError: disk full" in err
+
+
+@pytest.mark.usefixtures("_restored")
+def test_libraries_speak_up_only_when_something_is_wrong(capsys):
+    log.configure(Log(level="debug"), "worker")
+    logging.getLogger("library").info("chatter")
+    logging.getLogger("library").warning("trouble")
+    logging.getLogger("moduai.x").debug("ours")
+    err = capsys.readouterr().err
+    assert "chatter" not in err
+    assert "trouble" in err
+    assert "ours" in err
 
 
 @pytest.mark.parametrize(

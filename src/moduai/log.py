@@ -34,7 +34,8 @@ def configure(settings: Log, process: str) -> None:
     handler.setFormatter(JsonLines(process) if settings.format == "json" else TextLines(process))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(settings.level.upper())
+    root.setLevel(logging.WARNING)  # libraries speak up when something is wrong
+    logging.getLogger("moduai").setLevel(settings.level.upper())
     logging.raiseExceptions = False
     logging.captureWarnings(capture=True)
 

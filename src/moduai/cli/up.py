@@ -1,0 +1,203 @@
+"""``modu up``: make the home folder ready, then keep the service running until it is told to stop.
+
+The process that the operator sees becomes the supervisor, so it stays small: what needs the database is
+done in a process of its own that ends before the service begins (see ``prepare``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from moduai import __version__, log, service
+from moduai.cli.common import HomeOption, examples, fail, new_app, open_loaded
+from moduai.cli.prepare import Prepared, Start, in_child, prepare_database, prepare_home
+from moduai.service import NotStartedError, PortTakenError
+from moduai.settings import Loaded
+from moduai.supervisor import Child, supervise
+
+app = new_app("Start the service on this machine.", group=False)
+
+EXAMPLES = examples(
+    "modu up                                        the model that comes with Modu, on this machine only",
+    "modu up --model ~/models/answers.gguf          another model",
+    "modu up --model ggml-org/gemma-3-1b-it-GGUF    one from Hugging Face, downloaded once",
+    "modu up --no-engine                            only engines added by `modu engine add`",
+    "modu up --host 0.0.0.0 --behind-proxy 10.0.0.2 for others, behind a proxy that ends TLS",
+)
+
+
+@app.command(epilog=EXAMPLES)
+def up(
+    model: Annotated[
+        str | None,
+        typer.Option(help="PATH.gguf or HF_REPO[:FILE] for the embedded engine.", metavar="MODEL"),
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", metavar="HOST")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; 0: any.", min=0, max=65535, metavar="PORT")
+    ] = None,
+    no_engine: Annotated[bool, typer.Option("--no-engine", help="Do not start the embedded engine.")] = False,
+    behind_proxy: Annotated[
+        list[str] | None,
+        typer.Option(help="Address or network of a proxy that ends TLS in front; may be repeated."),
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="PEM file of the certificate, for HTTPS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file of its key.")] = None,
+    home: HomeOption = None,
+) -> None:
+    """Start the service on this machine: a page to ask on, an OpenAI-compatible API, and a ledger.
+
+    Ctrl-C ends what runs, then stops; once more stops at once. Run it again to see the address.
+    """
+    given = {
+        "embedded.model": model,
+        "embedded.enabled": False if no_engine else None,
+        "gateway.host": host,
+        "gateway.port": port,
+        "gateway.behind_proxy": tuple(behind_proxy) if behind_proxy else None,
+        "gateway.tls_certificate": str(tls_cert.resolve()) if tls_cert else None,
+        "gateway.tls_key": str(tls_key.resolve()) if tls_key else None,
+    }
+    overrides = {name: value for name, value in given.items() if value is not None}
+    loaded = open_loaded(home, overrides)
+    try:
+        _up(loaded, overrides)
+    except NotStartedError as error:
+        fail(str(error))
+
+
+def _up(loaded: Loaded, overrides: Mapping[str, Any]) -> None:
+    check_exposure(loaded)
+    if found := service.running(loaded.home):
+        _already(found)
+        return
+    prepare_home(loaded.home)
+    lock = service.hold(loaded.home)
+    listening = _listen(loaded)
+    url = service.url_of(listening, tls=bool(loaded.settings.gateway.tls_certificate))
+    log.configure(loaded.settings.log, "supervisor")
+    try:
+        start = Start(embedded=_wants_engine(loaded), key=secrets.token_urlsafe(32))
+        prepared = in_child(prepare_database, loaded, start)
+        if prepared.first_key:  # at once: whatever happens later, it is not shown again
+            typer.echo(
+                f"Your first API key, shown only now:\n  {typer.style(prepared.first_key, bold=True)}\n"
+            )
+        children = plan(loaded, listening, prepared, start, environ_of(loaded, overrides, url))
+        asyncio.run(supervise(loaded.home, url, listening, children, lambda: _welcome(loaded, url, prepared)))
+    finally:
+        listening.close()
+        os.close(lock)
+
+
+def check_exposure(loaded: Loaded) -> None:
+    """Others may reach the service only over TLS, ours or a proxy's. Fails closed: it does not start."""
+    gateway = loaded.settings.gateway
+    if bool(gateway.tls_certificate) != bool(gateway.tls_key):
+        raise NotStartedError("HTTPS needs both --tls-cert and --tls-key")
+    for name, file in (("--tls-cert", gateway.tls_certificate), ("--tls-key", gateway.tls_key)):
+        if file and not os.access(file, os.R_OK):
+            raise NotStartedError(f"{name}: {file} cannot be read")
+    if not (service.is_loopback(gateway.host) or gateway.tls_certificate or gateway.behind_proxy):
+        raise NotStartedError(
+            f"{gateway.host} can be reached from other machines, where keys would travel in clear: "
+            "give --tls-cert and --tls-key, or --behind-proxy ADDRESS of a proxy that ends TLS"
+        )
+
+
+def plan(
+    loaded: Loaded, listening: socket.socket, prepared: Prepared, start: Start, environ: Mapping[str, str]
+) -> list[Child]:
+    """The processes of the service, in the order of their start; they stop in the reverse order."""
+    python = (sys.executable, "-m")
+    children = [Child("metering", (*python, "moduai.metering"), environ, drain_s=30.0)]
+    if prepared.embedded_url:
+        from_start = {"MODU_ENGINE_URL": prepared.embedded_url, "MODU_ENGINE_KEY": start.key}
+        command = (*python, "moduai.engines.embedded")
+        children.append(Child("engine", command, {**environ, **from_start}, needed=False))
+    worker = Child(
+        "worker",
+        (*python, "moduai.app"),
+        {**environ, "MODU_LISTEN_FD": str(listening.fileno())},
+        (listening.fileno(),),
+        drain_s=loaded.settings.gateway.drain_s + 2,
+    )
+    return [*children, worker]
+
+
+def environ_of(loaded: Loaded, overrides: Mapping[str, Any], url: str) -> dict[str, str]:
+    """What the children need to read the same settings as we did."""
+    port = url.rpartition(":")[2]
+    named = {**overrides, "gateway.port": port}
+    return {"MODU_HOME": str(loaded.home)} | {
+        f"MODU_{name.upper().replace('.', '__')}": ",".join(value) if isinstance(value, tuple) else str(value)
+        for name, value in named.items()
+    }
+
+
+def _listen(loaded: Loaded) -> socket.socket:
+    gateway = loaded.settings.gateway
+    try:
+        return service.listen(gateway.host, gateway.port)
+    except PortTakenError as error:
+        question = f"Port {error.port} is taken. Take {error.free} instead?"
+        if not (
+            sys.stdin.isatty() and sys.stderr.isatty() and typer.confirm(question, default=True, err=True)
+        ):
+            raise
+        return service.listen(gateway.host, error.free)
+
+
+def _already(found: service.Service) -> None:
+    """Tell where the service that runs already is; fail if it does not answer."""
+    if not found.url:
+        raise NotStartedError("the service is starting; its address comes in a moment")
+    answer = asyncio.run(service.probe(found.url, "/health/live", within_s=5.0))
+    if answer is None:
+        raise NotStartedError(
+            f"the service (process {found.pid}) runs but does not answer at {found.url}: `modu doctor`"
+        )
+    typer.echo(f"Modu runs already: {found.url}")
+
+
+def _wants_engine(loaded: Loaded) -> bool:
+    """Whether to start the embedded engine. Shows the weights' terms once, where those weights are meant."""
+    from moduai.engines.embedded.terms import ask  # noqa: PLC0415
+
+    embedded = loaded.settings.embedded
+    return embedded.enabled and (bool(embedded.model) or ask(loaded.home))
+
+
+def _welcome(loaded: Loaded, url: str, prepared: Prepared) -> None:
+    bold = typer.style
+    lines = [
+        bold(f"Modu {__version__} is ready.", bold=True),
+        f"  page    {bold(url, fg='cyan', underline=True)}",
+        f"  API     {url}/v1",
+        f"  data    {loaded.home}",
+    ]
+    if prepared.why_no_engine:
+        lines.append(f"  engine  {prepared.why_no_engine}")
+    elif not prepared.engines:
+        lines.append("  engine  no engine yet: modu engine add URL")
+    if prepared.first_key and prepared.model:
+        lines += ["", "Try it:", _curl(url, prepared)]
+    typer.echo("\n".join([*lines, "", "Ctrl-C stops it."]))
+
+
+def _curl(url: str, prepared: Prepared) -> str:
+    body = f'{{"model": "{prepared.model}", "messages": [{{"role": "user", "content": "안녕하세요?"}}]}}'
+    return (
+        f"  curl {url}/v1/chat/completions \\\n"
+        f"    -H 'Authorization: Bearer {prepared.first_key}' \\\n"
+        f"    -H 'Content-Type: application/json' \\\n    -d '{body}'"
+    )
