@@ -126,9 +126,8 @@ class ClientConnection(asyncio.Protocol):
         elif self._complete:
             self._serve()
 
-    def eof_received(self) -> bool:
-        """The client will send no more; an answer under way is still given."""
-        return self._work is not None
+    def eof_received(self) -> None:
+        """The client closed its side: it has left; a half-closed connection is not told apart."""
 
     def pause_writing(self) -> None:
         """The client reads slowly."""
