@@ -4,7 +4,6 @@ Arguments: a folder, and "limit" if the caller set a limit on the size of files 
 Exit status 0 and "ok", or "ok, without a disk" where neither root nor a mount is to be had.
 """
 
-import os
 import resource
 import signal
 import subprocess
@@ -69,7 +68,7 @@ def check(usage: Path, folder: Path, *, limited: bool) -> None:
     assert not writer.failing
     assert writer.rows_waiting == 0
     writer.close()
-    lines = b"".join(usage.joinpath(name).read_bytes() for name in sorted(os.listdir(usage))).splitlines()
+    lines = b"".join(file.read_bytes() for file in sorted(usage.iterdir())).splitlines()
     found = [msgspec.json.decode(line, type=UsageRow).id for line in lines]
     assert found == [f"r{number}" for number in range(total)], f"{len(found)} of {total}"
 

@@ -68,8 +68,10 @@ async def check(db: Database) -> None:
     """Raise SchemaError unless the database is at head."""
     had = await current(db)
     _check(had)
+    if had is None:
+        raise SchemaError(f"there is no data in {db.shown()} yet: run modu up")
     if had != head():
-        raise SchemaError(f"the database {db.shown()} has schema {had or 'none'}, not {head()}: run modu up")
+        raise SchemaError(f"the database {db.shown()} has schema {had}, not {head()}: run modu up")
 
 
 def _check(had: str | None) -> None:

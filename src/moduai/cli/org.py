@@ -1,0 +1,56 @@
+"""``modu org``: organisations, the owners of keys."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+import typer
+
+from moduai.accounts.organisations import (
+    AccountError,
+    Organisation,
+    create_organisation,
+    get_organisation,
+    list_organisations,
+)
+from moduai.cli.common import HomeOption, JsonOption, done, examples, new_app, open_loaded, table
+from moduai.cli.data import read, utc, write
+
+app = new_app("Create and list organisations, the owners of keys.")
+
+COLUMNS = {"id": "id", "name": "name", "region": "region", "zone": "zone", "created": "created (UTC)"}
+
+
+@app.command(epilog=examples('modu org create "Seoul Library"', "modu org create busan --region busan"))
+def create(
+    name: str,
+    region: Annotated[str, typer.Option(help="Coarse region, kept with usage.")] = "",
+    zone: Annotated[str, typer.Option(help="Special zone, kept with usage.")] = "",
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Add an organisation."""
+    made = write(
+        open_loaded(home),
+        lambda connection: create_organisation(connection, name, region=region, zone=zone),
+        AccountError,
+    )
+    done(f"{made.id}  {made.name}", made, json=json)
+
+
+@app.command("list", epilog=examples("modu org list", "modu org list --json"))
+def list_all(home: HomeOption = None, json: JsonOption = False) -> None:
+    """Show all organisations."""
+    table([_row(found) for found in read(open_loaded(home), list_organisations)], COLUMNS, json=json)
+
+
+@app.command(epilog=examples("modu org show busan"))
+def show(name_or_id: str, home: HomeOption = None, json: JsonOption = False) -> None:
+    """Show one organisation."""
+    found = read(open_loaded(home), lambda connection: get_organisation(connection, name_or_id), AccountError)
+    table([_row(found)], COLUMNS, json=json)
+
+
+def _row(organisation: Organisation) -> dict[str, object]:
+    return {**msgspec.structs.asdict(organisation), "created": utc(organisation.created_at)}
