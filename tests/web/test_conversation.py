@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 from moduai.web.conversation import ANSWER_TOKENS, CARRIED_BYTES, Turn, pack, request_body, unpack
 
 SECRET, GUEST = b"k" * 32, b"g" * 16
-TURNS = st.lists(st.builds(Turn, st.text(max_size=50), st.text(max_size=200), st.text(max_size=20)), max_size=8)
+TURNS = st.lists(
+    st.builds(Turn, st.text(max_size=50), st.text(max_size=200), st.text(max_size=20)), max_size=8
+)
 
 
 @settings(max_examples=50, deadline=None)
@@ -29,7 +31,9 @@ def test_the_field_is_bounded_and_the_oldest_turns_go_first() -> None:
     import random  # noqa: PLC0415
 
     noise = random.Random(1)
-    turns = [Turn(str(n), "".join(chr(noise.randrange(0xAC00, 0xD7A3)) for _ in range(3000))) for n in range(20)]
+    turns = [
+        Turn(str(n), "".join(chr(noise.randrange(0xAC00, 0xD7A3)) for _ in range(3000))) for n in range(20)
+    ]
     field = pack(turns, SECRET, GUEST)
     kept = unpack(field, SECRET, GUEST)
     assert len(field) <= CARRIED_BYTES

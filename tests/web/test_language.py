@@ -58,7 +58,9 @@ def test_no_template_holds_text_that_is_not_translated(template: Path) -> None:
 
 def request(query: str = "", **headers: str) -> Request:
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    return Request({"type": "http", "method": "GET", "path": "/", "query_string": query.encode(), "headers": raw})
+    return Request(
+        {"type": "http", "method": "GET", "path": "/", "query_string": query.encode(), "headers": raw}
+    )
 
 
 def test_the_language_is_chosen_by_address_cookie_header_setting() -> None:

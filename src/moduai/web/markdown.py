@@ -35,7 +35,8 @@ _TAGS = {
     *("a", "em", "strong", "s", "del", "code", "pre"),
     *("table", "thead", "tbody", "tr", "th", "td"),
 }
-_ATTRIBUTES = {
+_ATTRIBUTES: dict[str, set[str]] = {
+    "*": set(),  # the library's own default lets title and lang through
     "a": {"href"},
     "ol": {"start"},
     "pre": {"data-language"},
