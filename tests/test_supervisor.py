@@ -36,9 +36,8 @@ while True:
     path = client.recv(4096).split(b" ")[1]
     if path == b"/hang":
         time.sleep(60)
-    body = b"%d" % os.getpid()
-    head = b"HTTP/1.1 200 OK\\r\\nServer: Modu\\r\\nContent-Length: %d\\r\\n\\r\\n"
-    client.sendall(head % len(body) + body)
+    body = b'{"status":"live"}' if path == b"/health/live" else b"%d" % os.getpid()
+    client.sendall(b"HTTP/1.1 200 OK\\r\\n\\r\\n" + body)
     client.close()
 """
 OTHER = """

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import ssl
 
 BACKLOG = 4096
+LIVE = b'{"status":"live"'
+"""How the answer of /health/live begins: what tells another Modu from another program."""
 
 
 class NotStartedError(RuntimeError):
@@ -159,7 +161,7 @@ class Answer(NamedTuple):
 
     status: int
     modu: bool
-    """The answer's Server field says Modu."""
+    """It answered as Modu answers at /health/live."""
 
 
 async def probe(url: str, path: str, *, within_s: float) -> Answer | None:
@@ -176,9 +178,10 @@ async def probe(url: str, path: str, *, within_s: float) -> Answer | None:
                     f"GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n".encode()
                 )
                 head = await reader.readuntil(b"\r\n\r\n")
+                body = await reader.read(4096)
             finally:
                 writer.transport.abort()
-        return Answer(int(head.split(b" ", 2)[1]), b"\r\nserver: modu" in head.lower())
+        return Answer(int(head.split(b" ", 2)[1]), body.startswith(LIVE))
     except (OSError, EOFError, ValueError, IndexError, asyncio.LimitOverrunError):
         return None
 

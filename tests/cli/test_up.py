@@ -1,0 +1,180 @@
+"""`modu up` as operators run it: real processes, a home folder of its own, no embedded engine."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+
+import pytest
+
+from moduai import service, settings
+from moduai.cli import prepare, up
+from moduai.service import NotStartedError
+
+MODU = [sys.executable, "-m", "moduai.cli"]
+
+
+@contextmanager
+def service_of(home, *options):
+    """A running service: its process, its address, and a function that reads what it told."""
+    told = home.parent / f"{home.name}.out"
+    with told.open("ab") as out:
+        process = subprocess.Popen(
+            [*MODU, "up", "--home", str(home), "--port", "0", "--no-engine", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+        )
+    try:
+        deadline = time.monotonic() + 30
+        while not ((found := service.running(home)) and found.url):
+            assert process.poll() is None, told.read_text()
+            assert time.monotonic() < deadline, told.read_text()
+            time.sleep(0.02)
+        yield process, found.url, told.read_text
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(40)
+
+
+def get(url, key=""):
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"} if key else {})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+@pytest.mark.slow
+def test_the_first_run_the_second_and_the_end(tmp_path):
+    home = tmp_path / "home"
+    with service_of(home) as (process, url, told):
+        key = re.search(r"modu-[\w-]{43}", told())[0]
+        assert get(f"{url}/health/live")[0] == 200
+        assert get(f"{url}/v1/models", key)[0] == 200
+        assert get(f"{url}/v1/models")[0] == 401
+        again = subprocess.run(
+            [*MODU, "up", "--home", str(home)], capture_output=True, text=True, check=False
+        )
+        assert (again.returncode, url in again.stdout) == (0, True)
+        port = url.rsplit(":", 1)[1]
+        other = subprocess.run(
+            [*MODU, "up", "--home", str(tmp_path / "other"), "--port", port, "--no-engine"],
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        assert other.returncode == 1
+        assert re.search(rf"port {port} is taken by another Modu; `modu up --port \d+`", other.stderr)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(40) == 0
+    assert service.running(home) is None
+    assert "no engine yet: modu engine add" in told()
+    assert key not in "".join(line for line in told().splitlines() if "supervisor" in line)
+    assert open_to_others(home) == []
+    with service_of(home) as (_, url, told):
+        assert told().count("shown only now") == 1, "the key is made and shown once"
+        assert get(f"{url}/v1/models", key)[0] == 200
+
+
+def open_to_others(home):
+    paths = [home, *home.rglob("*")]
+    return [path for path in paths if stat.S_IMODE(path.stat().st_mode) & 0o077 and not path.is_socket()]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "why"),
+    [
+        ({"gateway.host": "0.0.0.0"}, "keys would travel in clear"),
+        ({"gateway.host": "service.example"}, "keys would travel in clear"),
+        ({"gateway.tls_certificate": "/none.pem"}, "both --tls-cert and --tls-key"),
+        ({"gateway.tls_certificate": "/none.pem", "gateway.tls_key": "/none.key"}, "cannot be read"),
+    ],
+)
+def test_others_may_reach_it_over_tls_only(tmp_path, overrides, why):
+    with pytest.raises(NotStartedError, match=why):
+        up.check_exposure(settings.load(tmp_path, {}, overrides))
+
+
+def test_a_proxy_in_front_or_loopback_is_enough(tmp_path):
+    for overrides in ({}, {"gateway.host": "0.0.0.0", "gateway.behind_proxy": ["10.0.0.2"]}):
+        up.check_exposure(settings.load(tmp_path, {}, overrides))
+
+
+def test_children_read_the_settings_that_we_read(tmp_path):
+    overrides = {
+        "gateway.behind_proxy": ("10.0.0.2", "10.1.0.0/16"),
+        "embedded.enabled": False,
+        "gateway.port": 0,
+    }
+    ours = settings.load(tmp_path, {}, overrides)
+    theirs = settings.load(None, up.environ_of(ours, overrides, "http://127.0.0.1:4321"))
+    assert theirs.home == ours.home
+    assert theirs.settings.gateway.port == 4321
+    assert theirs.settings.gateway.behind_proxy == ours.settings.gateway.behind_proxy
+    assert theirs.settings.embedded == ours.settings.embedded
+
+
+def test_the_metering_process_starts_first_and_stops_last(tmp_path):
+    loaded = settings.load(tmp_path, {}, {})
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        prepared = prepare.Prepared(embedded_url="unix:///x.sock")
+        children = up.plan(loaded, listening, prepared, prepare.Start(embedded=True, key="k"), {})
+    assert [child.name for child in children] == ["metering", "engine", "worker"]
+    assert [child.needed for child in children] == [True, False, True]
+    assert children[1].environ["MODU_ENGINE_KEY"] == "k"
+
+
+def test_a_home_that_cannot_be_made_is_one_clear_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotStartedError, match="--home"):
+        prepare.prepare_home(tmp_path / "file" / "home")
+
+
+def test_what_fails_in_the_forked_process_is_told(tmp_path, capfd):
+    def clear(*_):
+        raise NotStartedError("the database is away")
+
+    def broken(*_):
+        raise ZeroDivisionError
+
+    loaded, start = settings.load(tmp_path, {}, {}), prepare.Start(embedded=False, key="")
+    with pytest.raises(NotStartedError, match="database is away"):
+        prepare.in_child(clear, loaded, start)
+    with pytest.raises(NotStartedError, match="lines above"):
+        prepare.in_child(broken, loaded, start)
+    assert "ZeroDivisionError" in capfd.readouterr().err
+    assert prepare.in_child(lambda *_: prepare.Prepared(engines=3), loaded, start).engines == 3
+
+
+def test_a_database_of_a_newer_version_is_refused(tmp_path):
+    loaded, start = settings.load(tmp_path, {}, {}), prepare.Start(embedded=False, key="")
+    prepare.prepare_home(tmp_path)
+    prepare.in_child(prepare.prepare_database, loaded, start)
+    import sqlite3  # noqa: PLC0415
+
+    with sqlite3.connect(loaded.path("modu.db")) as db:
+        db.execute("UPDATE alembic_version SET version_num = '9999'")
+    db.close()
+    with pytest.raises(NotStartedError, match="newer"):
+        prepare.in_child(prepare.prepare_database, loaded, start)
+
+
+def test_the_first_key_is_made_once(tmp_path):
+    loaded, start = settings.load(tmp_path, {}, {}), prepare.Start(embedded=False, key="")
+    prepare.prepare_home(tmp_path)
+    first = prepare.in_child(prepare.prepare_database, loaded, start)
+    assert first.first_key.startswith("modu-")
+    assert prepare.in_child(prepare.prepare_database, loaded, start).first_key == ""
