@@ -99,7 +99,7 @@ async def supervised(home, *others, slow=False):
 
 
 async def test_it_says_when_it_is_ready_and_stops_in_the_reverse_order(tmp_path):
-    other = Child("other", python(OTHER, tmp_path / "order"))
+    other = Child("other", python(OTHER, tmp_path / "order"), when_ready=True)
     async with supervised(tmp_path, other) as (url, running):
         status = tmp_path / "run" / "service.json"
         assert json.loads(status.read_text())["url"] == url
@@ -170,8 +170,8 @@ async def test_the_pause_grows_and_a_settled_child_begins_anew(tmp_path, monkeyp
             raise asyncio.CancelledError
 
     loop = asyncio.get_running_loop()
-    kept = supervisor.Kept(Child("other", python("pass")))
-    kept.settled = True
+    kept = supervisor.Kept(Child("other", python("pass")), asyncio.Event())
+    kept.ready.set()
     loop.add_signal_handler(signal.SIGCHLD, kept.changed.set)
     monkeypatch.setattr(supervisor.asyncio, "sleep", pause)
     with pytest.raises(asyncio.CancelledError):

@@ -8,7 +8,7 @@ to *drain* is to take nothing new and end what runs. Rules:
 * A child that ends is started again after 0.1 s, doubling to 30 s, and after 0.1 s once more when it
   had lived for 30 s. One that ends with status 78 cannot run as things are and is left alone.
 * A worker that answers nothing three times in a row is killed and started again (fails closed).
-* Children are stopped in the reverse order of their start, so the process that keeps usage goes last.
+* Children are stopped in the reverse order of the list, so the process that keeps usage goes last.
   The first signal drains, a second stops now.
 """
 
@@ -57,21 +57,25 @@ class Child:
     drain_s: float = 10.0
     needed: bool = True
     """The service stops when this child cannot run."""
+    when_ready: bool = False
+    """Started only once the service is ready, so that the first answer comes sooner."""
 
 
 class Kept:
     """One child, its present process, and the task that starts it again."""
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, child: Child, ready: asyncio.Event) -> None:
+        """``ready`` is set when the service was ready once: from then on the child is started without end."""
         self.child = child
+        self.ready = ready
         self.process: subprocess.Popen[bytes] | None = None
         self.changed = asyncio.Event()
-        self.settled = False
-        """The service was ready once: from now on the child is started again without end."""
 
     async def keep(self) -> None:
         """Start it, and again when it ends. Raises NotStartedError when a needed child cannot run."""
         pause, starts = BACK_OFF_S[0], 0
+        if self.child.when_ready:
+            await self.ready.wait()
         while True:
             began = time.monotonic()
             self.process = _start(self.child)
@@ -81,7 +85,7 @@ class Kept:
                 log.warning("process cannot run", extra={"child": self.child.name})
                 self._give_up(f"{self.child.name} cannot run as things are")
                 return
-            if starts >= FIRST_STARTS and not self.settled:
+            if starts >= FIRST_STARTS and not self.ready.is_set():
                 self._give_up(f"{self.child.name} ended {starts} times before the service was ready")
             if time.monotonic() - began >= SETTLED_S:
                 pause = BACK_OFF_S[0]
@@ -158,8 +162,8 @@ async def supervise(
 
     Raises NotStartedError when a needed child cannot run.
     """
-    stop, hurry = asyncio.Event(), asyncio.Event()
-    kept = [Kept(child) for child in children]
+    stop, hurry, ready = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    kept = [Kept(child, ready) for child in children]
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGCHLD, _wake, kept)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -203,8 +207,7 @@ async def _watch(home: Path, url: str, kept: list[Kept], on_ready: Callable[[], 
     """Say when the service is ready, then kill a worker that no longer answers."""
     while await probe(url, "/health/ready", within_s=LIVE_WITHIN_S) is None:  # noqa: ASYNC110
         await asyncio.sleep(0.02)
-    for one in kept:
-        one.settled = True
+    kept[-1].ready.set()
     write_status(home, Service(os.getpid(), url, int(time.time())))
     on_ready()
     failures = 0

@@ -117,9 +117,12 @@ def check_exposure(loaded: Loaded) -> None:
 def plan(
     loaded: Loaded, listening: socket.socket, prepared: Prepared, start: Start, environ: Mapping[str, str]
 ) -> list[Child]:
-    """The processes of the service, in the order of their start; they stop in the reverse order."""
+    """The processes of the service; they stop in the reverse order, so usage is loaded last.
+
+    The metering process starts when the service is ready: usage waits in its files until then.
+    """
     python = (sys.executable, "-m")
-    children = [Child("metering", (*python, "moduai.metering"), environ, drain_s=30.0)]
+    children = [Child("metering", (*python, "moduai.metering"), environ, drain_s=30.0, when_ready=True)]
     if prepared.embedded_url:
         from_start = {"MODU_ENGINE_URL": prepared.embedded_url, "MODU_ENGINE_KEY": start.key}
         command = (*python, "moduai.engines.embedded")
