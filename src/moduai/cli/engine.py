@@ -43,6 +43,7 @@ NPUS = {"rngd": "furiosa", "atom": "rbln", "rebel": "rbln"}
 )
 def add(
     url: Annotated[str, typer.Argument(help="http://host:port, https://host or unix:///path.")],
+    *,
     name: Annotated[str, typer.Option(help="Name for people; default: the host.")] = "",
     key: Annotated[str, typer.Option(help="The engine's API key; - asks for it, unseen.")] = "",
     key_env: Annotated[str, typer.Option(help="Environment variable that holds the key.")] = "",
@@ -269,7 +270,8 @@ async def _used(loaded: Loaded, work: Work[T], *, write: bool) -> T:
     database = Database(loaded.database_url)
     try:
         keyring = Keyring.open(loaded.home)
-        await _make_ready(loaded, database)
+        if await current(database) is None:  # a first command before the first `modu up`
+            await upgrade(loaded.database_url)
         async with database.begin() if write else database.connect() as connection:
             return await work(connection, keyring)
     except (EngineError, KeyringError, SchemaError, msgspec.ValidationError) as error:
@@ -278,12 +280,3 @@ async def _used(loaded: Loaded, work: Work[T], *, write: bool) -> T:
         fail(f"the database {database.shown()} cannot be used: {brief(error)}")
     finally:
         await database.dispose()
-
-
-async def _make_ready(loaded: Loaded, database: Database) -> None:
-    """A first command before the first ``modu up`` makes the database."""
-    if database.file is not None and not database.file.exists():
-        database.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        await upgrade(loaded.database_url)
-    elif await current(database) is None:
-        await upgrade(loaded.database_url)
