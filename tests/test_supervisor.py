@@ -104,7 +104,7 @@ async def test_it_says_when_it_is_ready_and_stops_in_the_reverse_order(tmp_path)
         status = tmp_path / "run" / "service.json"
         assert json.loads(status.read_text())["url"] == url
         assert stat.S_IMODE(status.stat().st_mode) == 0o600
-        await until(lambda: "up" in (tmp_path / "order").read_text())
+        await until(lambda: (tmp_path / "order").exists() and "up" in (tmp_path / "order").read_text())
         os.kill(os.getpid(), signal.SIGTERM)
         await running
     assert (tmp_path / "order").read_text().split() == ["up", "worker", "other"]
