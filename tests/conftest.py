@@ -1,10 +1,128 @@
-"""What tests of several packages share."""
+"""What tests of several packages share: the real service in front of a fake engine.
+
+``service`` starts ``python -m moduai.app`` and ``python -m moduai.metering`` once for all tests on a
+home folder of their own; ``clean`` forgets what earlier tests left in the fake engine.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sqlite3
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # for `benchmarks`, which is not installed
+
+from benchmarks.harness import modu, process  # noqa: E402  (after the path)
+from benchmarks.harness.engine import Counts  # noqa: E402
+
+MODELS = ("fake-model", "fake-embed")
+
+
+class Engine:
+    """The fake engine, in a process of its own."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._client = httpx.Client(base_url=url, timeout=10)
+
+    def behave(self, **how: Any) -> None:
+        """How it answers from now on."""
+        self._put("behaviour", how)
+
+    def script(self, *hows: dict[str, Any]) -> None:
+        """How it answers the next requests, one each."""
+        self._put("script", list(hows))
+
+    def healthy(self, *, yes: bool) -> None:
+        self._put("healthy", yes)
+
+    def counts(self) -> Counts:
+        return Counts(**self._client.get("/control/counts").json())
+
+    def seen(self) -> list[dict[str, Any]]:
+        """Requests as they arrived: method, path, headers (pairs), body (text)."""
+        seen: list[dict[str, Any]] = self._client.get("/control/seen").json()
+        return [each for each in seen if each["method"] == "POST"]
+
+    def reset(self) -> None:
+        self._client.post("/control/reset").raise_for_status()
+        self.behave()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _put(self, what: str, value: Any) -> None:
+        self._client.put(f"/control/{what}", json=value).raise_for_status()
+
+
+class Service(NamedTuple):
+    """A running service."""
+
+    url: str
+    key: str
+    home: Path
+    engine: Engine
+    model: str = MODELS[0]
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        """The header field of an authorised request."""
+        return {"authorization": f"Bearer {self.key}"}
+
+    def rows(self, request_id: str = "") -> list[dict[str, Any]]:
+        """Usage rows in the database, oldest first; of one request if named."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.home / 'modu.db'}?mode=ro", uri=True)) as ledger:
+            ledger.row_factory = sqlite3.Row
+            where = "WHERE id = ?" if request_id else ""
+            given = (request_id,) if request_id else ()
+            return [dict(row) for row in ledger.execute(f"SELECT * FROM usage {where} ORDER BY at", given)]
+
+    def row(self, request_id: str) -> dict[str, Any]:
+        """The usage row of one request, once it is loaded."""
+        return until(lambda: self.rows(request_id), within_s=10)[0]
+
+
+def until(look: Callable[[], Any], within_s: float = 5.0) -> Any:
+    """What ``look`` gives, once it is true; fails after ``within_s``."""
+    deadline = time.monotonic() + within_s
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"not within {within_s} s"
+        time.sleep(0.01)
+    return found
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """The gateway worker and the metering process, in front of the fake engine."""
+    place = tmp_path_factory.mktemp("service")
+    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    options = ["--seen", *(word for name in MODELS for word in ("--model", name))]
+    with process.engine_process(place / "engine.log", *options, on=cpus) as url:
+        home = modu.prepare(place / "home", [url], models=MODELS)
+        with modu.running_modu(home, place / "modu.log", on=cpus, beside=cpus) as target:
+            engine = Engine(url)
+            yield Service(target.url, home.key, home.folder, engine)
+            engine.close()
+        log = (place / "modu.log").read_text("utf-8", "replace")
+        assert "Traceback" not in log, log[-4000:]
+
+
+@pytest.fixture
+def clean(service: Service) -> Service:
+    """The service, with a fake engine that behaves and has seen nothing, and a breaker that is closed."""
+    service.engine.reset()
+    body = {"model": service.model, "messages": [{"role": "user", "content": "?"}]}
+    with httpx.Client(base_url=service.url, headers=service.bearer, timeout=10) as client:
+        until(lambda: client.post("/v1/chat/completions", json=body).is_success, within_s=40)
+    service.engine.reset()
+    return service

@@ -29,7 +29,7 @@ OLD_S = 0.2
 HUNG_S = 10.0
 CLIENTS = 32
 LEDGER_S = 30.0
-ID = re.compile(rb"\r\nx-modu-request-id: *([^\r\n]+)", re.IGNORECASE)
+ID = re.compile(rb"\r\nx-request-id: *([^\r\n]+)", re.IGNORECASE)
 
 
 class Outcome(Struct):
@@ -73,7 +73,7 @@ def crash(bench: Bench) -> Measured:
         f"the longest time without an answer was {outcome.slowest_return_s:.2f} s",
     ]
     if outcome.missing_header:
-        notes.append(f"{outcome.missing_header} answers without x-modu-request-id")
+        notes.append(f"{outcome.missing_header} answers without x-request-id")
     return Measured(Row("crash", list(value), "0; 0; 0", holds), notes)
 
 

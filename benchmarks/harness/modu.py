@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-from moduai.engines.repository import add_engine
 
 from benchmarks.harness import process
 from benchmarks.harness.engine import MODEL
@@ -19,6 +18,7 @@ from benchmarks.harness.nginx import Target
 from benchmarks.harness.process import StartError
 from moduai.accounts.keys import create_key
 from moduai.engines.record import Capability, Engine, Model
+from moduai.engines.repository import add_engine
 from moduai.settings import load
 from moduai.store.database import Database
 from moduai.store.keyring import Keyring
@@ -151,7 +151,7 @@ def wait_until_answered(
     last = ""
     while time.monotonic() < deadline and running.poll() is None:
         try:
-            status, body = get(url, path, key)
+            status, body = get(url, path, key, within_s=2.0)
         except OSError as error:
             last = str(error)
         else:

@@ -108,8 +108,8 @@ def start(
     first_line: bool = False,
     pass_fds: Sequence[int] = (),
 ) -> Started:
-    """Start a process on the CPUs ``on``; what it writes goes to ``log`` (its standard output stays a
-    pipe if ``first_line``). The caller ends it with :func:`stop`.
+    """Start a process on the CPUs ``on`` (none named: on any). What it writes goes to ``log``; its
+    standard output stays a pipe if ``first_line``. The caller ends it with :func:`stop`.
     """
     with log.open("ab") as sink:
         return subprocess.Popen(
@@ -121,7 +121,7 @@ def start(
             cwd=ROOT,
             pass_fds=tuple(pass_fds),
             start_new_session=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, on),  # noqa: PLW1509 - no threads run yet
+            preexec_fn=(lambda: os.sched_setaffinity(0, on)) if on else None,  # noqa: PLW1509 - no threads yet
         )
 
 
