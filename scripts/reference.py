@@ -47,6 +47,16 @@ messages may say more than the sentence here. After the head of a stream was sen
 | code | status | type | message |
 |---|---|---|---|
 """
+METRICS_HEAD = """\
+# Metrics
+
+{note}
+`GET /metrics` answers this machine only, in Prometheus' text format; a collector on another machine scrapes
+through an agent here. Counters begin at 0 when a worker starts. Histograms have the buckets {bounds} seconds.
+
+| metric | type | labels | what it is |
+|---|---|---|---|
+"""
 FAILURES_HEAD = """\
 # Failure modes
 
@@ -112,6 +122,19 @@ def errors_page() -> str:
     return ERRORS_HEAD.format(note=NOTE) + "".join(rows)
 
 
+def metrics_page() -> str:
+    """Every metric."""
+    from moduai.gateway.metrics import CATALOGUE  # noqa: PLC0415
+    from moduai.gateway.stats import BOUNDS_S  # noqa: PLC0415
+
+    rows = [
+        f"| `{one.name}` | {one.type} | {', '.join(f'`{label}`' for label in one.labels)} | {one.help} |\n"
+        for one in CATALOGUE
+    ]
+    bounds = ", ".join(f"{bound:g}" for bound in BOUNDS_S)
+    return METRICS_HEAD.format(note=NOTE, bounds=bounds) + "".join(rows)
+
+
 class Failing(NamedTuple):
     """A check, and what happens when it cannot decide."""
 
@@ -155,6 +178,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/settings.md": settings_page,
     "reference/commands.md": commands_page,
     "reference/errors.md": errors_page,
+    "reference/metrics.md": metrics_page,
     "failure-modes.md": failure_modes_page,
 }
 """Page below docs/ to the function that writes it."""
