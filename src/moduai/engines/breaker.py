@@ -30,6 +30,11 @@ class Breaker:
         self._pause = FIRST_PAUSE
         self._until = 0
 
+    @property
+    def troubled(self) -> bool:
+        """True if a success would change anything."""
+        return self._failures > 0 or self.state != "closed"
+
     def allow(self, now: int) -> bool:
         """Whether a request may go now. In half open the one that is told yes is the trial."""
         if self.state == "closed":

@@ -7,6 +7,7 @@ listener whenever a replica begins or ceases to take requests; it decides nothin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from moduai.engines.address import Address, parse_url
 from moduai.engines.breaker import Breaker
@@ -43,17 +44,29 @@ class Replica:
         return head
 
 
+class Route(NamedTuple):
+    """Where requests for one model and endpoint may go."""
+
+    context: int
+    """The largest context among those who have the endpoint; 0: not known."""
+    able: bool
+    lacking: tuple[str, ...]
+    """Engines that serve the model without this endpoint."""
+
+
 class Fleet:
     """All replicas, by engine id."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
         self.replicas: dict[str, Replica] = {}
+        self._routes: dict[tuple[str, str], Route] = {}
         self.listener: Callable[[str, Replica | None], None] = lambda _id, _replica: None
         """Told of every change: the engine's id, and its replica or None when it has gone."""
 
     def apply(self, engines: Iterable[Engine]) -> None:
         """Take the records as they now stand: adds, changes and removes replicas."""
+        self._routes.clear()
         wanted = {engine.id: engine for engine in engines if engine.state != "removed"}
         for gone in self.replicas.keys() - wanted.keys():
             self.replicas.pop(gone).pool.retire()
@@ -82,6 +95,20 @@ class Fleet:
         (replica.breaker.success if ok else replica.breaker.failure)(now)
         if replica.is_open != was:
             self.listener(engine_id, replica)
+
+    def route(self, model: str, endpoint: str) -> Route | None:
+        """Where a request may go; None if nobody serves the model."""
+        try:
+            return self._routes[model, endpoint]
+        except KeyError:
+            serving = self.serving(model)
+            able = [r for r in serving if getattr(r.models[model].capability, endpoint)]
+            lacking = tuple(r.engine.id for r in serving if r not in able)
+            context = max((r.models[model].capability.context for r in able), default=0)
+            if not serving:  # a name that nobody serves is a client's text: it is not kept
+                return None
+            route = self._routes[model, endpoint] = Route(context, bool(able), lacking)
+            return route
 
     def serving(self, model: str) -> list[Replica]:
         """Replicas that have the model, whether open or not."""

@@ -16,9 +16,6 @@ from moduai.engines.chunked import Decoder, FramingError, whole_chunks
 
 HEAD_LIMIT = 65_536
 
-Headers = dict[bytes, bytes]
-"""Lower-case name to value; of a repeated field the last."""
-
 
 class Receiver(Protocol):
     """Takes one answer: ``head``, then data, then ``end`` or ``broken`` (which may come at any time)."""
@@ -26,8 +23,8 @@ class Receiver(Protocol):
     wants_framed: bool
     """True: reads of whole chunks are given to ``framed`` as they are; set in ``head`` at the latest."""
 
-    def head(self, status: int, headers: Headers) -> None:
-        """The status and fields of the answer."""
+    def head(self, head: Head) -> None:
+        """The answer begins."""
 
     def framed(self, data: bytes) -> None:
         """Whole chunks, with their framing, without the last-chunk."""
@@ -131,35 +128,30 @@ class Connection(asyncio.Protocol):
             return
         self._head = b""
         try:
-            status, headers, keep = parse_head(data[:end])
-            rest = data[end + 4 :]
-            if 100 <= status < 200:
-                self._read_head(rest)
-                return
-            self._begin_body(status, headers, keep)
+            head = parse_head(data[:end])
         except FramingError as error:
             self._break(str(error))
             return
+        rest = data[end + 4 :]
+        if 100 <= head.status < 200:
+            self._read_head(rest)
+            return
+        self._begin_body(head)
         receiver = self._receiver
         if receiver is None:
             return
-        receiver.head(status, headers)
+        receiver.head(head)
         if self._mode == self._counted and not self._left:
             self._complete()
         elif rest and self._receiver is not None:
             self._mode(rest)
 
-    def _begin_body(self, status: int, headers: Headers, keep: bool) -> None:
-        coding, length = headers.get(b"transfer-encoding"), headers.get(b"content-length")
-        self._reusable = keep
-        if coding is not None:
-            if coding.lower() != b"chunked" or length is not None:
-                raise FramingError("the engine's answer has an unclear length")
+    def _begin_body(self, head: Head) -> None:
+        self._reusable = head.keep
+        if head.chunked:
             self._decoder, self._mode = Decoder(), self._chunked
-        elif status in (204, 304) or length is not None:
-            if length is not None and not (length.isdigit() and len(length) < 16):
-                raise FramingError("the engine's answer has a bad Content-Length")
-            self._left, self._mode = int(length or 0), self._counted
+        elif head.length >= 0 or head.status in (204, 304):
+            self._left, self._mode = max(0, head.length), self._counted
         else:
             self._reusable, self._mode = False, self._until_close
 
@@ -277,24 +269,46 @@ class Pool:
         self._idle.clear()
 
 
-def parse_head(head: bytes) -> tuple[int, Headers, bool]:
-    """Status, fields, and whether the connection may be kept. Raises FramingError."""
-    lines = head.split(b"\r\n")
-    version, _, rest = lines[0].partition(b" ")
-    code = rest[:3]
-    if version not in (b"HTTP/1.1", b"HTTP/1.0") or not code.isdigit() or rest[3:4] not in (b"", b" "):
+class Head(NamedTuple):
+    """What matters of an answer's head."""
+
+    status: int
+    kind: bytes
+    """Content type, in lower case."""
+    length: int
+    """Content-Length; -1 for none."""
+    chunked: bool
+    keep: bool
+    """Whether the connection may serve another request."""
+
+
+def parse_head(head: bytes) -> Head:
+    """Read an answer's head (without its blank line). Raises FramingError. Only these fields are read."""
+    code = head[9:12]
+    if head[:9] not in (b"HTTP/1.1 ", b"HTTP/1.0 ") or not code.isdigit() or head[12:13] not in b" \r":
         raise FramingError("the engine's answer is not HTTP")
-    headers: Headers = {}
-    for line in lines[1:]:
-        name, colon, value = line.partition(b":")
-        if not colon or not name or name[-1:] in b" \t" or name[0] in b" \t":
-            raise FramingError("the engine's answer has a broken header field")
-        name = name.lower()
-        if name in (b"content-length", b"transfer-encoding") and name in headers:
-            raise FramingError("the engine's answer has an unclear length")
-        headers[name] = value.strip(b" \t")
-    keep = headers.get(b"connection", b"").lower() != b"close" and version == b"HTTP/1.1"
-    return int(code), headers, keep
+    if head.count(b"\n") != head.count(b"\r\n"):
+        raise FramingError("the engine's answer has a broken header field")
+    fields = head.lower()
+    length, coding = _field(fields, b"\r\ncontent-length:"), _field(fields, b"\r\ntransfer-encoding:")
+    if length is not None and not (length.isdigit() and len(length) < 16):
+        raise FramingError("the engine's answer has a bad Content-Length")
+    if coding is not None and (coding != b"chunked" or length is not None):
+        raise FramingError("the engine's answer has an unclear length")
+    keep = head[7:8] == b"1" and _field(fields, b"\r\nconnection:") != b"close"
+    kind = _field(fields, b"\r\ncontent-type:") or b""
+    return Head(int(code), kind, -1 if length is None else int(length), coding is not None, keep)
+
+
+def _field(fields: bytes, name: bytes) -> bytes | None:
+    start = fields.find(name)
+    if start < 0:
+        return None
+    start += len(name)
+    end = fields.find(b"\r\n", start)
+    if fields.find(name, start) >= 0:
+        raise FramingError("the engine's answer has a field twice that may stand once")
+    return fields[start : end if end >= 0 else len(fields)].strip(b" \t")
 
 
 def request_head(address: Address, method: str, path: str, key: str = "") -> bytes:
@@ -314,7 +328,6 @@ class Reply(NamedTuple):
     """A whole answer."""
 
     status: int
-    headers: Headers
     body: bytes
 
 
@@ -331,12 +344,11 @@ class _Collector:
         self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._limit = limit
         self._status = 0
-        self._headers: Headers = {}
         self._body = bytearray()
 
-    def head(self, status: int, headers: Headers) -> None:
-        """Keep the head."""
-        self._status, self._headers = status, headers
+    def head(self, head: Head) -> None:
+        """Keep the status."""
+        self._status = head.status
 
     def framed(self, data: bytes) -> None:
         """Never called: framed data is not wanted."""
@@ -351,7 +363,7 @@ class _Collector:
     def end(self) -> None:
         """Done."""
         if not self.reply.done():
-            self.reply.set_result(Reply(self._status, self._headers, bytes(self._body)))
+            self.reply.set_result(Reply(self._status, bytes(self._body)))
 
     def broken(self, reason: str) -> None:
         """Failed."""

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from moduai.gateway.errors import ApiError
-
-T = TypeVar("T")
 
 
 class Endpoint(Enum):
@@ -32,6 +30,9 @@ class Endpoint(Enum):
         self.text = {"chat": "messages", "completions": "prompt"}.get(word, "input")
         """The field that holds what is asked."""
 
+
+STREAMS_WITH_OPTIONS = (Endpoint.CHAT, Endpoint.COMPLETIONS)
+Count = Annotated[int, msgspec.Meta(ge=0)]
 
 KNOWN = frozenset(
     "model messages prompt input instructions stream stream_options max_tokens max_completion_tokens "
@@ -61,11 +62,23 @@ MOST_BYTES_PER_TOKEN = 16
 body is surely too long for the context, a shorter one is for the engine to judge."""
 
 USAGE = b'"stream_options":{"include_usage":true}'
+
+
+class _Looked(Struct):
+    """The fields that the lane needs, with their types."""
+
+    model: str
+    stream: bool | None = None
+    max_tokens: Count | None = None
+    max_completion_tokens: Count | None = None
+    max_output_tokens: Count | None = None
+    n: Count | None = None
+    best_of: Count | None = None
+    stream_options: dict[str, Any] | None = None
+
+
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
-_decode_text = msgspec.json.Decoder(str).decode
-_decode_flag = msgspec.json.Decoder(bool | None).decode
-_decode_count = msgspec.json.Decoder(int | None).decode
-_decode_options = msgspec.json.Decoder(dict[str, Any] | None).decode
+_decode_looked = msgspec.json.Decoder(_Looked).decode
 
 
 @dataclass(slots=True)
@@ -92,21 +105,24 @@ def look(body: bytes, endpoint: Endpoint, *, most_choices: int, allowed: frozens
     fields = _fields(body)
     if not fields.keys() <= KNOWN:
         _check_names(fields, allowed)
-    model = _get(fields, "model", _decode_text, "a string")
-    if not model:
-        raise ApiError("invalid_body", "The body needs a model.", param="model")
+    try:
+        looked = _decode_looked(body)
+    except msgspec.ValidationError as error:
+        raise ApiError("invalid_body", f"The body does not fit: {error}.") from None
     if endpoint.text not in fields:
         raise ApiError("invalid_body", f"The body needs {endpoint.text}.", param=endpoint.text)
-    ask = Ask(endpoint, model, body, len(body))
-    ask.stream = bool(_get(fields, "stream", _decode_flag, "true or false"))
-    ask.max_tokens = _largest(fields, ("max_completion_tokens", "max_tokens", "max_output_tokens"))
-    ask.choices = max(1, _largest(fields, ("n", "best_of")))
-    if ask.choices > most_choices:
-        raise ApiError("value_not_allowed", f"n and best_of may be at most {most_choices} here.", param="n")
+    ask = Ask(endpoint, looked.model, body, len(body), bool(looked.stream))
+    ask.max_tokens = looked.max_completion_tokens or looked.max_tokens or looked.max_output_tokens or 0
+    if looked.n is not None or looked.best_of is not None:
+        ask.choices = max(1, looked.n or 1, looked.best_of or 1)
+        if ask.choices > most_choices:
+            raise ApiError(
+                "value_not_allowed", f"n and best_of may be at most {most_choices} here.", param="n"
+            )
     if b"_url" in body or b"\\u00" in body:
         ask.has_media = _check_media(fields)
-    if ask.stream and endpoint in (Endpoint.CHAT, Endpoint.COMPLETIONS):
-        _ask_for_usage(ask, fields)
+    if ask.stream and endpoint in STREAMS_WITH_OPTIONS:
+        _ask_for_usage(ask, fields, looked.stream_options)
     return ask
 
 
@@ -124,8 +140,10 @@ def _fields(body: bytes) -> dict[str, Raw]:
         raise ApiError("invalid_json", f"The body is not a JSON object in UTF-8: {error}.") from None
     # Every pair of the object has one colon of its own. All colons, less those inside the values and
     # names that were kept, is the number of pairs: more pairs than names means that a name came twice.
-    pairs = body.count(b":") - sum(bytes(value).count(b":") for value in fields.values())
-    if pairs != len(fields) + sum(name.count(":") for name in fields):
+    pairs = body.count(b":")
+    for value in fields.values():
+        pairs -= bytes(value).count(b":")
+    if pairs != len(fields) and pairs != len(fields) + sum(name.count(":") for name in fields):
         raise ApiError("duplicate_field")
     return fields
 
@@ -141,27 +159,6 @@ def _check_names(fields: dict[str, Raw], allowed: frozenset[str]) -> None:
             raise ApiError(
                 "field_not_allowed", f"Write the field {name[:64]!r} as documented.", param=name[:64]
             )
-
-
-def _get(fields: dict[str, Raw], name: str, decode: Any, what: str) -> Any:
-    raw = fields.get(name)
-    if raw is None:
-        return None
-    try:
-        return decode(raw)
-    except msgspec.DecodeError:
-        raise ApiError("invalid_body", f"{name} must be {what}.", param=name) from None
-
-
-def _largest(fields: dict[str, Raw], names: tuple[str, ...]) -> int:
-    largest = 0
-    for name in names:
-        if name in fields:
-            value = _get(fields, name, _decode_count, "a whole number") or 0
-            if value < 0:
-                raise ApiError("value_not_allowed", f"{name} may not be negative.", param=name)
-            largest = max(largest, value)
-    return largest
 
 
 def _check_media(fields: dict[str, Raw]) -> bool:
@@ -191,8 +188,7 @@ def _walk_media(value: Any) -> bool:
     return found
 
 
-def _ask_for_usage(ask: Ask, fields: dict[str, Raw]) -> None:
-    options = _get(fields, "stream_options", _decode_options, "an object")
+def _ask_for_usage(ask: Ask, fields: dict[str, Raw], options: dict[str, Any] | None) -> None:
     if options is not None and options.get("include_usage"):
         return
     ask.usage_wanted = False

@@ -54,34 +54,30 @@ class Work(Protocol):
 class ClientConnection(asyncio.Protocol):
     """One connection. It is also the sink that the lane writes an answer to."""
 
-    __slots__ = (
-        "_answered", "_body", "_body_bytes", "_complete", "_discarding", "_head_bytes", "_headers",
-        "_in_head", "_keep", "_parser", "_pipelined", "_principal", "_refused", "_server", "_url", "_work",
-        "deadline", "fields", "framed", "method", "path", "query", "transport", "write",
-    )  # fmt: skip
+    # Defaults stand in the class, so that a new request sets only what differs.
+    transport: asyncio.Transport
+    path = query = method = b""
+    framed = _keep = True
+    """``framed``: HTTP/1.1, so answers of unknown length are chunked."""
+    deadline = 0.0
+    _work: Work | None = None
+    _refused: ApiError | None = None
+    _principal: Principal | None = None
+    _pipelined = _discarding = False
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self.transport: asyncio.Transport
         self._parser = httptools.HttpRequestParser(self)
-        self._work: Work | None = None
-        self._discarding = False
         self._reset()
 
     def _reset(self) -> None:
         self._url = b""
-        self.path = self.query = b""
-        self.method = b""
+        self._raw: list[tuple[bytes, bytes]] = []
         self.fields: dict[bytes, bytes] = {}
-        """Lower-case name to value; repeated fields are joined by commas."""
-        self._headers = 0
+        """Lower-case name to value; repeated fields are joined."""
         self._body: list[bytes] = []
         self._body_bytes = self._head_bytes = 0
-        self._in_head, self._complete, self._pipelined, self._answered = True, False, False, False
-        self._refused: ApiError | None = None
-        self._principal: Principal | None = None
-        self._keep = self.framed = True
-        self.deadline = 0.0
+        self._in_head, self._complete = True, False
 
     # asyncio.Protocol
 
@@ -151,17 +147,7 @@ class ClientConnection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One field."""
-        if self._pipelined:
-            return
-        name = name.lower()
-        self._headers += 1
-        known = self.fields.get(name)
-        if known is None:
-            self.fields[name] = value
-        elif name in SINGLE:
-            self._refused = ApiError("bad_request", f"{name.decode('latin-1')} stands twice.")
-        else:
-            self.fields[name] = known + (b"; " if name == b"cookie" else b", ") + value
+        self._raw.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The head is whole: check all that can be checked before a body is taken."""
@@ -169,9 +155,9 @@ class ClientConnection(asyncio.Protocol):
             return
         self._in_head = False
         self.method = self._parser.get_method()
-        if self._parser.get_http_version() == "1.0":
-            self.framed = False
+        self.framed = self._parser.get_http_version() != "1.0"
         try:
+            self.fields = join_fields(self._raw)
             self._check_head()
         except ApiError as error:
             self._refused = error
@@ -197,7 +183,7 @@ class ClientConnection(asyncio.Protocol):
     def _check_head(self) -> None:
         server, fields = self._server, self.fields
         limits = server.settings.limits
-        if self._headers > limits.headers or self._head_bytes > limits.head_bytes + limits.body_bytes:
+        if len(self._raw) > limits.headers or self._head_bytes > limits.head_bytes + limits.body_bytes:
             raise ApiError("head_too_large")
         self.path, _, self.query = self._url.partition(b"?")
         if not self.path.startswith(b"/"):
@@ -315,8 +301,8 @@ class ClientConnection(asyncio.Protocol):
         if self._keeps():
             self._reset()
             self.deadline = self._server.now() + self._server.settings.limits.idle_s
-        elif self._pipelined and not self._answered:
-            self._pipelined, self._keep, self._answered = False, False, True
+        elif self._pipelined:
+            self._pipelined = self._keep = False
             self.fail(ApiError("pipelining_refused"))
         else:
             self.transport.close()
@@ -343,6 +329,23 @@ class ClientConnection(asyncio.Protocol):
         """The service stops: close unless an answer is under way."""
         if self._work is None and not self._complete:
             self.transport.close()
+
+
+def join_fields(raw: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Fields by lower-case name. Raises ApiError for one that may stand only once. Fails closed."""
+    fields = {name.lower(): value for name, value in raw}
+    if len(fields) == len(raw):
+        return fields
+    fields = {}
+    for name, value in raw:
+        lower = name.lower()
+        if lower not in fields:
+            fields[lower] = value
+        elif lower in SINGLE:
+            raise ApiError("bad_request", f"{lower.decode('latin-1')} stands twice.")
+        else:
+            fields[lower] += (b"; " if lower == b"cookie" else b", ") + value
+    return fields
 
 
 AI_MADE = b"x-ai-generated: true\r\n"

@@ -15,13 +15,13 @@ import msgspec
 
 from moduai.accounts.principal import Principal
 from moduai.engines.fleet import Replica
-from moduai.engines.http import Connection, Headers
+from moduai.engines.http import Connection, Head
 from moduai.gateway.ask import Ask, Endpoint, rename
 from moduai.gateway.errors import ApiError
 from moduai.gateway.relay import EventRelay, is_text
 from moduai.gateway.settle import Spent, Tokens, spent, tokens
 from moduai.gateway.sink import Sink
-from moduai.gateway.usage import Usage, read
+from moduai.gateway.usage import Usage, read_whole
 from moduai.metering.row import Outcome, UsageRow
 from moduai.scheduling import Grant, Ticket
 
@@ -57,12 +57,18 @@ _RETRIED = _BUSY | {401, 403, 500, 502, 504}
 class Exchange:
     """One request, its place, its engine and its answer. Also the receiver of the engine's answer."""
 
-    __slots__ = (
-        "_attempts", "_body", "_connection", "_first", "_granted", "_head_sent", "_lane", "_mark", "_paused",
-        "_quiet_since", "_relay", "_relaying", "_reused", "_seen", "_share", "_status", "_timer", "_unix_us",
-        "arrived", "ask", "endpoint", "grant", "id", "model", "over", "principal", "replica", "sink",
-        "ticket", "usage", "wants_framed",
-    )  # fmt: skip
+    # Defaults stand in the class, so that making an exchange sets only what differs.
+    ask: Ask | None = None
+    ticket: Ticket
+    grant: Grant | None = None
+    replica: Replica | None = None
+    usage: Usage | None = None
+    wants_framed = over = False
+    _connection: Connection | None = None
+    _relay: EventRelay | None = None
+    _timer: TimerHandle | None = None
+    _attempts = _mark = _granted = _first = _status = _seen = _quiet_since = _share = 0
+    _paused = _reused = _head_sent = _relaying = False
 
     def __init__(self, lane: Lane, endpoint: Endpoint, model: str, principal: Principal, sink: Sink) -> None:
         self._lane = lane
@@ -70,19 +76,7 @@ class Exchange:
         self.id = lane.next_id()
         self.arrived = time.monotonic_ns()
         self._unix_us = time.time_ns() // 1000
-        self.ask: Ask | None = None
-        self.ticket: Ticket
-        self.grant: Grant | None = None
-        self.replica: Replica | None = None
-        self.usage: Usage | None = None
-        self.wants_framed = self.over = False
-        self._connection: Connection | None = None
-        self._relay: EventRelay | None = None
         self._body: list[bytes] = []
-        self._timer: TimerHandle | None = None
-        self._attempts = self._mark = self._granted = self._first = 0
-        self._status = self._seen = self._quiet_since = self._share = 0
-        self._paused = self._reused = self._head_sent = self._relaying = False
 
     # the way in
 
@@ -99,7 +93,7 @@ class Exchange:
         )
         self._lane.exchanges.add(self)
         try:
-            self._lane.check(ask)
+            self.ticket.avoid = self._lane.check(ask)
             self._lane.admit(self)
         except ApiError as error:
             self.fail(error)
@@ -160,10 +154,10 @@ class Exchange:
 
     # the engine's answer
 
-    def head(self, status: int, headers: Headers) -> None:
+    def head(self, head: Head) -> None:
         """The engine answers."""
-        self._status = status
-        if status == 200 and headers.get(b"content-type", b"").startswith(EVENTS):
+        self._status = head.status
+        if head.status == 200 and head.kind.startswith(EVENTS):
             self._stream()
             self._relaying = True
             self.wants_framed = self.sink.framed
@@ -228,7 +222,7 @@ class Exchange:
             self.fail(rejection(status, body))
             return
         try:
-            self.usage = read(body).usage
+            self.usage = read_whole(body)
         except (msgspec.DecodeError, msgspec.ValidationError):
             self._retry_or_fail("engine_bad_answer", "the answer is not the JSON it should be")
             return

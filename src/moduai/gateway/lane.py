@@ -28,6 +28,10 @@ SWEEP_S = 0.5
 """Time between two looks at deadlines: they are kept this exactly."""
 
 
+SLACK = 65_536
+"""Bytes of a body that are not text (tools, schemas) and may not count against the context."""
+
+
 class Ledger(Protocol):
     """What the lane needs of the metering's segment writer."""
 
@@ -93,27 +97,24 @@ class Lane:
                     raise ApiError("line_full", retry_after_s=seconds(decision.retry_after))
                 raise ApiError("engine_unavailable", retry_after_s=seconds(decision.retry_after))
 
-    def check(self, ask: Ask) -> None:
-        """Whether the request can be served at all. Raises ApiError. Fails closed."""
+    def check(self, ask: Ask) -> tuple[str, ...]:
+        """Whether the request can be served at all; engines to avoid. Raises ApiError. Fails closed."""
         if self.draining:
             raise ApiError("draining", retry_after_s=2)
         if self.ledger.full:
             raise ApiError("ledger_unavailable", retry_after_s=5)
-        serving = self.fleet.serving(ask.model)
-        if not serving:
+        route = self.fleet.route(ask.model, ask.endpoint.word)
+        if route is None:
             if not self.fleet.replicas:
                 raise ApiError("no_engine", retry_after_s=30)
             raise ApiError("model_not_found", f"No engine serves {ask.model[:128]!r}.", param="model")
-        able = [
-            replica for replica in serving if getattr(replica.models[ask.model].capability, ask.endpoint.word)
-        ]
-        if not able:
+        if not route.able:
             raise ApiError("endpoint_not_supported", f"{ask.model} does not have {ask.endpoint.path} here.")
-        context = max(replica.models[ask.model].capability.context for replica in able)
-        if context and not ask.has_media and ask.size > context * MOST_BYTES_PER_TOKEN + 65_536:
+        if route.context and ask.size > route.context * MOST_BYTES_PER_TOKEN + SLACK and not ask.has_media:
             raise ApiError(
-                "context_length_exceeded", f"{ask.model} takes {context} tokens; this is far more."
+                "context_length_exceeded", f"{ask.model} takes {route.context} tokens; this is far more."
             )
+        return route.lacking
 
     def ended(self, exchange: Exchange) -> None:
         """An exchange is over."""
@@ -147,8 +148,9 @@ class Lane:
         task.add_done_callback(self._tasks.discard)
 
     def engine_answered(self, grant: Grant | None) -> None:
-        """An exchange saw its engine do well."""
-        if grant is not None:
+        """An exchange saw its engine do well: news only if it had failed before."""
+        replica = self.fleet.replicas.get(grant.replica) if grant is not None else None
+        if grant is not None and replica is not None and replica.breaker.troubled:
             self.fleet.report(grant.replica, ok=True, now=time.monotonic_ns())
 
     def engine_failed(self, engine: str, *, counts: bool = True) -> None:

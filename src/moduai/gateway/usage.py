@@ -46,7 +46,13 @@ class Usage(Struct, frozen=True):
     tokens_out: int
 
 
+class _Whole(Struct):
+    usage: _Usage | None = None
+    timings: _Timings | None = None
+
+
 _decode = msgspec.json.Decoder(_Answer).decode
+_decode_whole = msgspec.json.Decoder(_Whole).decode
 
 
 class Read(Struct, frozen=True):
@@ -57,8 +63,14 @@ class Read(Struct, frozen=True):
     """True for the event that carries usage and nothing else (``"choices": []``)."""
 
 
+def read_whole(document: bytes) -> Usage | None:
+    """Read a JSON answer. Raises msgspec.DecodeError if it is not understood."""
+    answer = _decode_whole(document)
+    return _tokens(answer.usage, answer.timings)
+
+
 def read(document: bytes) -> Read:
-    """Read a JSON answer or the data of one event. Raises msgspec.DecodeError if it is not understood."""
+    """Read the data of one event. Raises msgspec.DecodeError if it is not understood."""
     answer = _decode(document)
     usage = answer.usage or (answer.response.usage if answer.response else None)
     return Read(_tokens(usage, answer.timings), usage is not None and answer.choices == [])

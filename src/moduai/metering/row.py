@@ -11,7 +11,7 @@ Outcome = Literal["ok", "cancelled", "failed", "refused", "timeout"]
 refused: never sent to an engine (line full, drained); timeout: waited or ran too long."""
 
 
-class UsageRow(Struct, frozen=True, kw_only=True):
+class UsageRow(Struct, frozen=True, kw_only=True, gc=False):
     """One request. Times in microseconds unless said; ``id`` makes loading idempotent."""
 
     id: str
