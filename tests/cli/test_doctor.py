@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import socket
@@ -10,6 +11,10 @@ import pytest
 
 from moduai import settings
 from moduai.cli import doctor, prepare
+from moduai.engines.embedded import terms, weights
+from moduai.engines.record import Engine
+from moduai.engines.repository import add_engine
+from moduai.store.database import Database
 from moduai.store.keyring import Keyring
 from moduai.store.migrate import upgrade
 
@@ -30,7 +35,7 @@ def states(findings):
 
 async def test_a_prepared_home_has_no_problem(loaded):
     findings = await doctor.examine(loaded)
-    assert {finding.state for finding in findings} == {"ok"}, findings
+    assert [finding for finding in findings if finding.state != "ok" and finding.check != "weights"] == []
     assert {"python", "folders", "disk", "database", "keyring", "service"} <= states(findings).keys()
 
 
@@ -93,3 +98,37 @@ async def test_usage_that_waits_and_usage_that_was_put_aside(loaded):
     told = [finding.told for finding in await doctor.ledger(loaded)]
     assert len(told) == 2
     assert "1 segments" in told[1]
+
+
+async def test_weights_are_looked_at_byte_for_byte(loaded):
+    assert states(await doctor.weights(loaded)) == {"weights": "warning"}, "their terms come first"
+    terms.accept(loaded.home, "asked")
+    assert states(await doctor.weights(loaded)) == {"weights": "warning"}, "then they are put together"
+    loaded.path("weights", weights.BUNDLED_FILE).write_bytes(b"GGUF" + bytes(100))
+    assert states(await doctor.weights(loaded)) == {"weights": "problem"}
+    missing = settings.load(loaded.home, {}, {"embedded.model": "/none.gguf"})
+    assert states(await doctor.weights(missing)) == {"weights": "problem"}
+    unwanted = settings.load(loaded.home, {}, {"embedded.enabled": False})
+    assert states(await doctor.weights(unwanted)) == {"weights": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("status", "state"), [(200, "ok"), (401, "problem"), (503, "warning"), (0, "problem")]
+)
+async def test_engines_are_asked(loaded, status, state):
+    async def answer(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 2\r\n\r\n{}" % status)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    if not status:
+        server.close()
+    db = Database(loaded.database_url)
+    async with db.begin() as connection:
+        await add_engine(connection, Keyring.open(loaded.home), Engine(id="eng_1", name="one", url=url))
+    await db.dispose()
+    assert states(await doctor.engines(loaded)) == {"engines": state}
+    server.close()

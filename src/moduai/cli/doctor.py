@@ -1,6 +1,6 @@
 """``modu doctor``: look at everything the service needs and say what is wrong and what to do.
 
-Each check is a function that returns findings and changes nothing. A check that cannot look says so as a
+Each check is a function that returns findings and mends nothing. A check that cannot look says so as a
 problem (fails closed): no line is "ok" because nothing was seen.
 """
 
@@ -25,6 +25,7 @@ from moduai.settings import Loaded
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from moduai.engines.record import Engine
     from moduai.store.database import Database
 
 app = new_app("Look for what is wrong and say what to do.", group=False)
@@ -222,7 +223,100 @@ async def ledger(loaded: Loaded) -> list[Finding]:
     return findings or [Finding("ledger", "ok", f"{len(files)} segments on disk")]
 
 
-CHECKS: tuple[Check, ...] = (python, folders, disk, clock, keyring, database, ledger, address)
+async def engines(loaded: Loaded) -> list[Finding]:
+    """Every engine that takes requests answers and accepts its key."""
+    from moduai.engines.repository import list_engines  # noqa: PLC0415
+    from moduai.store.keyring import Keyring, KeyringError  # noqa: PLC0415
+    from moduai.store.migrate import SchemaError, check  # noqa: PLC0415
+
+    async with _database(loaded) as db:
+        told_above: tuple[type[Exception], ...] = (SchemaError, KeyringError, *db.errors)
+        try:
+            await check(db)
+            async with db.connect() as connection:
+                known = await list_engines(connection, Keyring.open(loaded.home, create=False))
+        except told_above:
+            return [Finding("engines", "warning", "not known", "first mend the database and the keyring")]
+    runs = await asyncio.to_thread(service.running, loaded.home)
+    looked_at = [one for one in known if one.state == "active" and (runs or one.kind != "embedded")]
+    if not looked_at:
+        told = "no engine yet" if runs else "none but the embedded one, which starts with the service"
+        return [Finding("engines", "warning" if runs else "ok", told, "modu engine add URL" if runs else "")]
+    return await asyncio.gather(*(_engine(one) for one in looked_at))
+
+
+async def _engine(engine: Engine) -> Finding:
+    from moduai.engines.address import AddressError, parse_url  # noqa: PLC0415
+    from moduai.engines.http import FetchError, fetch  # noqa: PLC0415
+
+    try:
+        reply = await fetch(parse_url(engine.url), "GET", "/v1/models", key=engine.key)
+    except (AddressError, FetchError) as error:
+        told = f"{engine.name} ({engine.url}): {error}"
+        return Finding("engines", "problem", told, f"start it, or: modu engine remove {engine.name}")
+    if reply.status in (401, 403):
+        told = f"{engine.name} ({engine.url}) refuses its key"
+        return Finding("engines", "problem", told, f"modu engine add {engine.url} --key KEY")
+    if reply.status != 200:
+        told = f"{engine.name} ({engine.url}) answers {reply.status}"
+        return Finding("engines", "warning", told, "is it still loading?")
+    names = ", ".join(model.name for model in engine.models) or "no models"
+    return Finding("engines", "ok", f"{engine.name}: {names}")
+
+
+async def weights(loaded: Loaded) -> list[Finding]:
+    """The embedded engine's weights are there and are what they should be, byte for byte."""
+    from moduai.engines.embedded import terms, weights  # noqa: PLC0415
+
+    embedded = loaded.settings.embedded
+    if not embedded.enabled:
+        return [Finding("weights", "ok", "not wanted (embedded.enabled is false)")]
+    if embedded.model:
+        return await asyncio.to_thread(_own_weights, loaded)
+    if not terms.acceptance(loaded.home):
+        todo = "`modu up` shows them and asks; MODU_ACCEPT_TERMS=1 accepts them"
+        return [Finding("weights", "warning", "their terms are not accepted yet", todo)]
+    file = loaded.path("weights", weights.BUNDLED_FILE)
+    if not file.exists():
+        return [Finding("weights", "warning", "not put together yet", "`modu up` does it")]
+    if await asyncio.to_thread(weights.sha256, file) != weights.BUNDLED_DIGEST:
+        return [Finding("weights", "problem", f"{file} is damaged", f"rm {file}; `modu up` makes it anew")]
+    return [Finding("weights", "ok", f"{file.name}, digest as pinned")]
+
+
+def _own_weights(loaded: Loaded) -> list[Finding]:
+    from moduai.engines.embedded import weights  # noqa: PLC0415
+
+    model = loaded.settings.embedded.model
+    known = weights.remembered(loaded.home)
+    downloaded = known.downloads.get(model)
+    if not weights.is_path(model) and not downloaded:
+        return [Finding("weights", "warning", f"{model} is not downloaded yet", "`modu up` does it")]
+    file = Path(downloaded or model).expanduser()
+    seen = known.files.get(str(file))
+    if seen and file.is_file() and weights.sha256(file) != seen.sha256:
+        return [
+            Finding("weights", "problem", f"{file} has changed since it came", f"rm {file}, then `modu up`")
+        ]
+    try:
+        found = weights.from_file(file, source=model)
+    except weights.WeightsError as error:
+        return [Finding("weights", "problem", str(error), "see embedded.model")]
+    return [Finding("weights", "ok", found.description)]
+
+
+CHECKS: tuple[Check, ...] = (
+    python,
+    folders,
+    disk,
+    clock,
+    keyring,
+    database,
+    ledger,
+    address,
+    weights,
+    engines,
+)
 
 
 @asynccontextmanager
