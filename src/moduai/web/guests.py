@@ -81,12 +81,11 @@ def _guest(secret: bytes, number: bytes, token: str, *, new: bool) -> Guest:
 
 
 def posted_here(request: Request) -> bool:
-    """Whether a POST comes from our own page, as far as the browser says. The form token decides
-    where the browser says nothing (fails open there, and only there).
+    """Whether a POST comes from our own page, as far as the browser says: by Sec-Fetch-Site, or by
+    Origin where that is missing. The form token decides where both are (fails open there, only there).
     """
-    site = request.headers.get("sec-fetch-site")
-    if site is not None and site not in {"same-origin", "none"}:
-        return False
+    if (site := request.headers.get("sec-fetch-site")) is not None:
+        return site in {"same-origin", "none"}
     origin = request.headers.get("origin")
     return origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
 
