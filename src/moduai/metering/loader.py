@@ -101,7 +101,7 @@ class Loader:
         return True
 
     def _finish(self, file: Path, rest: int) -> None:
-        if rest:
+        if rest > 0:  # less than 0: a restored segment that the database had more of
             self.torn += 1
             log.warning("a writer was killed in a line", extra={"segment": file.name, "dropped": rest})
         file.unlink(missing_ok=True)

@@ -52,6 +52,10 @@ class Keyring:
         head = _FORMAT + self._id
         return head + nonce + AESGCM(self.secret(purpose)).encrypt(nonce, clear, head + purpose.encode())
 
+    def fits(self, sealed: bytes) -> bool:
+        """Whether this keyring sealed it; says nothing about damage."""
+        return sealed[: 1 + _ID] == _FORMAT + self._id
+
     def unseal(self, purpose: str, sealed: bytes) -> bytes:
         """Decrypt what ``seal`` made. Raises KeyringError."""
         from cryptography.exceptions import InvalidTag  # noqa: PLC0415
@@ -60,7 +64,7 @@ class Keyring:
         head, rest = sealed[: 1 + _ID], sealed[1 + _ID :]
         if head[:1] != _FORMAT or len(rest) < _NONCE + 16:
             raise KeyringError("a sealed secret in the database is damaged")
-        if head[1:] != self._id:
+        if not self.fits(sealed):
             raise KeyringError("a secret was sealed with another keyring: put back keyring/master.key")
         key = AESGCM(self.secret(purpose))
         try:

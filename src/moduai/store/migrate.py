@@ -16,7 +16,7 @@ from pathlib import Path
 from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import column, func, inspect, select, table
 
-from moduai.store.database import Connection, Database
+from moduai.store.database import Connection, Database, file_address
 
 _FOLDER = Path(__file__).with_name("migrations")
 _LOCK = 0x6D6F6475
@@ -44,6 +44,15 @@ async def current(db: Database) -> str | None:
         return None
     async with db.connect() as connection:
         return await _read(connection)
+
+
+def version_of(file: Path) -> str:
+    """The version of an SQLite file, "" if it has none. Raises ``sqlite3.Error``."""
+    with closing(sqlite3.connect(file_address(file), uri=True)) as connection:
+        names = connection.execute("PRAGMA table_list").fetchall()
+        if not any("alembic_version" in row for row in names):
+            return ""
+        return str(connection.execute(str(select(_version.c.version_num))).fetchone()[0])
 
 
 async def upgrade(url: str, to: str = "") -> str:

@@ -1,0 +1,152 @@
+"""``modu backup`` and ``modu restore``."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlalchemy import select
+
+from moduai import service
+from moduai.cli.common import HomeOption, JsonOption, done, examples, fail, new_app, open_loaded
+from moduai.engines.tables import engines
+from moduai.settings import Loaded
+from moduai.store import migrate
+from moduai.store.backup import BackupError, Manifest, Progress, Restored, backup, restore
+from moduai.store.database import Database
+from moduai.store.keyring import Keyring, KeyringError
+
+backup_app = new_app("Write everything but the keyring to one file.", group=False)
+restore_app = new_app("Bring a backup back.", group=False)
+
+
+@backup_app.command(epilog=examples("modu backup", "modu backup /mnt/safe/modu.tar.gz", "modu backup --json"))
+def write_backup(
+    file: Annotated[
+        Path | None, typer.Argument(help="File to write [default: modu-DATE.tar.gz in this folder].")
+    ] = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write the database, usage that is not loaded yet and modu.toml to one file.
+
+    The service may run meanwhile. The keyring is not in it, on purpose: copy the folder "keyring"
+    of the home folder to another safe place, once.
+    """
+    loaded = open_loaded(home)
+    target = (file or Path(time.strftime("modu-%Y%m%d-%H%M%S.tar.gz"))).absolute()
+    try:
+        with _shown() as progress:
+            manifest = backup(loaded, target, progress)
+    except BackupError as error:
+        fail(str(error))
+    done(_written(loaded, target, manifest), {"file": str(target), "manifest": manifest}, json=json)
+
+
+@restore_app.command(
+    epilog=examples("modu restore modu-20261121.tar.gz", "modu restore --home /srv/modu FILE")
+)
+def read_backup(
+    file: Annotated[Path, typer.Argument(help="A file that `modu backup` wrote.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace what is in the home folder; it is kept aside.")
+    ] = False,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Bring a backup back into an empty home folder, while no service runs on it.
+
+    Put back the folder "keyring" too, or the keys of engines cannot be read.
+    """
+    loaded = open_loaded(home)
+    if not file.is_file():
+        fail(f"there is no file {file}", 2)
+    try:
+        lock = service.hold(loaded.home)
+    except service.NotStartedError as error:
+        fail(f"{error}: stop it first")
+    try:
+        with _shown() as progress:
+            restored = restore(loaded, file, force=force, progress=progress)
+        unreadable = asyncio.run(_finish(loaded, restored))
+    except (BackupError, migrate.SchemaError) as error:
+        fail(str(error))
+    finally:
+        os.close(lock)
+    if unreadable:
+        typer.echo(f"modu: {unreadable}", err=True)
+    done(
+        _brought_back(loaded, restored),
+        {"manifest": restored.manifest, "replaced": restored.replaced, "unreadable": unreadable},
+        json=json,
+    )
+
+
+async def _finish(loaded: Loaded, restored: Restored) -> str:
+    """Bring the schema to head; say in one line which sealed keys cannot be read, if any."""
+    if restored.database is None:
+        return ""
+    url = f"sqlite+aiosqlite:///{restored.database}"
+    await migrate.upgrade(url)
+    db = Database(url)
+    try:
+        async with db.connect() as connection:
+            query = select(engines.c.name, engines.c.sealed_key)
+            sealed = (await connection.execute(query.where(engines.c.sealed_key.is_not(None)))).all()
+    finally:
+        await db.dispose()
+    return _unreadable(loaded.home, {row.name: bytes(row.sealed_key) for row in sealed})
+
+
+def _unreadable(home: Path, sealed: dict[str, bytes]) -> str:
+    """Why keys of engines cannot be unsealed, in one line; empty if they can."""
+    if not sealed:
+        return ""
+    try:
+        keyring = Keyring.open(home, create=False)
+    except KeyringError as error:
+        lost, why = sorted(sealed), str(error)
+    else:
+        lost = sorted(name for name, secret in sealed.items() if not keyring.fits(secret))
+        why = "the keyring here is not the one they were sealed with: put back your copy of it"
+    return f"the keys of these engines cannot be read: {', '.join(lost)}; {why}" if lost else ""
+
+
+def _written(loaded: Loaded, file: Path, manifest: Manifest) -> str:
+    segments = sum(name.startswith("usage/") for name in manifest.files)
+    lines = [
+        f"Wrote {file} ({file.stat().st_size / 1e6:,.1f} MB; {segments} segments of usage not loaded yet)."
+    ]
+    if manifest.database != "sqlite":
+        lines.append("The database is PostgreSQL and is not in it: back it up with pg_dump.")
+    lines.append(f"The keyring is not in it: keep a copy of {loaded.path('keyring')} in another place.")
+    return "\n".join(lines)
+
+
+def _brought_back(loaded: Loaded, restored: Restored) -> str:
+    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(restored.manifest.created))
+    lines = [f"Restored the backup of {made} to {loaded.home}."]
+    if restored.replaced:
+        lines.append(f"What was there is kept in {restored.replaced}; move it back to undo.")
+    return "\n".join([*lines, "Start the service with modu up."])
+
+
+@contextmanager
+def _shown() -> Iterator[Progress]:
+    """A bar on the terminal; nothing where standard error is no terminal."""
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    from rich.console import Console  # noqa: PLC0415  (0.1 s, only where it is seen)
+    from rich.progress import Progress as Bar  # noqa: PLC0415
+
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("")
+        yield lambda what, so_far, total: bar.update(task, description=what, completed=so_far, total=total)

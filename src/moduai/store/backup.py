@@ -1,0 +1,330 @@
+"""Backup and restore of a home folder, in one file.
+
+In it: the database (SQLite, copied while the service runs), segments that are not loaded yet, and
+modu.toml, each with its digest. Never in it: the keyring, so that a backup that is lost gives away
+no secret that was sealed; keep a copy of the keyring apart. A PostgreSQL database is backed up with
+its own tools. Restoring replaces all or nothing, and keeps what it replaced.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import secrets
+import shutil
+import sqlite3
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import IO, cast
+
+import msgspec
+from msgspec import Struct
+
+from moduai import __version__, settings
+from moduai.settings import Loaded, SettingsError
+from moduai.store import migrate
+from moduai.store.database import Database, file_address
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is worked on, how much is done and how much there is."""
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+DATABASE = "modu.db"
+SETTINGS = "modu.toml"
+PAGES = 4096
+"""Database pages copied between two reports of progress."""
+MOST_MANIFEST = 10_000_000
+
+
+class BackupError(RuntimeError):
+    """It cannot be done; the text says why. Nothing was changed."""
+
+
+class Entry(Struct, frozen=True):
+    """One file of a backup."""
+
+    size: int
+    sha256: str
+
+
+class Manifest(Struct, frozen=True, kw_only=True):
+    """What a backup holds; the last member of the file, so a cut-off backup has none."""
+
+    format: int
+    modu: str
+    """Version that wrote it."""
+    created: int
+    """Unix time in seconds."""
+    database: str
+    """sqlite; or postgresql, whose data is not in the file."""
+    schema: str
+    """Version of the database's schema; empty where the database is not in it."""
+    files: dict[str, Entry]
+
+
+class Restored(Struct, frozen=True, kw_only=True):
+    """What a restore did."""
+
+    manifest: Manifest
+    database: Path | None
+    replaced: Path | None
+    """Folder with what was there before; None if nothing was."""
+
+
+def backup(loaded: Loaded, file: Path, progress: Progress = lambda *_: None) -> Manifest:
+    """Write a backup to ``file``, which must not exist yet. The service may run. Raises BackupError."""
+    if file.exists():
+        raise BackupError(f"{file} is there already: name another file")
+    db = Database(loaded.database_url)
+    if db.file and not db.file.exists():
+        raise BackupError(f"there is no data in {db.file} yet")
+    draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}.new")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".modu-backup-", dir=file.parent) as folder:
+            manifest = _write(loaded, db, draft, Path(folder), progress)
+        os.link(draft, file)  # unlike a rename, never over a file that came meanwhile
+    except FileExistsError:
+        raise BackupError(f"{file} is there already: name another file") from None
+    except (OSError, sqlite3.Error) as error:
+        raise BackupError(f"the backup could not be written: {error}") from None
+    finally:
+        draft.unlink(missing_ok=True)
+    return manifest
+
+
+def _write(loaded: Loaded, db: Database, draft: Path, folder: Path, progress: Progress) -> Manifest:
+    files: dict[str, Entry] = {}
+    with _new_archive(draft) as archive:
+        if loaded.path(SETTINGS).exists():
+            files[SETTINGS] = _add_bytes(archive, SETTINGS, loaded.path(SETTINGS).read_bytes())
+        # Segments before the database: what the loader moves meanwhile is in both, and counts once.
+        for segment in _segments(loaded.home):
+            name = f"usage/{segment.name}"
+            if (lines := _whole_lines(segment)) is not None:
+                files[name] = _add_bytes(archive, name, lines)
+        schema = ""
+        if db.file:
+            copy = folder / DATABASE
+            _copy(db.file, copy, progress)
+            schema = migrate.version_of(copy)
+            files[DATABASE] = _add_file(archive, DATABASE, copy, progress)
+        manifest = Manifest(
+            format=FORMAT,
+            modu=__version__,
+            created=int(time.time()),
+            database="sqlite" if db.file else "postgresql",
+            schema=schema,
+            files=files,
+        )
+        _add_bytes(archive, MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
+    return manifest
+
+
+@contextmanager
+def _new_archive(draft: Path) -> Iterator[tarfile.TarFile]:
+    """A compressed archive that only we can read; on disk when the block ends."""
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as raw:
+        with (
+            gzip.GzipFile(fileobj=raw, mode="wb", compresslevel=1, filename="") as packed,
+            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+        ):
+            yield archive
+        raw.flush()
+        os.fsync(handle)
+
+
+def _segments(home: Path) -> list[Path]:
+    return sorted(file for file in home.glob("usage/*.jsonl*") if not file.name.startswith("."))
+
+
+def _whole_lines(segment: Path) -> bytes | None:
+    """A segment as far as its last whole line (its writer may be in the next); None if it has gone."""
+    try:
+        content = segment.read_bytes()
+    except FileNotFoundError:
+        return None  # loaded meanwhile: it is in the database
+    return content[: content.rfind(b"\n") + 1]
+
+
+def _copy(source: Path, target: Path, progress: Progress) -> None:
+    """A copy of one state. The open read transaction keeps writers from making it begin again."""
+    with (
+        closing(sqlite3.connect(file_address(source), uri=True, timeout=10, isolation_level=None)) as reading,
+        closing(sqlite3.connect(target)) as writing,
+    ):
+        reading.execute("BEGIN")
+        reading.execute("PRAGMA schema_version").fetchone()
+        reading.backup(
+            writing,
+            pages=PAGES,
+            progress=lambda _, left, total: progress("copying the database", total - left, total),
+        )
+        reading.execute("COMMIT")
+
+
+def _add_file(archive: tarfile.TarFile, name: str, file: Path, progress: Progress) -> Entry:
+    size = file.stat().st_size
+    with file.open("rb") as content:
+        hashed = _Hashed(content, lambda done: progress("packing", done, size))
+        archive.addfile(_member(name, size), cast("IO[bytes]", hashed))
+    return Entry(size, hashed.digest.hexdigest())
+
+
+def _add_bytes(archive: tarfile.TarFile, name: str, content: bytes) -> Entry:
+    archive.addfile(_member(name, len(content)), BytesIO(content))
+    return Entry(len(content), hashlib.sha256(content).hexdigest())
+
+
+def _member(name: str, size: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size, member.mode, member.mtime = size, 0o600, int(time.time())
+    return member
+
+
+class _Hashed:
+    """A file that is read, its digest, and how far it is."""
+
+    def __init__(self, content: IO[bytes], told: Callable[[int], None]) -> None:
+        self._content = content
+        self._told = told
+        self.digest = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._content.read(size)
+        self.digest.update(piece)
+        self._told(self._content.tell())
+        return piece
+
+
+def restore(
+    loaded: Loaded, file: Path, *, force: bool = False, progress: Progress = lambda *_: None
+) -> Restored:
+    """Put a backup into the home folder, whose service must not run (the caller holds its lock).
+
+    Refuses a home folder with data in it unless ``force``; what it replaces is then moved aside.
+    The keyring in the home folder, if any, stays. Raises BackupError before anything was changed.
+    """
+    home = loaded.home
+    if not force and (there := _data(loaded)):
+        raise BackupError(f"{home} has data ({there[0].name}): name an empty home, or --force to replace it")
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    staging = home / f".restore-{secrets.token_hex(4)}"
+    staging.mkdir(mode=0o700)
+    try:
+        manifest = _unpack(file, staging, progress)
+        restored = _effective(loaded, staging)
+        target = Database(restored.database_url).file
+        if (DATABASE in manifest.files) != (target is not None):
+            raise BackupError(f"the backup's database is {manifest.database}, that of the settings is not")
+        replaced = _set_aside(loaded, target)
+        _move_in(staging, home, target)
+    except (OSError, EOFError, tarfile.TarError, gzip.BadGzipFile) as error:
+        raise BackupError(f"{file} could not be restored: {error}") from None
+    except SettingsError as error:
+        raise BackupError(f"the backup's settings cannot be used: {error}") from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return Restored(manifest=manifest, database=target, replaced=replaced)
+
+
+def read_manifest(content: bytes) -> Manifest:
+    """Raises BackupError where it is damaged or of a newer Modu."""
+    try:
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except msgspec.DecodeError:
+        raise BackupError("this is no backup of Modu, or a damaged one") from None
+    if manifest.format != FORMAT or (manifest.schema and manifest.schema not in migrate.versions()):
+        raise BackupError(
+            f"the backup was written by Modu {manifest.modu} (schema {manifest.schema}), newer than "
+            f"this {__version__} (schema {migrate.head()}): install the newer Modu"
+        )
+    return manifest
+
+
+def _unpack(file: Path, staging: Path, progress: Progress) -> Manifest:
+    """Unpack to ``staging`` and check every digest. Names and kinds that are not ours are refused."""
+    found: dict[str, Entry] = {}
+    manifest: Manifest | None = None
+    with file.open("rb") as raw, tarfile.open(fileobj=raw, mode="r|gz") as archive:
+        size = file.stat().st_size
+        for member in archive:
+            progress("unpacking", min(raw.tell(), size), size)
+            content = archive.extractfile(member) if member.isreg() else None
+            if content is None or not _is_ours(member.name):
+                raise BackupError(f"{file} holds {member.name!r}, which no backup has")
+            if member.name == MANIFEST:
+                manifest = read_manifest(content.read(MOST_MANIFEST))
+            else:
+                found[member.name] = _extract(content, staging / member.name)
+    if manifest is None:
+        raise BackupError(f"{file} is cut off: its end with the list of contents is missing")
+    for name in manifest.files.keys() | found.keys():
+        if manifest.files.get(name) != found.get(name):
+            raise BackupError(f"{file} is damaged: {name} is not what was backed up")
+    return manifest
+
+
+def _is_ours(name: str) -> bool:
+    folder, _, last = name.rpartition("/")
+    if folder == "usage":
+        return ".jsonl" in last and not last.startswith(".")
+    return not folder and last in {MANIFEST, DATABASE, SETTINGS}
+
+
+def _extract(content: IO[bytes], target: Path) -> Entry:
+    target.parent.mkdir(mode=0o700, exist_ok=True)
+    digest, size = hashlib.sha256(), 0
+    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        while piece := content.read(1 << 20):
+            digest.update(piece)
+            size += len(piece)
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+    return Entry(size, digest.hexdigest())
+
+
+def _effective(loaded: Loaded, staging: Path) -> Loaded:
+    """The settings as they will be: the restored file decides where the database is, unless another is
+    named by ``MODU_SETTINGS``.
+    """
+    if "MODU_SETTINGS" in os.environ or not (staging / SETTINGS).exists():
+        return loaded
+    return settings.load(loaded.home, {**os.environ, "MODU_SETTINGS": str(staging / SETTINGS)})
+
+
+def _data(loaded: Loaded, *databases: Path | None) -> list[Path]:
+    """What a restore would replace."""
+    databases = (*databases, Database(loaded.database_url).file, loaded.path(DATABASE))
+    names = [f"{file}{end}" for file in databases if file for end in ("", "-wal", "-shm")]
+    there = [Path(name) for name in dict.fromkeys(names) if Path(name).exists()]
+    there += [loaded.path(SETTINGS)] if loaded.path(SETTINGS).exists() else []
+    return there + _segments(loaded.home)
+
+
+def _set_aside(loaded: Loaded, target: Path | None) -> Path | None:
+    there = _data(loaded, target)
+    if not there:
+        return None
+    aside = loaded.path(f"replaced-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}")
+    for file in there:
+        folder = aside / "usage" if file.parent == loaded.path("usage") else aside
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        shutil.move(file, folder / file.name)
+    return aside
+
+
+def _move_in(staging: Path, home: Path, target: Path | None) -> None:
+    for file in sorted(staging.rglob("*")):
+        if file.is_file():
+            place = target if target and file == staging / DATABASE else home / file.relative_to(staging)
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            shutil.move(file, place)

@@ -1,0 +1,330 @@
+"""Backups of real home folders, restored into empty ones, by the command line where it counts."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import io
+import os
+import shutil
+import sqlite3
+import tarfile
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import Result
+from sqlalchemy import select
+from typer.testing import CliRunner
+
+from moduai import service, settings
+from moduai.accounts.keys import create_key, load_principals
+from moduai.cli.backup import backup_app, restore_app
+from moduai.engines.tables import engines
+from moduai.metering.loader import Loader
+from moduai.metering.row import UsageRow
+from moduai.metering.segment import SegmentWriter
+from moduai.metering.tables import usage
+from moduai.settings import Ledger, Loaded
+from moduai.store import migrate
+from moduai.store.backup import BackupError, backup, restore
+from moduai.store.database import Database
+from moduai.store.keyring import Keyring
+
+ROWS = 300
+
+
+def loaded_of(home: Path) -> Loaded:
+    return settings.load(home, {})
+
+
+def sealed_engine(home: Path) -> dict[str, object]:
+    sealed = Keyring.open(home).seal("engine", b"sk-secret")
+    return {
+        "id": "eng_1", "name": "big one", "url": "http://10.0.0.5", "kind": "vllm", "sealed_key": sealed,
+        "state": "active", "concurrency": 8, "hardware": {}, "models": [], "created_at": 1, "updated_at": 1,
+    }  # fmt: skip
+
+
+def rows(writer: SegmentWriter, numbers: range) -> None:
+    for number in numbers:
+        writer.add(UsageRow(id=f"r{number:05}", at=number, subject="sub_1"))
+    writer.flush()
+
+
+@pytest.fixture
+async def home(tmp_path: Path) -> Path:
+    """A home folder with a key, an engine whose key is sealed, loaded usage, and usage that is not."""
+    made = tmp_path / "home"
+    url = loaded_of(made).database_url
+    await migrate.upgrade(url)
+    (made / "modu.toml").write_text("[web]\ntitle = '서울 AI'\n")
+    db = Database(url)
+    async with db.begin() as connection:
+        await create_key(connection, name="first")
+        await connection.execute(engines.insert().values(sealed_engine(made)))
+    writer = SegmentWriter(made / "usage", Ledger(), "w0")
+    rows(writer, range(ROWS - 100))
+    await Loader(db, made / "usage").load_once()
+    rows(writer, range(ROWS - 100, ROWS))
+    writer.close()
+    await db.dispose()
+    return made
+
+
+async def contents(home: Path) -> tuple[list[str], int, int]:
+    """Ids of usage once all segments are loaded, how many keys are valid, how many engines there are."""
+    db = Database(loaded_of(home).database_url)
+    await Loader(db, home / "usage").load_once()
+    async with db.connect() as connection:
+        ids = list(await connection.scalars(select(usage.c.id).order_by(usage.c.id)))
+        found = (
+            ids,
+            len(await load_principals(connection)),
+            len((await connection.execute(select(engines))).all()),
+        )
+    await db.dispose()
+    return found
+
+
+EVERYTHING = ([f"r{number:05}" for number in range(ROWS)], 1, 1)
+
+
+async def test_a_backup_comes_back_into_an_empty_home(home: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    backup(loaded_of(home), tmp_path / "b.tar.gz", lambda what, *_: told.append(what))
+    assert os.stat(tmp_path / "b.tar.gz").st_mode & 0o777 == 0o600  # noqa: PTH116
+    new = tmp_path / "new"
+    done = restore(loaded_of(new), tmp_path / "b.tar.gz", progress=lambda what, *_: told.append(what))
+    assert set(told) == {"copying the database", "packing", "unpacking"}
+    assert done.replaced is None
+    assert loaded_of(new).settings.web.title == "서울 AI"
+    assert (new / "modu.db").stat().st_mode & 0o777 == 0o600
+    assert await contents(new) == EVERYTHING
+    assert sorted(os.listdir(tmp_path)) == ["b.tar.gz", "home", "new"]  # noqa: PTH208
+
+
+def test_the_keyring_and_its_secrets_are_not_in_it(home: Path, tmp_path: Path) -> None:
+    backup(loaded_of(home), tmp_path / "b.tar.gz")
+    with tarfile.open(tmp_path / "b.tar.gz") as archive:
+        names = archive.getnames()
+    assert names[-1] == "manifest.json"
+    assert {name.split("/")[0] for name in names} == {"modu.toml", "usage", "modu.db", "manifest.json"}
+    assert not [name for name in names if name.endswith(("-wal", "-shm"))]
+    content = gzip.decompress((tmp_path / "b.tar.gz").read_bytes())
+    assert (home / "keyring" / "master.key").read_bytes().strip() not in content
+    assert b"sk-secret" not in content
+
+
+async def test_a_backup_under_load_has_all_that_was_there_when_it_began(home: Path, tmp_path: Path) -> None:
+    """A writer, a loader and the copy at once: no row from before is missing, none is there twice."""
+    stop = threading.Event()
+    begun = threading.Event()
+
+    def write() -> None:
+        writer = SegmentWriter(home / "usage", Ledger(segment_bytes=20_000), "w1")
+        number = ROWS
+        while not stop.is_set():
+            rows(writer, range(number, number + 20))
+            number += 20
+            begun.set()
+            time.sleep(0.002)
+        writer.close()
+
+    async def load() -> None:
+        db = Database(loaded_of(home).database_url)
+        while not stop.is_set():
+            await Loader(db, home / "usage").load_once()
+            await asyncio.sleep(0.02)
+        await db.dispose()
+
+    async def copy() -> None:
+        await asyncio.to_thread(begun.wait, 10)
+        for number in range(3):
+            await asyncio.to_thread(backup, loaded_of(home), tmp_path / f"b{number}.tar.gz")
+        stop.set()
+
+    await asyncio.gather(asyncio.to_thread(write), load(), copy())
+    for number in range(3):
+        restore(loaded_of(tmp_path / f"new{number}"), tmp_path / f"b{number}.tar.gz")
+        ids, _, _ = await contents(tmp_path / f"new{number}")
+        assert len(ids) >= ROWS
+        assert ids == [f"r{one:05}" for one in range(len(ids))]  # no gap, nothing twice
+
+
+def run(app: object, *arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(one) for one in arguments], env={"COLUMNS": "200"})  # type: ignore[arg-type]
+
+
+def test_without_the_keyring_one_line_says_what_cannot_be_read(home: Path, tmp_path: Path) -> None:
+    written = run(backup_app, tmp_path / "b.tar.gz", "--home", home)
+    assert written.exit_code == 0, written.output
+    assert "The keyring is not in it" in written.stdout
+    result = run(restore_app, tmp_path / "b.tar.gz", "--home", tmp_path / "new")
+    assert result.exit_code == 0, result.output
+    (line,) = result.stderr.splitlines()
+    assert "keys of these engines cannot be read: big one" in line
+    assert "put back" in line
+
+
+def test_with_another_keyring_the_same_line(home: Path, tmp_path: Path) -> None:
+    run(backup_app, tmp_path / "b.tar.gz", "--home", home)
+    Keyring.open(tmp_path / "new")
+    result = run(restore_app, tmp_path / "b.tar.gz", "--home", tmp_path / "new")
+    assert "not the one they were sealed with" in result.stderr
+
+
+def test_with_the_keyring_nothing_is_amiss(home: Path, tmp_path: Path) -> None:
+    run(backup_app, tmp_path / "b.tar.gz", "--home", home)
+    shutil.copytree(home / "keyring", tmp_path / "new" / "keyring")
+    result = run(restore_app, tmp_path / "b.tar.gz", "--home", tmp_path / "new", "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert msgspec.json.decode(result.stdout)["unreadable"] == ""
+
+
+async def test_a_home_with_data_is_replaced_only_by_force_and_kept(home: Path, tmp_path: Path) -> None:
+    backup(loaded_of(home), tmp_path / "b.tar.gz")
+    with pytest.raises(BackupError, match="has data"):
+        restore(loaded_of(home), tmp_path / "b.tar.gz")
+    assert await contents(home) == EVERYTHING
+    with closing(sqlite3.connect(home / "modu.db")) as connection, connection:
+        connection.execute("DELETE FROM usage")
+    done = restore(loaded_of(home), tmp_path / "b.tar.gz", force=True)
+    assert await contents(home) == EVERYTHING
+    assert done.replaced is not None
+    with closing(sqlite3.connect(done.replaced / "modu.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM usage").fetchone() == (0,)
+    assert (done.replaced / "modu.toml").exists()
+
+
+def test_a_running_service_is_not_restored_over(home: Path, tmp_path: Path) -> None:
+    run(backup_app, tmp_path / "b.tar.gz", "--home", home)
+    lock = service.hold(home)
+    result = run(restore_app, tmp_path / "b.tar.gz", "--home", home, "--force")
+    os.close(lock)
+    assert result.exit_code == 1
+    assert "already runs" in result.stderr
+
+
+def test_an_existing_file_is_not_written_over(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "b.tar.gz").write_text("precious")
+    result = run(backup_app, tmp_path / "b.tar.gz", "--home", home)
+    assert result.exit_code == 1
+    assert "name another file" in result.stderr
+    assert (tmp_path / "b.tar.gz").read_text() == "precious"
+
+
+def test_a_folder_that_is_not_there_is_one_line(home: Path, tmp_path: Path) -> None:
+    result = run(backup_app, tmp_path / "none" / "b.tar.gz", "--home", home)
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_nothing_to_back_up_is_said(tmp_path: Path) -> None:
+    with pytest.raises(BackupError, match="no data"):
+        backup(loaded_of(tmp_path / "empty"), tmp_path / "b.tar.gz")
+
+
+def rewritten(
+    source: Path, target: Path, change: dict[str, bytes | None], extra: tarfile.TarInfo | None = None
+) -> None:
+    """A copy of an archive with members changed (None: left out) and one added in front."""
+    with tarfile.open(source) as old, tarfile.open(target, "w:gz") as new:
+        if extra:
+            new.addfile(extra, io.BytesIO(bytes(extra.size)))
+        for member in old.getmembers():
+            content = old.extractfile(member)
+            assert content is not None
+            data = change.get(member.name, content.read())
+            if data is not None:
+                member.size = len(data)
+                new.addfile(member, io.BytesIO(data))
+
+
+def link(name: str) -> tarfile.TarInfo:
+    made = tarfile.TarInfo(name)
+    made.type, made.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    return made
+
+
+@pytest.mark.parametrize(
+    ("change", "extra", "words"),
+    [
+        ({"modu.toml": b"[web]\n"}, None, "modu.toml is not what was backed up"),
+        ({"modu.toml": None}, None, "modu.toml is not what was backed up"),
+        ({"manifest.json": None}, None, "cut off"),
+        ({"manifest.json": b"{}"}, None, "no backup of Modu"),
+        ({}, tarfile.TarInfo("../evil"), "which no backup has"),
+        ({}, tarfile.TarInfo("/etc/evil"), "which no backup has"),
+        ({}, tarfile.TarInfo("usage/../../evil.jsonl"), "which no backup has"),
+        ({}, tarfile.TarInfo("keyring/master.key"), "which no backup has"),
+        ({}, tarfile.TarInfo("usage/extra.jsonl"), "usage/extra.jsonl is not what was backed up"),
+        ({}, link("modu.toml"), "which no backup has"),
+    ],
+)
+def test_what_was_tampered_with_is_refused_and_changes_nothing(
+    home: Path, tmp_path: Path, change: dict[str, bytes | None], extra: tarfile.TarInfo | None, words: str
+) -> None:
+    backup(loaded_of(home), tmp_path / "b.tar.gz")
+    rewritten(tmp_path / "b.tar.gz", tmp_path / "evil.tar.gz", change, extra)
+    before = sorted(str(file) for file in tmp_path.rglob("*"))
+    with pytest.raises(BackupError, match=words):
+        restore(loaded_of(home), tmp_path / "evil.tar.gz", force=True)
+    assert sorted(str(file) for file in tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("cut", [0, 10, 1000, 3000])
+def test_a_cut_off_file_is_refused(home: Path, tmp_path: Path, cut: int) -> None:
+    backup(loaded_of(home), tmp_path / "b.tar.gz")
+    (tmp_path / "cut.tar.gz").write_bytes((tmp_path / "b.tar.gz").read_bytes()[:cut])
+    with pytest.raises(BackupError):
+        restore(loaded_of(tmp_path / "new"), tmp_path / "cut.tar.gz")
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_backup_of_a_newer_modu_is_refused(home: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(home / "modu.db")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    backup(loaded_of(home), tmp_path / "b.tar.gz")
+    with pytest.raises(BackupError, match="schema 9999"):
+        restore(loaded_of(tmp_path / "new"), tmp_path / "b.tar.gz")
+
+
+def test_settings_that_do_not_fit_are_refused(home: Path, tmp_path: Path) -> None:
+    (home / "modu.toml").write_text("[web]\n")
+    backup(loaded_of(home), tmp_path / "b.tar.gz")
+    manifest = msgspec.json.decode(_member(tmp_path / "b.tar.gz", "manifest.json"))
+    bad = b"[web]\nno_such = 1\n"
+    manifest["files"]["modu.toml"] = {"size": len(bad), "sha256": hashlib.sha256(bad).hexdigest()}
+    change: dict[str, bytes | None] = {"modu.toml": bad, "manifest.json": msgspec.json.encode(manifest)}
+    rewritten(tmp_path / "b.tar.gz", tmp_path / "bad.tar.gz", change)
+    with pytest.raises(BackupError, match="there is no setting web"):
+        restore(loaded_of(tmp_path / "new"), tmp_path / "bad.tar.gz")
+
+
+def _member(file: Path, name: str) -> bytes:
+    with tarfile.open(file) as archive:
+        content = archive.extractfile(name)
+        assert content is not None
+        return content.read()
+
+
+async def test_of_postgresql_only_the_rest_is_in_it(home: Path, tmp_path: Path, postgres: object) -> None:
+    url = await postgres.make()  # type: ignore[attr-defined]
+    loaded = settings.load(home, {"MODU_DATABASE__URL": url})
+    manifest = backup(loaded, tmp_path / "b.tar.gz")
+    assert manifest.database == "postgresql"
+    assert "modu.db" not in manifest.files
+    assert [name for name in manifest.files if name.startswith("usage/")]
+    new = settings.load(tmp_path / "new", {"MODU_DATABASE__URL": url})
+    os.environ["MODU_DATABASE__URL"] = url
+    try:
+        assert restore(new, tmp_path / "b.tar.gz").database is None
+    finally:
+        del os.environ["MODU_DATABASE__URL"]
+    with pytest.raises(BackupError, match="that of the settings is not"):
+        restore(loaded_of(tmp_path / "other"), tmp_path / "b.tar.gz")
