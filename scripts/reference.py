@@ -57,6 +57,16 @@ through an agent here. Counters begin at 0 when a worker starts. Histograms have
 | metric | type | labels | what it is |
 |---|---|---|---|
 """
+DECISIONS_HEAD = """\
+# Decisions
+
+{note}
+What was decided, why, and what follows from it. A decision that no longer holds is not changed: a new one
+names it.
+
+| | decision |
+|---|---|
+"""
 FAILURES_HEAD = """\
 # Failure modes
 
@@ -135,6 +145,16 @@ def metrics_page() -> str:
     return METRICS_HEAD.format(note=NOTE, bounds=bounds) + "".join(rows)
 
 
+def decisions_page() -> str:
+    """The index of decisions, from their titles."""
+    rows = []
+    for file in sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md")):
+        title = file.read_text("utf-8").splitlines()[0].removeprefix("# ")
+        number, _, rest = title.partition(" ")
+        rows.append(f"| [{number}]({file.name}) | {rest} |\n")
+    return DECISIONS_HEAD.format(note=NOTE) + "".join(rows)
+
+
 class Failing(NamedTuple):
     """A check, and what happens when it cannot decide."""
 
@@ -179,6 +199,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/commands.md": commands_page,
     "reference/errors.md": errors_page,
     "reference/metrics.md": metrics_page,
+    "decisions/README.md": decisions_page,
     "failure-modes.md": failure_modes_page,
 }
 """Page below docs/ to the function that writes it."""

@@ -98,8 +98,8 @@ def _answer(writer: int, work: Callable[[Loaded, Start], Prepared], loaded: Load
     except NotStartedError as error:
         answer = Failed(str(error))
     finally:  # whatever happened, this process must not go on as a second `modu up`
-        if (error := sys.exception()) is not None:
-            traceback.print_exception(error)
+        if (unexpected := sys.exception()) is not None:
+            traceback.print_exception(unexpected)
         os.write(writer, msgspec.json.encode(answer))
         os._exit(status)
 
