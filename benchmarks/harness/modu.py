@@ -160,3 +160,16 @@ def wait_until_answered(
             last = f"{status} {body[:100]!r}"
         time.sleep(0.02)
     raise StartError(f"{path} of {url}: {last}; {process.tail(log)}")
+
+
+def wait_for_model(url: str, key: str, within_s: float = 90.0) -> str:
+    """The name of the first model that is served, once there is one. Raises StartError."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            listed = msgspec.json.decode(get(url, "/v1/models", key)[1]).get("data", [])
+            if listed:
+                name: str = listed[0]["id"]
+                return name
+        time.sleep(0.1)
+    raise StartError(f"{url} serves no model")
