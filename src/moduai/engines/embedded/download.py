@@ -6,6 +6,9 @@ one, is removed and refused (fails closed).
 
 from __future__ import annotations
 
+import errno
+import fcntl
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,36 +33,57 @@ class Choice(NamedTuple):
 
 def download(home: Path, model: str, say: Say) -> Path:
     """Fetch ``HF_REPO[:FILE]`` into ``home/weights`` and return its path. Raises WeightsError."""
-    from httpx import HTTPError  # noqa: PLC0415  comes with huggingface_hub, as heavy
-    from huggingface_hub import HfApi, hf_hub_download  # noqa: PLC0415
-    from huggingface_hub.errors import (  # noqa: PLC0415
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-    )
+    from huggingface_hub import errors  # noqa: PLC0415
 
     repository, _, file = model.partition(":")
     folder = home / "weights" / repository.replace("/", "--")
     try:
-        info = HfApi().model_info(repository, files_metadata=True, timeout=30)
-        chosen = choose(model, file, _choices(info.siblings or []))
-        say(f"downloading {repository}/{chosen.name} ({chosen.size / 1e6:,.0f} MB)")
-        found = Path(hf_hub_download(repository, chosen.name, revision=info.sha, local_dir=folder))
-    except GatedRepoError:
+        chosen, found = _fetch(repository, file, folder, say)
+    except errors.GatedRepoError:
         raise WeightsError(f"{repository} asks for an agreement: accept it there and set HF_TOKEN") from None
-    except RepositoryNotFoundError:
+    except errors.RepositoryNotFoundError:
         raise WeightsError(
             f"{repository}: there is no such repository, or it is private (HF_TOKEN)"
         ) from None
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, HTTPError, OSError) as error:
-        if isinstance(error, OSError) and error.errno == 28:
+    except (errors.OfflineModeIsEnabled, errors.HfHubHTTPError, _transport_error(), OSError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise WeightsError(f"{folder}: the disk is full") from None
         raise NoNetworkError(_brief(error)) from None
-    _check(found, chosen)
     _keep(home, model, found, chosen)
     return found
+
+
+def _fetch(repository: str, file: str, folder: Path, say: Say) -> tuple[Choice, Path]:
+    from huggingface_hub import HfApi, hf_hub_url  # noqa: PLC0415
+    from huggingface_hub.file_download import http_get  # noqa: PLC0415
+    from huggingface_hub.utils._headers import build_hf_headers  # noqa: PLC0415
+
+    info = HfApi().model_info(repository, files_metadata=True, timeout=30)
+    chosen = choose(repository, file, _choices(info.siblings or []))
+    if not chosen.sha256:
+        raise WeightsError(f"{repository}/{chosen.name} has no published digest: it is not taken")
+    found = folder / Path(chosen.name).name
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    part = folder / f"{chosen.sha256}.part"
+    with part.open("ab") as target:
+        fcntl.flock(target, fcntl.LOCK_EX)  # another start that fetches the same is waited for
+        there = target.tell()
+        say(f"downloading {repository}/{chosen.name} ({chosen.size / 1e6:,.0f} MB, {there / 1e6:,.0f} there)")
+        if there != chosen.size:
+            url = hf_hub_url(repository, chosen.name, revision=info.sha)
+            if there > chosen.size:
+                target.truncate(there := 0)
+            http_get(
+                url,
+                target,
+                resume_size=there,
+                headers=build_hf_headers(),
+                expected_size=chosen.size,
+                displayed_filename=chosen.name,
+            )
+    _check(part, chosen)
+    part.replace(found)
+    return chosen, found
 
 
 def choose(model: str, file: str, choices: list[Choice]) -> Choice:
@@ -102,6 +126,15 @@ def _keep(home: Path, model: str, file: Path, chosen: Choice) -> None:
     checked.files[str(file)] = Seen(status.st_size, status.st_mtime_ns, chosen.sha256)
     checked.downloads[model] = str(file)
     remember(home, checked)
+
+
+def _transport_error() -> type[Exception]:
+    """What huggingface_hub's HTTP client raises: httpx or its successor, by the version."""
+    from huggingface_hub import get_session  # noqa: PLC0415
+
+    module = import_module(type(get_session()).__module__.partition(".")[0])
+    error: type[Exception] = module.HTTPError
+    return error
 
 
 def _brief(error: Exception) -> str:
