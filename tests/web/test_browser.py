@@ -105,6 +105,7 @@ async def test_stop_keeps_what_was_written_and_cancels_upstream(visit: Open, scr
     await asyncio.wait_for(script.ended.wait(), 5)
     await expect(ask.answer).to_have_text("Kept words")
     await expect(ask.status).to_have_text("Stopped. What was written stays.")
+    await expect(ask.last.locator(".remark")).to_have_text("Stopped. What was written stays.")
     await expect(ask.field).to_be_focused()
     script.gate, script.events = None, spoken("On.")
     await ask.ask("Go on")
@@ -220,7 +221,7 @@ async def test_without_javascript(
     ask = await AskPage(page, served.url).open()
     await ask.ask("서울은 어떤 곳인가요?")
     await expect(ask.answer.locator("table")).to_be_visible()
-    await expect(ask.answer.locator(".place")).to_be_hidden()
+    await expect(ask.answer.locator(".place:visible")).to_have_count(0)
     await expect(ask.last.locator(".meta")).to_contain_text("Google")
     await ask.ask("또?")
     await expect(page.locator(".turn")).to_have_count(2)
@@ -231,6 +232,20 @@ async def test_without_javascript(
     html = await page.content()
     await context.close()
     await _check_still(chromium, served, html, size)
+
+
+async def test_without_javascript_the_wait_is_shown(
+    chromium: Browser, served: Served, script: Script
+) -> None:
+    script.gate, script.events = asyncio.Event(), [*waiting((2, None)), None, *spoken("Here.")]
+    context = await chromium.new_context(java_script_enabled=False, locale="en", **PHONE)
+    ask = await AskPage(await context.new_page(), served.url).open()
+    await ask.field.fill("Hello?")
+    await ask.page.locator("#send").click(no_wait_after=True)
+    await expect(ask.answer.locator(".place:visible")).to_have_text("You are number 2 in line.")
+    script.gate.set()
+    await expect(ask.answer).to_contain_text("Here.")
+    await expect(ask.answer.locator(".place:visible")).to_have_count(0)
 
 
 async def _check_still(chromium: Browser, served: Served, html: str, size: dict[str, Any]) -> None:

@@ -134,12 +134,13 @@ async def _page_with_answer(
     turns = await asyncio.to_thread(_rendered, asked.turns)
     view = View(turns=turns, current=Turn(asked.question, model=asked.model.name), chosen=asked.model.name)
     yield _home(request, site, guest, view).split(HERE)[0]
+    yield _notice(site.language(request).words.gettext("The answer is being prepared"))
     result: Finished | Broken | None = None
     async with aclosing(answer(site.services.ask, _question(request, site, guest, asked))) as events:
         async for event in events:
             match event:
                 case Waiting():
-                    yield f'<p class="place">{Markup.escape(event.text)}</p>\n'
+                    yield _notice(event.text)
                 case Written(finished=True):
                     yield event.html
                 case Finished() | Broken():
@@ -148,6 +149,11 @@ async def _page_with_answer(
     done = (*asked.turns, Turn(asked.question, text, asked.model.name))
     view = replace(view, result=result, carried=pack(done, site.secret, guest.id))
     yield _home(request, site, guest, view).split(HERE)[1]
+
+
+def _notice(text: str) -> str:
+    """What is known while one waits; the style sheet shows the newest, until the answer begins."""
+    return f'<p class="place">{Markup.escape(text)}</p>\n'
 
 
 async def _events(site: Site, question: Question) -> AsyncGenerator[bytes, None]:

@@ -62,7 +62,7 @@ async function run(turn) {
     for await (const event of events(response.body)) show(turn, answer, event);
     if (!turn.ended) fail(turn, words.lost);
   } catch {
-    if (running.signal.aborted) say(words.stopped);
+    if (running.signal.aborted) stopped(turn);
     else fail(turn, answer.querySelector(".block") ? words.lost : words.offline);
   }
   turn.answer ||= [...answer.querySelectorAll(".block")].map((block) => block.innerText).join("\n");
@@ -116,13 +116,20 @@ function finish(turn, event) {
   turn.answer = event.text;
   const meta = turn.article.querySelector(".meta");
   meta.textContent = `${event.origin} · ${event.figures}`;
-  for (const remark of event.remarks) {
-    const line = document.createElement("p");
-    line.className = "remark";
-    line.textContent = remark;
-    meta.before(line);
-  }
+  event.remarks.forEach((text) => remark(turn, text));
   say(words.done);
+}
+
+function stopped(turn) {
+  remark(turn, words.stopped);
+  say(words.stopped);
+}
+
+function remark(turn, text) {
+  const line = document.createElement("p");
+  line.className = "remark";
+  line.textContent = text;
+  turn.article.querySelector(".meta").before(line);
 }
 
 function fail(turn, message) {
