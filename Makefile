@@ -4,10 +4,11 @@ BIN := $(VENV)/bin
 CODE := src tests benchmarks scripts
 export VENV
 .DEFAULT_GOAL := help
-.PHONY: help up install dev test check format reference bench clean
+.PHONY: help up install dev test check check-format check-lint check-types check-layers check-tests \
+	format reference bench clean
 
 help:  ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.* ## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: install  ## Install what is needed and start the service (ARGS="--port 9000")
 	@exec $(BIN)/modu up $(ARGS)
@@ -28,11 +29,22 @@ test: dev  ## Run the tests (ARGS="tests/store -x")
 	@scripts/browser
 	$(BIN)/python -m pytest $(ARGS)
 
-check: dev  ## Everything that must hold: format, lint, types, layers, documents, tests, coverage
+# `make -k check` goes on after a failure and still ends with one.
+check: check-format check-lint check-types check-layers check-tests  ## Everything that must hold
+
+check-format: dev
 	$(BIN)/ruff format --check $(CODE)
+
+check-lint: dev
 	$(BIN)/ruff check $(CODE)
+
+check-types: dev
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+
+check-layers: dev
+	$(BIN)/lint-imports --no-logo
+
+check-tests: dev
 	@scripts/browser
 	$(BIN)/python -m pytest --cov --cov-report= $(ARGS)
 	$(BIN)/coverage report --include='src/moduai/scheduling/*' --fail-under=100 --show-missing
