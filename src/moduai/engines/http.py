@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from typing import NamedTuple, Protocol, cast
 
 from moduai.engines.address import Address
@@ -51,7 +52,7 @@ class Connection(asyncio.Protocol):
         "_receiver",
         "_reusable",
         "_transport",
-        "idle_since",
+        "kept_until",
     )
 
     def __init__(self, pool: Pool) -> None:
@@ -63,7 +64,7 @@ class Connection(asyncio.Protocol):
         self._left = 0
         self._decoder: Decoder | None = None
         self._reusable = True
-        self.idle_since = 0.0
+        self.kept_until = 0
 
     # asyncio.Protocol
 
@@ -211,17 +212,17 @@ class Pool:
 
     def __init__(self, address: Address, connect_s: float = 5.0, keep_s: float = 30.0) -> None:
         self.address = address
-        self._connect_s, self._keep_s = connect_s, keep_s
+        self._connect_s, self._keep_ns = connect_s, int(keep_s * 1e9)
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
         self._retired = False
         self._loop = asyncio.get_running_loop()
 
-    def take(self) -> Connection | None:
-        """A kept connection, or None."""
+    def take(self, now: int) -> Connection | None:
+        """A kept connection, or None; ``now`` is the monotonic time in ns."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.usable and self._loop.time() - connection.idle_since < self._keep_s:
+            if now < connection.kept_until and connection.usable:
                 return connection
             connection.abort()
         return None
@@ -243,8 +244,8 @@ class Pool:
 
     def give(self, connection: Connection, *, reusable: bool) -> None:
         """Take a connection back after a complete answer."""
-        if reusable and connection.usable and not self._retired:
-            connection.idle_since = self._loop.time()
+        if reusable and not self._retired:
+            connection.kept_until = time.monotonic_ns() + self._keep_ns
             self._idle.append(connection)
         else:
             connection.abort()

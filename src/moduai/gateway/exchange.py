@@ -124,7 +124,7 @@ class Exchange:
         self._granted = self._quiet_since = time.monotonic_ns()
         self._mark = lane.clocks[grant.replica].start(self._granted)
         self.replica = replica = lane.fleet.replicas[grant.replica]
-        connection = replica.pool.take()
+        connection = replica.pool.take(self._granted)
         self._reused = connection is not None
         if connection is not None:
             self._send(connection, replica)

@@ -46,11 +46,21 @@ def exposition(lane: Lane) -> bytes:
     """All metrics of this worker."""
     stats = lane.stats
     lines: list[str] = []
-    lines += _family(REQUESTS, stats.requests)
+    lines += _family(REQUESTS, stats.total("requests", 0, 1, 3))
     lines += _family(ERRORS, {(code,): count for code, count in stats.errors.items()})
-    lines += _family(TOKENS, stats.tokens)
-    lines += _family(ACCELERATOR, {(engine,): us / 1e6 for engine, us in stats.accelerator_us.items()})
-    lines += _family(ENERGY, {(engine,): mj / 1e3 for engine, mj in stats.energy_mj.items()})
+    kinds = ("in", "cached", "out")
+    lines += _family(
+        TOKENS,
+        {
+            (model, kind): n
+            for kind in kinds
+            for (model,), n in stats.total(f"tokens_{kind}", 1).items()
+            if model
+        },
+    )
+    engines = [(ACCELERATOR, "accelerator_us", 1e6), (ENERGY, "energy_mj", 1e3)]
+    for metric, field, unit in engines:
+        lines += _family(metric, {key: n / unit for key, n in stats.total(field, 2).items() if key[0]})
     lines += _family(FAILURES, {(engine,): count for engine, count in stats.engine_failures.items()})
     lines += _family(RETRIES, {(): stats.retries})
     for metric, histogram in (
@@ -77,7 +87,7 @@ def _histogram(metric: Metric, histogram: Histogram) -> Iterator[str]:
     yield f"# HELP {metric.name} {metric.help}"
     yield f"# TYPE {metric.name} histogram"
     total = 0
-    for bound, count in zip((*map(str, BOUNDS_S), "+Inf"), histogram.counts, strict=True):
+    for bound, count in zip((*map(str, BOUNDS_S), "+Inf"), histogram.counts(), strict=True):
         total += count
         yield f'{metric.name}_bucket{{le="{bound}"}} {total}'
     yield f"{metric.name}_sum {histogram.sum_us / 1e6}"

@@ -45,6 +45,8 @@ class Server:
         self._listeners: list[asyncio.Server] = []
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
+        self.clock = self.now()
+        """The loop's time at the last sweep: exact enough for long deadlines."""
         self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
 
     _app: AsgiApp | None
@@ -100,7 +102,7 @@ class Server:
         return len(self._connections)
 
     def _sweep(self) -> None:
-        now = self.now()
+        now = self.clock = self.now()
         self.date = formatdate(usegmt=True).encode()
         for connection in list(self._connections):
             if 0 < connection.deadline < now:
@@ -137,10 +139,9 @@ class Server:
             raise ApiError("invalid_api_key")
         return principal
 
-    def check_scope(self, principal: Principal, scope: str) -> None:
-        """Whether the key may do this. Fails closed."""
-        if scope not in principal.scopes:
-            raise ApiError("scope_missing", f"The API key does not have the scope {scope!r}.")
+    def known_principal(self, token: bytes) -> Principal | None:
+        """The author behind a token that was good before: still good now? Fails closed."""
+        return self.keys.find(token, time.time())
 
     def peer(self, connection: ClientConnection) -> tuple[str, bool]:
         """The client's address, and whether it is the connection's own: a listed proxy is believed."""

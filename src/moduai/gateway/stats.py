@@ -2,42 +2,49 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 
 from moduai.metering.row import UsageRow
 
-BOUNDS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
-"""Upper bounds of the time histograms, in seconds."""
+SHORTEST_BIT, LONGEST_BIT = 13, 29
+"""Buckets of the time histograms end at powers of two of a microsecond: 8 ms, 16 ms … 537 s."""
+BOUNDS_S = tuple((1 << bit) / 1e6 for bit in range(SHORTEST_BIT, LONGEST_BIT + 1))
 
 
 class Histogram:
-    """Counts of durations by bucket, and their sum."""
+    """Durations by the number of bits of their microseconds: a bucket is found without a search."""
 
-    __slots__ = ("counts", "sum_us")
+    __slots__ = ("by_bits", "sum_us")
 
     def __init__(self) -> None:
-        self.counts = [0] * (len(BOUNDS_S) + 1)
+        self.by_bits = [0] * 65
         self.sum_us = 0
 
-    def add(self, microseconds: int) -> None:
-        """Count one duration."""
-        self.counts[bisect_left(BOUNDS_S, microseconds / 1e6)] += 1
-        self.sum_us += microseconds
+    def counts(self) -> list[int]:
+        """Durations in each bucket of BOUNDS_S, and above the last."""
+        low, bits = SHORTEST_BIT, self.by_bits
+        middle = bits[low + 1 : LONGEST_BIT + 1]
+        return [sum(bits[: low + 1]), *middle, sum(bits[LONGEST_BIT + 1 :])]
+
+
+class Group:
+    """Sums over the requests of one endpoint, model, engine and outcome."""
+
+    __slots__ = ("accelerator_us", "energy_mj", "requests", "tokens_cached", "tokens_in", "tokens_out")
+
+    def __init__(self) -> None:
+        self.requests = self.tokens_in = self.tokens_cached = self.tokens_out = 0
+        self.accelerator_us = self.energy_mj = 0
 
 
 class Stats:
     """What ``/metrics`` shows of the lane."""
 
     def __init__(self) -> None:
-        self.requests: Counter[tuple[str, str, str]] = Counter()
-        """By endpoint, model and outcome."""
+        self.groups: dict[tuple[str, str, str, str], Group] = {}
+        """By endpoint, model, engine and outcome."""
         self.errors: Counter[str] = Counter()
         """By error code, requests that never became an exchange too."""
-        self.tokens: Counter[tuple[str, str]] = Counter()
-        """By model and kind: in, cached, out."""
-        self.accelerator_us: Counter[str] = Counter()
-        self.energy_mj: Counter[str] = Counter()
         self.engine_failures: Counter[str] = Counter()
         self.retries = 0
         self.queue = Histogram()
@@ -46,18 +53,31 @@ class Stats:
 
     def count(self, row: UsageRow) -> None:
         """Count one ended request. A model that no engine ran is not a label: clients choose it."""
-        model = row.model if row.engine else ""
-        self.requests[row.endpoint, model, row.outcome] += 1
+        name = (row.endpoint, row.model if row.engine else "", row.engine, row.outcome)
+        group = self.groups.get(name)
+        if group is None:
+            group = self.groups[name] = Group()
+        group.requests += 1
         if row.error:
             self.errors[row.error] += 1
         if not row.engine:
             return
-        self.tokens[model, "in"] += row.tokens_in
-        self.tokens[model, "cached"] += row.tokens_cached
-        self.tokens[model, "out"] += row.tokens_out
-        self.accelerator_us[row.engine] += row.accelerator_us
-        self.energy_mj[row.engine] += row.energy_mj
-        self.queue.add(row.queue_us)
-        self.duration.add(row.duration_us)
-        if row.first_token_us:
-            self.first_token.add(row.first_token_us)
+        group.tokens_in += row.tokens_in
+        group.tokens_cached += row.tokens_cached
+        group.tokens_out += row.tokens_out
+        group.accelerator_us += row.accelerator_us
+        group.energy_mj += row.energy_mj
+        for histogram, microseconds in (
+            (self.queue, row.queue_us),
+            (self.first_token, row.first_token_us),
+            (self.duration, row.duration_us),
+        ):
+            histogram.by_bits[microseconds.bit_length()] += 1
+            histogram.sum_us += microseconds
+
+    def total(self, field: str, *labels: int) -> Counter[tuple[str, ...]]:
+        """Sums of one field of the groups over some of their labels (by place in their name)."""
+        sums: Counter[tuple[str, ...]] = Counter()
+        for name, group in self.groups.items():
+            sums[tuple(name[label] for label in labels)] += getattr(group, field)
+        return sums

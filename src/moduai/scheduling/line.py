@@ -80,14 +80,12 @@ class Line:
     def submit(self, ticket: Ticket, *, again: bool = False) -> Decision:
         """Ask for a place. ``again``: it had one, and its replica failed; it goes to the front."""
         pool = self._pools.get(ticket.pool)
-        usable = [] if pool is None else [r for r in pool.replicas if r.open and r.name not in ticket.avoid]
-        if pool is None or not usable:
+        best = None if pool is None else _freest(pool.replicas, ticket.avoid)
+        if pool is None or best is None:
             return Refused("no_replica", CLOSED_RETRY)
-        if again or not pool.waiting:
-            best = min(usable, key=_load)
-            if best.running < best.capacity:
-                best.running += 1
-                return Grant(ticket, best.name)
+        if best.running < best.capacity and (again or not pool.waiting):
+            best.running += 1
+            return Grant(ticket, best.name)
         if again:
             pool.waiting.appendleft(ticket)
             return Queued(1, self._expected(pool, 1))
@@ -154,5 +152,14 @@ class Line:
         return position * pool.mean_run // capacity
 
 
-def _load(replica: _Replica) -> float:
-    return replica.running / replica.capacity
+def _freest(replicas: list[_Replica], avoid: tuple[str, ...]) -> _Replica | None:
+    """The open replica with the smallest part of its capacity in use; the first of equals."""
+    best = None
+    for replica in replicas:
+        if (
+            replica.open
+            and replica.name not in avoid
+            and (best is None or replica.running * best.capacity < best.running * replica.capacity)
+        ):
+            best = replica
+    return best

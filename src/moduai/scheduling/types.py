@@ -23,7 +23,7 @@ class Ticket:
     """Replicas that already failed it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Grant:
     """The ticket may run now, on this replica."""
 
@@ -31,7 +31,7 @@ class Grant:
     replica: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Queued:
     """The ticket waits. ``position`` counts from 1; ``wait`` is the expected time until it runs,
     or -1 where nothing has been served yet to judge by.
@@ -41,7 +41,7 @@ class Queued:
     wait: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Refused:
     """The ticket was not taken. ``retry_after`` is when it is worth asking again."""
 
