@@ -47,7 +47,7 @@ def run(*, only: tuple[str, ...] = (), quick: bool = False) -> int:
             console.print(f"measuring {name} …")
             began = time.monotonic()
             rows.append((_measure(name, bench), time.monotonic() - began))
-    Console().print(_table(rows))
+    Console(width=max(120, Console().width)).print(_table(rows))
     for measured, _ in rows:
         print(msgspec.json.encode(measured.row).decode())
     return 0 if all(measured.row.holds for measured, _ in rows) else 1

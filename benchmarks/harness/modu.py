@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import sys
 import time
@@ -37,7 +38,8 @@ class Home:
     def environ(self, **settings: str) -> dict[str, str]:
         """The environment of its processes; ``settings`` as in ``gateway__port="0"``."""
         named = {f"MODU_{name.upper()}": value for name, value in settings.items()}
-        return {"MODU_HOME": str(self.folder), "MODU_ACCEPT_TERMS": "1", **named}
+        path = {name: value for name, value in os.environ.items() if name == "PYTHONPATH"}
+        return {"MODU_HOME": str(self.folder), "MODU_ACCEPT_TERMS": "1", **path, **named}
 
 
 def prepare(
