@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -12,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -87,6 +89,32 @@ def test_the_first_run_the_second_and_the_end(tmp_path):
     with service_of(home) as (_, url, told):
         assert told().count("shown only now") == 1, "the key is made and shown once"
         assert get(f"{url}/v1/models", key)[0] == 200
+
+
+def children_of(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.slow
+def test_killed_processes_come_back_and_nobody_is_refused_meanwhile(tmp_path):
+    with service_of(tmp_path / "home") as (process, url, told):
+        wait_for(lambda: len(children_of(process.pid)) == 2)
+        for _ in range(2):
+            for pid in children_of(process.pid):
+                os.kill(pid, signal.SIGKILL)
+            assert get(f"{url}/health/live")[0] == 200, "the connection waited for the new worker"
+            wait_for(lambda: len(children_of(process.pid)) == 2)
+        assert "process ended, starting it again child=worker status=-9" in told()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(40) == 0
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def open_to_others(home):

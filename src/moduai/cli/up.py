@@ -12,6 +12,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -194,7 +195,8 @@ def _welcome(loaded: Loaded, url: str, prepared: Prepared) -> None:
         lines.append("  engine  no engine yet: modu engine add URL")
     if prepared.first_key and prepared.model:
         lines += ["", "Try it:", _curl(url, prepared)]
-    typer.echo("\n".join([*lines, "", "Ctrl-C stops it."]))
+    with suppress(BrokenPipeError):  # nobody reads; the service goes on
+        typer.echo("\n".join([*lines, "", "Ctrl-C stops it."]))
 
 
 def _curl(url: str, prepared: Prepared) -> str:
