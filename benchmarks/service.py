@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import SubprocessError
 from types import FrameType
 
 import msgspec
@@ -34,7 +36,7 @@ BARS: dict[str, Callable[[Bench], Measured]] = {
 
 
 def run(*, only: tuple[str, ...] = (), quick: bool = False) -> int:
-    """Measure; 0 if every bar holds, 1 if one does not, 2 for a bar that there is not."""
+    """Measure; 0 if every bar holds (``quick``: if everything works), 1 if not, 2 for an unknown bar."""
     if unknown := set(only) - BARS.keys():
         print(f"no such bar: {', '.join(sorted(unknown))}; there are {', '.join(BARS)}", file=sys.stderr)
         return 2
@@ -50,14 +52,14 @@ def run(*, only: tuple[str, ...] = (), quick: bool = False) -> int:
     Console(width=max(120, Console().width)).print(_table(rows))
     for measured, _ in rows:
         print(msgspec.json.encode(measured.row).decode())
-    return 0 if all(measured.row.holds for measured, _ in rows) else 1
+    return 1 if any(m.broken if quick else not m.row.holds for m, _ in rows) else 0
 
 
 def _measure(name: str, bench: Bench) -> Measured:
     try:
         return BARS[name](bench)
-    except (StartError, OSError, TimeoutError) as error:
-        return Measured(Row(name, None, "measured", holds=False), [f"not measured: {error}"])
+    except (StartError, OSError, TimeoutError, SubprocessError, sqlite3.Error) as error:
+        return Measured(Row(name, None, "measured", holds=False), [f"not measured: {error}"], broken=True)
 
 
 def _table(rows: list[tuple[Measured, float]]) -> Table:

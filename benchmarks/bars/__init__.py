@@ -32,6 +32,8 @@ class Measured(NamedTuple):
 
     row: Row
     notes: list[str]
+    broken: bool = False
+    """Something does not work, whatever the figures are: what --quick looks for."""
 
 
 class Bench:

@@ -54,14 +54,15 @@ def _against_nginx(bench: Bench, bar: str, kind: Kind, must: float) -> Measured:
         ceiling = _measure(bench, Target("ceiling", engine, "", ()), kind)
         turns = interleave(bench, targets, kind, rounds=1 if bench.quick else 7)
     value = round(turns.times("modu", "nginx", kind, first=1), 3)
-    row = Row(bar, value, f"<= {must}", value <= must and _errors(turns) == 0)
+    broken = _errors(turns) > 0
+    row = Row(bar, value, f"<= {must}", value <= must and not broken)
     with_loader = turns.times("modu", "nginx", kind)
     notes = [
         *(line(name, kind, turns, first=1) for name in turns),
         f"with the metering process beside it: {with_loader:.2f} × nginx",
         f"ceiling of the load side: {_rates(ceiling)}; own CPU of the generator {ceiling.own_cpu_s:.1f} s",
     ]
-    return Measured(row, notes)
+    return Measured(row, notes, broken)
 
 
 def peers(bench: Bench) -> Measured:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from playwright.sync_api import Error as BrowserError
 from playwright.sync_api import sync_playwright
 
 from benchmarks.bars import Bench, Measured, Row
@@ -46,7 +47,10 @@ def page(bench: Bench) -> Measured:
     with process.engine_process(place / "engine.log", on=bench.beside) as engine:
         home = modu.prepare(place / "home", [engine])
         with modu.running_modu(home, place / "modu.log", on=bench.target, beside=bench.beside) as target:
-            loaded = visit(target.url, place)
+            try:
+                loaded = visit(target.url, place)
+            except BrowserError as error:
+                raise StartError(f"the browser: {error}") from None
     host = urlsplit(target.url).netloc
     inline = ("data:", "blob:", "about:")
     outside = [
@@ -63,7 +67,7 @@ def page(bench: Bench) -> Measured:
     ]
     holds = size <= MUST_KB and len(outside) <= MUST_OUTSIDE
     row = Row("page", list(value), f"<= {MUST_KB}; <= {MUST_OUTSIDE}", holds)
-    return Measured(row, [*files, *(f"leaves the machine: {url}" for url in outside)])
+    return Measured(row, [*files, *(f"leaves the machine: {url}" for url in outside)], broken=bool(outside))
 
 
 def visit(url: str, place: Path) -> Loaded:
