@@ -132,3 +132,14 @@ async def test_engines_are_asked(loaded, status, state):
     await db.dispose()
     assert states(await doctor.engines(loaded)) == {"engines": state}
     server.close()
+
+
+async def test_postgresql_is_looked_at_and_its_absence_is_told(tmp_path, postgres):
+    found = settings.load(tmp_path, {}, {"database.url": await postgres.make()})
+    assert states(await doctor.database(found)) == {"database": "warning"}, "it is empty"
+    await upgrade(found.database_url)
+    assert states(await doctor.database(found)) == {"database": "ok", "postgresql": "ok"}
+    away = settings.load(tmp_path, {}, {"database.url": "postgresql+asyncpg://modu:secret@127.0.0.1:9/modu"})
+    (finding,) = await doctor.database(away)
+    assert finding.state == "problem"
+    assert "secret" not in finding.told

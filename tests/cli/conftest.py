@@ -1,0 +1,3 @@
+"""Fixtures of tests of the command line."""
+
+from tests.databases import postgres  # noqa: F401
