@@ -183,6 +183,7 @@ async def test_a_database_that_is_away_loses_nothing(sqlite: Database, tmp_path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 async def test_a_writer_killed_twenty_times_under_load(db: Database, tmp_path: Path) -> None:
     """SIGKILL at odd moments: what was flushed is in the ledger, each row once."""
     folder = tmp_path / "usage"
@@ -193,7 +194,7 @@ async def test_a_writer_killed_twenty_times_under_load(db: Database, tmp_path: P
         command = [sys.executable, str(Path(__file__).with_name("writer.py")), str(folder), name, "20"]
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         assert process.stdout is not None
-        for _ in range(20 + kill * 3):
+        for _ in range(10 + kill):
             flushed[name] = int(await process.stdout.readline())
         await loader.load_once()
         process.kill()
