@@ -56,3 +56,16 @@ def test_every_document_is_reachable_from_the_readme():
         targets = re.findall(r"\]\(([^)\s#:]+)", document.read_text("utf-8"))
         waiting += [(document.parent / target).resolve() for target in targets]
     assert {str(path.relative_to(ROOT)) for path in set(DOCUMENTS) - seen} == set()
+
+
+def test_the_sizes_that_are_told_are_of_what_is_locked():
+    sizes = [
+        line.split() for line in (ROOT / "requirements" / "sizes.txt").read_text("utf-8").splitlines()[1:]
+    ]
+    for lock in ("core", "dev"):
+        text = (ROOT / "requirements" / f"{lock}.lock").read_text("utf-8")
+        locked = dict(re.findall(r"^([a-z0-9.-]+)==([^\s;]+)", text, flags=re.MULTILINE))
+        told = {name: version for kind, name, version, _ in sizes if kind == lock}
+        stale = {name: version for name, version in told.items() if locked.get(name) != version}
+        assert not stale, "run `python -m scripts.sizes`"
+        assert len(told) > 0.9 * len(locked)

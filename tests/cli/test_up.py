@@ -206,3 +206,14 @@ def test_the_first_key_is_made_once(tmp_path):
     first = prepare.in_child(prepare.prepare_database, loaded, start)
     assert first.first_key.startswith("modu-")
     assert prepare.in_child(prepare.prepare_database, loaded, start).first_key == ""
+
+
+@pytest.mark.slow
+async def test_the_same_on_postgresql(tmp_path, postgres, monkeypatch):
+    monkeypatch.setenv("MODU_DATABASE__URL", await postgres.make())
+    with service_of(tmp_path / "home") as (process, url, told):
+        key = re.search(r"modu-[\w-]{43}", told())[0]
+        assert get(f"{url}/v1/models", key)[0] == 200
+        assert not (tmp_path / "home" / "modu.db").exists()
+        process.terminate()
+        assert process.wait(40) == 0
