@@ -57,12 +57,14 @@ def crash(bench: Bench) -> Measured:
     rounds, kills = (1, 2) if bench.quick else (4, 5)
     options = ("--chunks", "20", "--pace", "0.01")
     with process.engine_process(place / "engine.log", *options, on=bench.beside) as engine:
-        home, told = modu.prepare(place / "home", [engine]), Told()
-        for _ in range(rounds):  # or the supervisor's pause before a new start would grow to half a minute
+        home, told, outcome = modu.prepare(place / "home", [engine]), Told(), Outcome()
+        for _ in range(
+            rounds
+        ):  # in one run the supervisor's pause before a start would grow to half a minute
             with modu.up(home, log, on=bench.target) as supervisor:
                 url = modu.wait_for_status(home.folder, supervisor, log)
                 uvloop.run(_load_and_kill(told, url, home.key, supervisor.pid, kills))
-        outcome = told.settle(home.folder / "modu.db")  # the service has stopped, so the ledger is whole
+                outcome = told.settle(home.folder / "modu.db")
     value = [outcome.lost, outcome.twice, outcome.hung]
     holds = not any(value) and outcome.old > 0 and not outcome.missing_header
     seen = (
@@ -98,7 +100,7 @@ class Told:
         self.repeated += name in self.answers
         self.answers[name] = at
 
-    def settle(self, ledger: Path) -> Outcome:
+    def settle(self, ledger: Path, quiet_s: float = 3.0) -> Outcome:
         """Wait until the ledger has what it will have, then compare."""
         outcome = Outcome(
             kills=len(self.kills),
@@ -107,7 +109,7 @@ class Told:
             hung=self.hung,
             missing_header=self.missing,
         )
-        rows = _rows(ledger, set(self.answers))
+        rows = _rows(ledger, set(self.answers), quiet_s)
         for name, at in self.answers.items():
             next_kill = next((kill for kill in self.kills if kill > at), None)
             old = next_kill is None or next_kill - at > OLD_S
@@ -194,8 +196,8 @@ async def _hung(before: set[Client], clients: set[Client], kill: float) -> int:
         await asyncio.sleep(0.05)
 
 
-def _rows(ledger: Path, wanted: set[str]) -> dict[str, int]:
-    """How often each id is in the ledger; waits until all are there, or nothing more comes for 3 s."""
+def _rows(ledger: Path, wanted: set[str], quiet_s: float) -> dict[str, int]:
+    """How often each id is in the ledger; waits until all are there, or nothing more comes."""
     deadline, quiet_since, before = time.monotonic() + LEDGER_S, time.monotonic(), -1
     while True:
         with contextlib.closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as database:
@@ -203,6 +205,6 @@ def _rows(ledger: Path, wanted: set[str]) -> dict[str, int]:
         now = time.monotonic()
         if len(rows) != before:
             before, quiet_since = len(rows), now
-        if wanted <= rows.keys() or now > deadline or now - quiet_since > 3:
+        if wanted <= rows.keys() or now > deadline or now - quiet_since > quiet_s:
             return rows
         time.sleep(0.1)
