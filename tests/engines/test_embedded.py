@@ -182,6 +182,15 @@ def test_says_in_a_line_why_it_cannot_start(tmp_path, options, environ, status, 
     engine.process.stderr.close()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA is enforced on Linux")
+def test_more_memory_than_allowed_ends_the_child_alone(tmp_path, embedded):
+    weights = str(embedded.home / "weights" / "gemma-3-270m-q4_k_m.gguf")
+    engine = start_embedded(tmp_path, "--model", weights, MODU_EMBEDDED__MEMORY_MB="100")
+    assert engine.process.wait(60) != 0
+    assert b"raise embedded.memory_mb (100)" in engine.process.stderr.read()
+    engine.process.stderr.close()
+
+
 def test_the_record_says_what_it_is(embedded):
     weights = resolve(embedded.home, "")
     assert weights is not None

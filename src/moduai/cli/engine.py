@@ -188,7 +188,7 @@ def _ask(url: str, key: str) -> Engine:
     try:
         return run(discover(url, key))
     except DiscoveryError as error:
-        if "key" not in str(error) or key or not sys.stdin.isatty():
+        if "refuses the key" not in str(error) or key or not sys.stdin.isatty():
             fail(str(error))
     try:
         return run(discover(url, _hidden().strip()))

@@ -145,8 +145,11 @@ def _serve(embedded: settings.Embedded, weights: Weights, name: str, given: argp
         _make_it_answer(params)
     try:
         server = xllamacpp.Server(params)
-    except RuntimeError as error:
-        raise StartError(f"{weights.path}: llama.cpp cannot serve it ({error})") from None
+    except RuntimeError:
+        raise StartError(
+            f"llama.cpp cannot serve {weights.path}: the lines above say why; "
+            f"if memory is short, raise embedded.memory_mb ({embedded.memory_mb})"
+        ) from None
     given.socket.chmod(0o600)
     return server
 
