@@ -68,6 +68,7 @@ async def test_every_state_is_accessible(
     script.gate.set()
     await ask.expect_done()
     await expect(ask.answer.locator("table")).to_be_visible()
+    await expect(ask.last.locator(".actions")).to_be_in_viewport(ratio=1)
     await ask.check("done")
     script.events = [Delta("Half"), failed("line_full", 40)]
     await ask.ask("And?")

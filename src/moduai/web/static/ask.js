@@ -59,17 +59,19 @@ async function run(turn) {
       signal: running.signal,
       cache: "no-store",
     });
-    for await (const event of events(response.body)) show(turn, answer, event);
+    for await (const event of events(response.body)) keepEnd(() => show(turn, answer, event));
     if (!turn.ended) fail(turn, words.lost);
   } catch {
     if (running.signal.aborted) stopped(turn);
     else fail(turn, answer.querySelector(".block") ? words.lost : words.offline);
   }
   turn.answer ||= [...answer.querySelectorAll(".block")].map((block) => block.innerText).join("\n");
-  answer.querySelector(".place")?.remove();
-  answer.removeAttribute("aria-busy");
-  turn.article.querySelector(".actions").hidden = false;
-  turn.article.querySelector("[data-do=copy]").hidden = !turn.answer;
+  keepEnd(() => {
+    answer.querySelector(".place")?.remove();
+    answer.removeAttribute("aria-busy");
+    turn.article.querySelector(".actions").hidden = false;
+    turn.article.querySelector("[data-do=copy]").hidden = !turn.answer;
+  });
   running = null;
   controls();
 }
@@ -84,13 +86,18 @@ function reset(turn, answer) {
   turn.article.querySelector(".actions").hidden = true;
 }
 
+// Whoever reads at the end stays at the end; whoever has scrolled back is left alone.
+function keepEnd(change) {
+  const atEnd = scrollY + innerHeight > document.documentElement.scrollHeight - 80;
+  change();
+  if (atEnd) scrollTo(0, document.documentElement.scrollHeight);
+}
+
 function show(turn, answer, event) {
-  const follow = scrollY + innerHeight > document.documentElement.scrollHeight - 80;
   if (event.event === "place") wait(answer, event.text);
   else if (event.event === "block") write(answer, event);
   else if (event.event === "error") fail(turn, event.message);
   else finish(turn, event);
-  if (follow) scrollTo(0, document.documentElement.scrollHeight);
 }
 
 function wait(answer, text) {
