@@ -43,7 +43,7 @@ async def visit(chromium: Browser, served: Served) -> Open:
 
 @pytest.fixture
 def service_url() -> str:
-    """A whole running service, for the walks over all parts; see docs/developing for how to start one."""
+    """Address of a whole running service, for the walk over all parts."""
     if not (url := os.environ.get("MODU_SERVICE_URL")):
         pytest.skip("MODU_SERVICE_URL names no running service")
     return url.rstrip("/")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from starlette.requests import Request
 
+from moduai.gateway.errors import CATALOGUE
 from moduai.web import catalogue, words
 from moduai.web.language import NAMES, choose, language, preferred
 from moduai.web.site import TEMPLATES
@@ -75,6 +76,11 @@ def test_the_language_is_chosen_by_address_cookie_header_setting() -> None:
 
 def test_preferences_are_sorted_and_bad_ones_left_out() -> None:
     assert preferred("en;q=0.2, ko, fr;q=x, de;q=0") == ["ko", "en"]
+
+
+def test_codes_that_people_are_told_of_exist_in_the_gateway() -> None:
+    own = {"guests_off", "empty", "question_too_long", "page_too_old", "form_too_large", "failed"}
+    assert set(words._ERRORS) - own <= set(CATALOGUE)
 
 
 def test_words_for_people() -> None:
