@@ -31,7 +31,9 @@ OTHER_KEY = "modu-" + "o" * 43
 READ_ONLY = "modu-" + "r" * 43
 
 
-def pytest_asyncio_loop_factories(config: Any, item: Any) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+def pytest_asyncio_loop_factories(
+    config: Any, item: Any
+) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Tests of the gateway run on the loop that the worker runs on."""
     return {"uvloop": uvloop.new_event_loop}
 
@@ -115,7 +117,9 @@ def chat(**fields: Any) -> dict[str, Any]:
 def request(path: str, body: Any, key: str | None = KEY, headers: str = "", method: str = "POST") -> bytes:
     data = body if isinstance(body, bytes) else json.dumps(body, ensure_ascii=False).encode()
     auth = f"Authorization: Bearer {key}\r\n" if key else ""
-    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{auth}{headers}Content-Length: {len(data)}\r\n\r\n"
+    head = (
+        f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n{auth}{headers}Content-Length: {len(data)}\r\n\r\n"
+    )
     return head.encode() + data
 
 
@@ -173,7 +177,9 @@ def settings_of(**changes: dict[str, Any]) -> Settings:
 
 
 @asynccontextmanager
-async def running_gateway(*engines: Engine, app: Any = None, **changes: dict[str, Any]) -> AsyncIterator[Gateway]:
+async def running_gateway(
+    *engines: Engine, app: Any = None, **changes: dict[str, Any]
+) -> AsyncIterator[Gateway]:
     """A gateway on a free port of loopback."""
     settings = settings_of(**changes)
     fleet, ledger, keys = Fleet(settings.upstream), Rows(), KeyTable()

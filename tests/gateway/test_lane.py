@@ -10,7 +10,18 @@ import pytest
 from benchmarks.harness.behaviour import Behaviour
 from benchmarks.harness.engine import MODEL, FakeEngine, running_engine
 
-from .conftest import KEY, OTHER_KEY, READ_ONLY, Gateway, chat, engine_of, read_reply, request, running_gateway, until
+from .conftest import (
+    KEY,
+    OTHER_KEY,
+    READ_ONLY,
+    Gateway,
+    chat,
+    engine_of,
+    read_reply,
+    request,
+    running_gateway,
+    until,
+)
 
 
 async def test_a_question_is_answered_and_accounted_for(gateway: Gateway, fake: FakeEngine) -> None:
@@ -22,7 +33,13 @@ async def test_a_question_is_answered_and_accounted_for(gateway: Gateway, fake: 
     assert reply.headers["x-request-id"] == row.id
     assert (row.subject, row.organisation, row.key) == ("sub_a", "org_a", "key_a")
     assert (row.tokens_in, row.tokens_cached, row.tokens_source) == (12, 4, "engine")
-    assert (row.outcome, row.status, row.engine, row.model, row.endpoint) == ("ok", 200, "eng_1", MODEL, "chat")
+    assert (row.outcome, row.status, row.engine, row.model, row.endpoint) == (
+        "ok",
+        200,
+        "eng_1",
+        MODEL,
+        "chat",
+    )
     assert row.accelerator_us == pytest.approx(4 * (row.duration_us - row.queue_us), rel=0.5)
     assert row.energy_mj == row.accelerator_us * 100 // 1000
 
@@ -43,7 +60,10 @@ async def test_fields_of_openai_pass_untouched(gateway: Gateway, fake: FakeEngin
         "logprobs": True,
         "top_logprobs": 2,
         "messages": [
-            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]}
+            {
+                "role": "user",
+                "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}],
+            }
         ],
     }
     reply = await gateway.ask(**fields)
@@ -72,7 +92,10 @@ async def test_odd_streams_that_are_right_pass(gateway: Gateway, fake: FakeEngin
     fake.script(Behaviour(fault=fault))  # type: ignore[arg-type]
     reply = await gateway.ask(stream=True)
     assert reply.whole
-    texts = ["".join(c["delta"].get("content") or "" for e in r.events for c in e["choices"]) for r in (plain, reply)]
+    texts = [
+        "".join(c["delta"].get("content") or "" for e in r.events for c in e["choices"])
+        for r in (plain, reply)
+    ]
     assert texts[0] == texts[1]
     row = gateway.ledger.rows[-1]
     assert row.outcome == "ok"
@@ -149,7 +172,9 @@ async def test_a_name_that_the_engine_calls_otherwise(fake: FakeEngine) -> None:
         assert json.loads(fake.seen[-1].body) == chat(model=MODEL, temperature=0.5)
 
 
-async def test_a_full_engine_queues_shows_the_place_and_refuses_when_the_line_is_full(fake: FakeEngine) -> None:
+async def test_a_full_engine_queues_shows_the_place_and_refuses_when_the_line_is_full(
+    fake: FakeEngine,
+) -> None:
     fake.behaviour = Behaviour(chunks=4, pace_s=0.15)
     line = {"max_waiting": 2, "hold_s": 0.1, "notice_s": 0.1}
     async with running_gateway(engine_of(fake, concurrency=1), line=line) as gateway:
@@ -197,7 +222,9 @@ async def test_the_longest_wait_ends_with_an_error_in_the_stream(fake: FakeEngin
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_a_client_that_leaves_cancels_upstream_and_frees_its_place(fake: FakeEngine, stream: bool) -> None:
+async def test_a_client_that_leaves_cancels_upstream_and_frees_its_place(
+    fake: FakeEngine, stream: bool
+) -> None:
     fake.behaviour = Behaviour(chunks=1000, pace_s=0.01) if stream else Behaviour(fault="hang")
     async with running_gateway(engine_of(fake, concurrency=1)) as gateway:
         reader, writer = await gateway.connect()
@@ -271,7 +298,9 @@ async def test_a_draining_engine_ends_what_it_runs_and_takes_nothing_new(fake: F
 async def test_one_model_on_two_engines_is_spread(fake: FakeEngine) -> None:
     fake.behaviour = Behaviour(fault="slow_head", head_s=0.2)
     async with running_engine(behaviour=fake.behaviour) as second:
-        async with running_gateway(engine_of(fake, concurrency=2), engine_of(second, 2, concurrency=2)) as gateway:
+        async with running_gateway(
+            engine_of(fake, concurrency=2), engine_of(second, 2, concurrency=2)
+        ) as gateway:
             await asyncio.gather(*(gateway.ask() for _ in range(4)))
             assert (fake.counts.peak, second.counts.peak) == (2, 2)
 

@@ -77,7 +77,7 @@ class ClientConnection(asyncio.Protocol):
     _work: Work | None = None
     _refused: ApiError | None = None
     _principal: Principal | None = None
-    _pipelined = _discarding = False
+    _pipelined = _discarding = _in_one_read = False
     _remembered: Remembered | None = None
 
     def __init__(self, server: Server) -> None:
@@ -86,7 +86,7 @@ class ClientConnection(asyncio.Protocol):
         self._reset()
 
     def _reset(self) -> None:
-        self._url = b""
+        self._url = self._seam = b""
         self._raw: list[tuple[bytes, bytes]] = []
         self.fields: dict[bytes, bytes] = {}
         """Lower-case name to value; repeated fields are joined."""
@@ -120,10 +120,9 @@ class ClientConnection(asyncio.Protocol):
         if self._complete:
             self._pipelined |= bool(data.strip(b"\r\n"))
             return
-        if self._in_head:
-            if not self._head_bytes:
-                self.deadline = self._server.now() + self._server.settings.limits.head_s
-            self._head_bytes += len(data)
+        if self._in_head and not self._count_head(data):
+            self._refuse(ApiError("head_too_large"))
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -134,10 +133,21 @@ class ClientConnection(asyncio.Protocol):
             return
         if self._refused is not None:
             self._refuse(self._refused)
-        elif self._in_head and self._head_bytes > self._server.settings.limits.head_bytes:
-            self._refuse(ApiError("head_too_large"))
         elif self._complete:
             self._serve(data)
+
+    def _count_head(self, data: bytes) -> bool:
+        """Count the bytes of the head; False if there are too many. Fails closed."""
+        limits = self._server.settings.limits
+        if not self._head_bytes:
+            self.deadline = self._server.now() + limits.head_s
+        before = len(self._seam)
+        end = (self._seam + data).find(b"\r\n\r\n") - before + 4
+        whole = end > 3 - before
+        self._in_one_read = whole and not self._head_bytes
+        self._head_bytes += end if whole else len(data)
+        self._seam = data[-3:]
+        return self._head_bytes <= limits.head_bytes
 
     def _same_head(self, data: bytes, known: Remembered) -> bool:
         """Serve a whole request whose head is the last one's; False if it is anything else."""
@@ -221,7 +231,7 @@ class ClientConnection(asyncio.Protocol):
     def _check_head(self) -> None:
         server, fields = self._server, self.fields
         limits = server.settings.limits
-        if len(self._raw) > limits.headers or self._head_bytes > limits.head_bytes + limits.body_bytes:
+        if len(self._raw) > limits.headers:
             raise ApiError("head_too_large")
         self.path, _, self.query = self._url.partition(b"?")
         if not self.path.startswith(b"/"):
@@ -263,7 +273,7 @@ class ClientConnection(asyncio.Protocol):
         end = data.find(b"\r\n\r\n") + 4
         length = self.fields.get(b"content-length", b"")
         at = data.lower().find(b"\r\ncontent-length: " + length + b"\r\n", 0, end)
-        whole = len(data) == self._head_bytes and length.isdigit() and len(data) == end + int(length)
+        whole = self._in_one_read and length.isdigit() and len(data) == end + int(length)
         if at < 0 or not whole or not self._keep or b"expect" in self.fields:
             return
         at += len(b"\r\ncontent-length: ")
