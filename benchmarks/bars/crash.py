@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import random
 import re
@@ -43,6 +44,8 @@ class Outcome(Struct):
     """Answers that were old at the next kill."""
     lost: int = 0
     young_lost: int = 0
+    oldest_lost_s: float = 0.0
+    """Age at the kill of the oldest answer whose row was lost."""
     twice: int = 0
     hung: int = 0
     missing_header: int = 0
@@ -69,7 +72,8 @@ def crash(bench: Bench) -> Measured:
     holds = not any(value) and outcome.old > 0 and not outcome.missing_header
     seen = (
         f"{outcome.kills} kills, {outcome.answers:,} whole answers ({outcome.old:,} old at a kill), "
-        f"{outcome.broken} requests broken, {outcome.young_lost} rows younger than {OLD_S * 1e3:.0f} ms lost"
+        f"{outcome.broken} requests broken; {outcome.young_lost} rows younger than {OLD_S * 1e3:.0f} ms "
+        f"lost, the oldest lost one was of {outcome.oldest_lost_s * 1e3:.0f} ms"
     )
     notes = [
         seen,
@@ -111,11 +115,12 @@ class Told:
         )
         rows = _rows(ledger, set(self.answers), quiet_s)
         for name, at in self.answers.items():
-            next_kill = next((kill for kill in self.kills if kill > at), None)
-            old = next_kill is None or next_kill - at > OLD_S
+            age = next((kill - at for kill in self.kills if kill > at), math.inf)
+            old, lost = age > OLD_S, name not in rows
             outcome.old += old
-            outcome.lost += old and name not in rows
-            outcome.young_lost += not old and name not in rows
+            outcome.lost += old and lost
+            outcome.young_lost += not old and lost
+            outcome.oldest_lost_s = max(outcome.oldest_lost_s, age) if lost else outcome.oldest_lost_s
         outcome.twice = sum(count - 1 for count in rows.values() if count > 1) + self.repeated
         times = sorted(self.answers.values())
         for kill in self.kills:

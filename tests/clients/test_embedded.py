@@ -12,6 +12,7 @@ from openai import OpenAI
 from pydantic import SecretStr
 from tests.conftest import Service
 
+pytestmark = pytest.mark.slow
 ASK = [{"role": "user", "content": "대한민국의 수도는 어디인가요?"}]
 
 

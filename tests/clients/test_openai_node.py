@@ -16,7 +16,6 @@ from tests.conftest import until
 
 HERE = Path(__file__).resolve().parent / "node"
 OUTPUT = {"capture_output": True, "timeout": 110}
-OUTPUT = {"capture_output": True, "timeout": 110}
 FILES = ("package.json", "package-lock.json", "ask.mjs")
 
 
