@@ -114,8 +114,9 @@ class Told:
             missing_header=self.missing,
         )
         rows = _rows(ledger, set(self.answers), quiet_s)
+        ends = self._ends()
         for name, at in self.answers.items():
-            age = next((kill - at for kill in self.kills if kill > at), math.inf)
+            age = ends[_worker_of(name)] - at
             old, lost = age > OLD_S, name not in rows
             outcome.old += old
             outcome.lost += old and lost
@@ -128,6 +129,22 @@ class Told:
             if after is not None:
                 outcome.slowest_return_s = max(outcome.slowest_return_s, after - kill)
         return outcome
+
+    def _ends(self) -> dict[str, float]:
+        """When each worker was killed. An answer may be read after that from the socket's buffer, so it
+        is the worker of the answer that tells which kill it belongs to, not the time alone.
+        """
+        began: dict[str, float] = {}
+        for name, at in self.answers.items():
+            began[_worker_of(name)] = min(at, began.get(_worker_of(name), at))
+        return {
+            worker: next((kill for kill in self.kills if kill > at), math.inf) for worker, at in began.items()
+        }
+
+
+def _worker_of(name: str) -> str:
+    """A row's id is the worker's boot id and a counter."""
+    return name.rpartition("-")[0]
 
 
 async def _load_and_kill(told: Told, url: str, key: str, supervisor: int, kills: int) -> None:

@@ -59,15 +59,17 @@ def test_an_unknown_bar():
 def test_a_lost_row_and_a_double_one_are_found(tmp_path):
     with sqlite3.connect(tmp_path / "modu.db") as ledger:
         ledger.execute("CREATE TABLE usage (id TEXT)")
-        ledger.executemany("INSERT INTO usage VALUES (?)", [("kept",), ("double",), ("double",)])
+        ledger.executemany("INSERT INTO usage VALUES (?)", [("a-1",), ("a-2",), ("a-2",)])
     ledger.close()
     told = Told()
-    for name, at in {"kept": 1.0, "double": 1.1, "old-lost": 1.5, "young-lost": 1.9}.items():
+    lost = {"a-3": 1.5, "a-4": 1.9, "a-5": 2.01}  # old, young, read from the buffer after the kill
+    for name, at in {"a-1": 1.0, "a-2": 1.1, **lost}.items():
         told.answered(b"HTTP/1.1 200 OK\r\nx-request-id: %b\r\n\r\n{}" % name.encode(), at)
     told.answered(b"HTTP/1.1 200 OK\r\n\r\n{}", 1.95)
-    told.kills = [2.0]
+    told.kills = [2.0, 9.0]
     outcome = told.settle(tmp_path / "modu.db", quiet_s=0.1)
-    assert (outcome.lost, outcome.young_lost, outcome.twice, outcome.missing_header) == (1, 1, 1, 1)
+    assert (outcome.lost, outcome.young_lost, outcome.twice, outcome.missing_header) == (1, 2, 1, 1)
+    assert outcome.oldest_lost_s == 0.5
 
 
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
