@@ -26,7 +26,7 @@ from moduai.accounts.table import KeyTable
 from moduai.engines.fleet import Fleet
 from moduai.engines.health import HealthWatch
 from moduai.engines.record import Engine, Model
-from moduai.engines.repository import list_engines, update_engine
+from moduai.engines.repository import list_engines, set_models
 from moduai.gateway.asgi import AsgiApp
 from moduai.gateway.lane import Lane
 from moduai.gateway.local import LocalAsk
@@ -112,7 +112,7 @@ class Worker:
     async def _found(self, engine: Engine) -> None:
         """An engine has other models than its record says."""
         async with self.database.begin() as connection:
-            await update_engine(connection, self.keyring, engine)
+            await set_models(connection, engine.id, engine.models)
 
     async def _flush(self, seconds: float) -> None:
         while True:

@@ -15,6 +15,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_type_hints
+from urllib.parse import quote
 
 import msgspec
 from msgspec import Meta, Struct
@@ -185,7 +186,7 @@ class Loaded(NamedTuple):
     @property
     def database_url(self) -> str:
         """The database's address, with the default filled in."""
-        return self.settings.database.url or f"sqlite+aiosqlite:///{self.home / 'modu.db'}"
+        return self.settings.database.url or f"sqlite+aiosqlite:///{quote(str(self.home / 'modu.db'))}"
 
     def path(self, *parts: str) -> Path:
         """A path below the home folder."""

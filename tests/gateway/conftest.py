@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 import pytest
 import uvloop
-
 from benchmarks.harness.engine import MODEL, FakeEngine, running_engine
+
 from moduai.accounts.keys import digest
 from moduai.accounts.principal import Principal
 from moduai.accounts.table import KeyTable
@@ -219,8 +219,9 @@ async def gateway(fake: FakeEngine) -> AsyncIterator[Gateway]:
         yield running
 
 
-async def until(condition: Callable[[], Any], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
     """Wait until something is true."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
+    deadline = time.monotonic() + seconds
+    for _ in iter(lambda: bool(condition()), True):
+        assert time.monotonic() < deadline, "it did not become true in time"
+        await asyncio.sleep(0.005)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-
 from benchmarks.harness.behaviour import Behaviour
 from benchmarks.harness.engine import FakeEngine, running_engine
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 
+import msgspec
 import pytest
-
 from benchmarks.harness.behaviour import Behaviour
 from benchmarks.harness.engine import MODEL, FakeEngine, running_engine
 
@@ -45,7 +45,8 @@ async def test_a_question_is_answered_and_accounted_for(gateway: Gateway, fake: 
 
 
 async def test_the_body_passes_byte_for_byte(gateway: Gateway, fake: FakeEngine) -> None:
-    body = b'{ "model" : "fake-model",  "messages":[{"role":"user","content":"\\uac00 \xea\xb0\x80"}] , "temperature": 0.70}\n'
+    text = b'[{"role":"user","content":"\\uac00 \xea\xb0\x80"}]'
+    body = b'{ "model" : "fake-model",  "messages":' + text + b' , "top_p": 0.70}\n'
     reply = await gateway.raw(request("/v1/chat/completions", body))
     assert reply.status == 200
     assert fake.seen[-1].body == body
@@ -163,8 +164,6 @@ async def test_no_engine_and_unknown_model() -> None:
 
 async def test_a_name_that_the_engine_calls_otherwise(fake: FakeEngine) -> None:
     engine = engine_of(fake)
-    import msgspec
-
     renamed = msgspec.structs.replace(engine.models[0], name="public-name")
     async with running_gateway(msgspec.structs.replace(engine, models=(renamed,))) as gateway:
         reply = await gateway.ask(model="public-name", temperature=0.5)
@@ -280,15 +279,13 @@ async def test_drain_ends_what_runs_refuses_who_waits_and_cuts_off_what_is_too_l
 
 
 async def test_a_draining_engine_ends_what_it_runs_and_takes_nothing_new(fake: FakeEngine) -> None:
-    import msgspec
-
     fake.behaviour = Behaviour(chunks=10, pace_s=0.02)
     async with running_engine() as second, running_gateway(engine_of(fake), engine_of(second, 2)) as gateway:
         tasks = [asyncio.create_task(gateway.ask(stream=True)) for _ in range(2)]
         await until(lambda: fake.counts.running == 1)
         draining = msgspec.structs.replace(engine_of(fake), state="draining")
         gateway.fleet.apply([draining, engine_of(second, 2)])
-        assert all([reply.done for reply in await asyncio.gather(*tasks)])
+        assert all(reply.done for reply in await asyncio.gather(*tasks))
         before = fake.counts.requests
         for _ in range(4):
             assert (await gateway.ask()).status == 200
@@ -297,12 +294,12 @@ async def test_a_draining_engine_ends_what_it_runs_and_takes_nothing_new(fake: F
 
 async def test_one_model_on_two_engines_is_spread(fake: FakeEngine) -> None:
     fake.behaviour = Behaviour(fault="slow_head", head_s=0.2)
-    async with running_engine(behaviour=fake.behaviour) as second:
-        async with running_gateway(
-            engine_of(fake, concurrency=2), engine_of(second, 2, concurrency=2)
-        ) as gateway:
-            await asyncio.gather(*(gateway.ask() for _ in range(4)))
-            assert (fake.counts.peak, second.counts.peak) == (2, 2)
+    async with (
+        running_engine(behaviour=fake.behaviour) as second,
+        running_gateway(engine_of(fake, concurrency=2), engine_of(second, 2, concurrency=2)) as gateway,
+    ):
+        await asyncio.gather(*(gateway.ask() for _ in range(4)))
+        assert (fake.counts.peak, second.counts.peak) == (2, 2)
 
 
 async def test_the_ledger_being_full_refuses_requests(gateway: Gateway) -> None:

@@ -8,6 +8,7 @@ answer off: it is reported, never guessed at (fails closed).
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 import time
 from typing import NamedTuple, Protocol, cast
@@ -283,6 +284,11 @@ class Head(NamedTuple):
     """Whether the connection may serve another request."""
 
 
+_FIELDS = re.compile(
+    rb"\r\n(content-length|transfer-encoding|connection|content-type):[ \t]*([^\r\n]*)", re.IGNORECASE
+)
+
+
 def parse_head(head: bytes) -> Head:
     """Read an answer's head (without its blank line). Raises FramingError. Only these fields are read."""
     code = head[9:12]
@@ -290,26 +296,16 @@ def parse_head(head: bytes) -> Head:
         raise FramingError("the engine's answer is not HTTP")
     if head.count(b"\n") != head.count(b"\r\n"):
         raise FramingError("the engine's answer has a broken header field")
-    fields = head.lower()
-    length, coding = _field(fields, b"\r\ncontent-length:"), _field(fields, b"\r\ntransfer-encoding:")
+    found = _FIELDS.findall(head)
+    fields = {name.lower(): value.strip().lower() for name, value in found}
+    length, coding = fields.get(b"content-length"), fields.get(b"transfer-encoding")
+    if len(fields) != len(found) or (coding is not None and (coding != b"chunked" or length is not None)):
+        raise FramingError("the engine's answer has an unclear length")
     if length is not None and not (length.isdigit() and len(length) < 16):
         raise FramingError("the engine's answer has a bad Content-Length")
-    if coding is not None and (coding != b"chunked" or length is not None):
-        raise FramingError("the engine's answer has an unclear length")
-    keep = head[7:8] == b"1" and _field(fields, b"\r\nconnection:") != b"close"
-    kind = _field(fields, b"\r\ncontent-type:") or b""
+    keep = head[7:8] == b"1" and fields.get(b"connection") != b"close"
+    kind = fields.get(b"content-type", b"")
     return Head(int(code), kind, -1 if length is None else int(length), coding is not None, keep)
-
-
-def _field(fields: bytes, name: bytes) -> bytes | None:
-    start = fields.find(name)
-    if start < 0:
-        return None
-    start += len(name)
-    end = fields.find(b"\r\n", start)
-    if fields.find(name, start) >= 0:
-        raise FramingError("the engine's answer has a field twice that may stand once")
-    return fields[start : end if end >= 0 else len(fields)].strip(b" \t")
 
 
 def request_head(address: Address, method: str, path: str, key: str = "") -> bytes:

@@ -48,12 +48,13 @@ class _Pool:
 class Line:
     """All waiting lines of one gateway. Every method that can free a place returns new grants."""
 
-    __slots__ = ("_max_waiting", "_pools", "_replicas")
+    __slots__ = ("_max_waiting", "_pools", "_replicas", "_waiting")
 
     def __init__(self, max_waiting: int) -> None:
         self._max_waiting = max_waiting
         self._pools: dict[str, _Pool] = {}
         self._replicas: dict[str, _Replica] = {}
+        self._waiting = 0
 
     def set_replica(self, name: str, pools: frozenset[str], capacity: int, *, is_open: bool) -> list[Grant]:
         """Add a replica, or change what it serves, how much it runs and whether it takes more."""
@@ -87,11 +88,13 @@ class Line:
             best.running += 1
             return Grant(ticket, best.name)
         if again:
+            self._waiting += 1
             pool.waiting.appendleft(ticket)
             return Queued(1, self._expected(pool, 1))
         if len(pool.waiting) >= self._max_waiting:
             tenth = -(-self._max_waiting // REFUSED_SHARE)
             return Refused("line_full", max(SECOND, self._expected(pool, tenth)))
+        self._waiting += 1
         pool.waiting.append(ticket)
         return Queued(len(pool.waiting), self._expected(pool, len(pool.waiting)))
 
@@ -112,6 +115,7 @@ class Line:
         if pool is None or ticket not in pool.waiting:
             return False
         pool.waiting.remove(ticket)
+        self._waiting -= 1
         return True
 
     def place(self, ticket: Ticket) -> Queued | None:
@@ -132,12 +136,13 @@ class Line:
 
     def _fill(self, replica: _Replica) -> list[Grant]:
         grants: list[Grant] = []
-        while replica.open and replica.running < replica.capacity:
+        while self._waiting and replica.open and replica.running < replica.capacity:
             heads = [head for pool in replica.pools if (head := self._head(pool, replica.name))]
             if not heads:
                 break
             ticket = min(heads, key=lambda head: (head.arrived, head.id))
             self._pools[ticket.pool].waiting.remove(ticket)
+            self._waiting -= 1
             replica.running += 1
             grants.append(Grant(ticket, replica.name))
         return grants
