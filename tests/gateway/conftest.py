@@ -44,6 +44,7 @@ class Rows:
 
     rows: list[UsageRow] = field(default_factory=list)
     full: bool = False
+    failing: bool = False
     rows_waiting: int = 0
 
     def add(self, row: UsageRow) -> None:

@@ -303,7 +303,7 @@ async def test_one_model_on_two_engines_is_spread(fake: FakeEngine) -> None:
 
 
 async def test_the_ledger_being_full_refuses_requests(gateway: Gateway) -> None:
-    gateway.ledger.full = True
+    gateway.ledger.full = gateway.ledger.failing = True
     reply = await gateway.ask()
     assert (reply.status, reply.code) == (503, "ledger_unavailable")
 

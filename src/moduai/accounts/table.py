@@ -11,11 +11,13 @@ from moduai.accounts.principal import Principal
 class KeyTable:
     """Every valid key by its digest. Fails closed: what is not in it is refused."""
 
-    __slots__ = ("_principals",)
+    __slots__ = ("_principals", "version")
 
     def __init__(self) -> None:
         """Empty: every key is refused until ``replace``."""
         self._principals: dict[bytes, Principal] = {}
+        self.version = 0
+        """Grows with every change: what was found before may no longer be true."""
 
     def __len__(self) -> int:
         return len(self._principals)
@@ -23,6 +25,7 @@ class KeyTable:
     def replace(self, principals: Iterable[tuple[bytes, Principal]]) -> None:
         """Take a new set of (digest, principal), whole: a key that is not in it is revoked."""
         self._principals = dict(principals)
+        self.version += 1
 
     def find(self, token: bytes, now: float) -> Principal | None:
         """The author of a request; None for a key that is unknown, revoked or expired at ``now``.

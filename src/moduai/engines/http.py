@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol, cast
 
 from moduai.engines.address import Address
 from moduai.engines.chunked import Decoder, FramingError, whole_chunks
+from moduai.engines.repeated import RepeatedHead
 
 HEAD_LIMIT = 65_536
 
@@ -37,6 +38,9 @@ class Receiver(Protocol):
     def end(self) -> None:
         """The answer is complete."""
 
+    def whole(self, body: bytes) -> None:
+        """A complete answer with status 200 at once, instead of all the others."""
+
     def broken(self, reason: str) -> None:
         """The connection or the answer broke; nothing follows."""
 
@@ -45,16 +49,9 @@ class Connection(asyncio.Protocol):
     """One connection to an engine."""
 
     __slots__ = (
-        "_decoder",
-        "_head",
-        "_left",
-        "_mode",
-        "_pool",
-        "_receiver",
-        "_reusable",
-        "_transport",
-        "kept_until",
-    )
+        "_decoder", "_head", "_left", "_mode", "_pool", "_receiver", "_reusable", "_transport",
+        "gone", "kept_until",
+    )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -66,6 +63,8 @@ class Connection(asyncio.Protocol):
         self._decoder: Decoder | None = None
         self._reusable = True
         self.kept_until = 0
+        self.gone = False
+        """True once it is closed or about to be."""
 
     # asyncio.Protocol
 
@@ -84,15 +83,11 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The engine or the network closed."""
+        self.gone = True
         self._pool.forget(self)
         self._break("the engine closed the connection")
 
     # used by the lane
-
-    @property
-    def usable(self) -> bool:
-        """True while a request may be sent."""
-        return self._receiver is None and not self._transport.is_closing()
 
     def send(self, request: bytes, receiver: Receiver) -> None:
         """Send a whole request; its answer goes to ``receiver``."""
@@ -113,6 +108,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once; the receiver hears nothing more. This is how a request is cancelled."""
         self._receiver = None
+        self.gone = True
         self._transport.abort()
 
     # reading, one method a state
@@ -121,6 +117,16 @@ class Connection(asyncio.Protocol):
         self.abort()
 
     def _read_head(self, data: bytes) -> None:
+        repeated = self._pool.repeated
+        if repeated is not None and not self._head:
+            body = repeated.body(data)
+            if body is not None:
+                receiver, self._receiver = self._receiver, None
+                self._mode = self._idle
+                self._pool.give(self)
+                if receiver is not None:
+                    receiver.whole(body)
+                return
         data = self._head + data
         end = data.find(b"\r\n\r\n")
         if end < 0:
@@ -139,6 +145,8 @@ class Connection(asyncio.Protocol):
             self._read_head(rest)
             return
         self._begin_body(head)
+        if head.status == 200 and head.keep and head.kind.startswith(b"application/json"):
+            self._pool.repeated = RepeatedHead.of(data)
         receiver = self._receiver
         if receiver is None:
             return
@@ -151,7 +159,7 @@ class Connection(asyncio.Protocol):
     def _begin_body(self, head: Head) -> None:
         self._reusable = head.keep
         if head.chunked:
-            self._decoder, self._mode = Decoder(), self._chunked
+            self._decoder, self._mode = None, self._chunked
         elif head.length >= 0 or head.status in (204, 304):
             self._left, self._mode = max(0, head.length), self._counted
         else:
@@ -172,10 +180,10 @@ class Connection(asyncio.Protocol):
             self._receiver.piece(data)
 
     def _chunked(self, data: bytes) -> None:
-        decoder, receiver = self._decoder, self._receiver
-        if decoder is None or receiver is None:
+        receiver, decoder = self._receiver, self._decoder
+        if receiver is None:
             return
-        if receiver.wants_framed and decoder.between:
+        if decoder is None and receiver.wants_framed:
             end = whole_chunks(data)
             if end >= 0:
                 if end:
@@ -183,6 +191,8 @@ class Connection(asyncio.Protocol):
                 if end < len(data):
                     self._complete()
                 return
+        if decoder is None:
+            decoder = self._decoder = Decoder()
         try:
             payload = decoder.feed(data)
         except FramingError as error:
@@ -192,17 +202,23 @@ class Connection(asyncio.Protocol):
             receiver.piece(payload)
         if decoder.done:
             self._complete()
+        elif decoder.between:
+            self._decoder = None
 
     def _complete(self) -> None:
         receiver, self._receiver = self._receiver, None
         if receiver is None:
             return
         self._mode, self._decoder = self._idle, None
-        self._pool.give(self, reusable=self._reusable)
+        if self._reusable:
+            self._pool.give(self)
+        else:
+            self._transport.abort()
         receiver.end()
 
     def _break(self, reason: str) -> None:
         receiver, self._receiver = self._receiver, None
+        self.gone = True
         self._transport.abort()
         if receiver is not None:
             receiver.broken(reason)
@@ -217,13 +233,15 @@ class Pool:
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
         self._retired = False
+        self.repeated: RepeatedHead | None = None
+        """The head of the engine's last answer, if it came whole."""
         self._loop = asyncio.get_running_loop()
 
     def take(self, now: int) -> Connection | None:
         """A kept connection, or None; ``now`` is the monotonic time in ns."""
         while self._idle:
             connection = self._idle.pop()
-            if now < connection.kept_until and connection.usable:
+            if now < connection.kept_until and not connection.gone:
                 return connection
             connection.abort()
         return None
@@ -243,9 +261,9 @@ class Pool:
         self._all.add(connection)
         return connection
 
-    def give(self, connection: Connection, *, reusable: bool) -> None:
+    def give(self, connection: Connection) -> None:
         """Take a connection back after a complete answer."""
-        if reusable and not self._retired:
+        if not self._retired:
             connection.kept_until = time.monotonic_ns() + self._keep_ns
             self._idle.append(connection)
         else:
@@ -334,6 +352,12 @@ class FetchError(OSError):
 
 class _Collector:
     """Receives a whole answer into memory, bounded."""
+
+    def whole(self, body: bytes) -> None:
+        """All at once."""
+        self._status = 200
+        self.piece(body)
+        self.end()
 
     wants_framed = False
 

@@ -119,7 +119,8 @@ def look(body: bytes, endpoint: Endpoint, *, most_choices: int, allowed: frozens
             raise ApiError(
                 "value_not_allowed", f"n and best_of may be at most {most_choices} here.", param="n"
             )
-    if b"_url" in (lower := body.lower()) or b"\\u00" in lower:
+    lower = body.lower()
+    if b"_url" in lower or b"\\u00" in lower:
         ask.has_media = _check_media(fields)
     if ask.stream and endpoint in STREAMS_WITH_OPTIONS:
         _ask_for_usage(ask, fields, looked.stream_options)

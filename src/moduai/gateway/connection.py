@@ -8,11 +8,13 @@ smuggling needs: two lengths, a length beside chunks, spaces before colons, fold
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import httptools
 
 from moduai.accounts.principal import Principal
+from moduai.engines.repeated import RepeatedHead
 from moduai.gateway.ask import Endpoint, look
 from moduai.gateway.errors import ApiError
 
@@ -34,6 +36,14 @@ SINGLE = frozenset(
     b"host authorization content-length content-type content-encoding transfer-encoding expect".split()
 )
 """Fields that may stand only once."""
+AI_MADE = b"x-ai-generated: true\r\n"
+"""Answers say that they are made by AI (Korea's AI Basic Act, article 31)."""
+GOOD = (
+    b"HTTP/1.1 200 OK\r\ndate: %b\r\nx-request-id: %b\r\n"
+    + AI_MADE
+    + b"content-type: %b\r\n%bcontent-length: %d\r\n\r\n%b"
+)
+"""A complete good answer on a connection that is kept."""
 LINGER_S = 2.0
 """After a refusal in mid-request: how long the rest is read and thrown away, so the refusal arrives."""
 
@@ -52,17 +62,14 @@ class Work(Protocol):
 
 
 class Remembered(NamedTuple):
-    """The last head of a connection, around the digits of its Content-Length.
+    """The last head of a connection, and what came of it."""
 
-    A client repeats its head to the byte on a kept connection. What llhttp accepted once and was
-    checked once need not be read again: a head is taken for the same only if every byte but those
-    digits is, and anything else goes to the parser.
-    """
-
-    before: bytes
-    after: bytes
+    head: RepeatedHead
     endpoint: Endpoint
     token: bytes
+    principal: Principal
+    version: int
+    """Of the key table in which the principal was found."""
 
 
 class ClientConnection(asyncio.Protocol):
@@ -151,23 +158,16 @@ class ClientConnection(asyncio.Protocol):
 
     def _same_head(self, data: bytes, known: Remembered) -> bool:
         """Serve a whole request whose head is the last one's; False if it is anything else."""
-        start = len(known.before)
-        end = data.find(b"\r", start, start + 9)
-        digits = data[start:end]
-        size = start + len(digits) + len(known.after)
-        if not (
-            digits.isdigit()
-            and data.startswith(known.before)
-            and data.startswith(known.after, end)
-            and len(data) == size + int(digits) <= self._server.settings.limits.body_bytes
-        ):
+        body = known.head.body(data)
+        if body is None or len(body) > self._server.settings.limits.body_bytes:
             return False
-        principal = self._server.known_principal(known.token)
-        if principal is None:
-            return False
-        self._head_bytes = size
+        if known.version != self._server.keys.version or known.principal.expires_at:
+            principal = self._server.keys.find(known.token, time.time())
+            if principal is None:
+                return False
+            self._remembered = known = known._replace(principal=principal, version=self._server.keys.version)
         self._complete = True
-        self._serve_lane(known.endpoint, principal, data[size:])
+        self._serve_lane(known.endpoint, known.principal, body)
         return True
 
     def eof_received(self) -> None:
@@ -264,21 +264,21 @@ class ClientConnection(asyncio.Protocol):
         elif self.method != b"POST":
             self.fail(ApiError("method_not_allowed", f"{endpoint.path} takes POST."), b"allow: POST\r\n")
         elif self._principal is not None:
-            self._remember(data, endpoint)
+            self._remember(data, endpoint, self._principal)
             self._serve_lane(endpoint, self._principal, self.body())
 
-    def _remember(self, data: bytes, endpoint: Endpoint) -> None:
+    def _remember(self, data: bytes, endpoint: Endpoint, principal: Principal) -> None:
         """Keep a head that came whole, in one read, with a Content-Length."""
-        self._remembered = None
-        end = data.find(b"\r\n\r\n") + 4
-        length = self.fields.get(b"content-length", b"")
-        at = data.lower().find(b"\r\ncontent-length: " + length + b"\r\n", 0, end)
-        whole = self._in_one_read and length.isdigit() and len(data) == end + int(length)
-        if at < 0 or not whole or not self._keep or b"expect" in self.fields:
+        head = (
+            RepeatedHead.of(data)
+            if self._keep and self._in_one_read and b"expect" not in self.fields
+            else None
+        )
+        if head is None:
+            self._remembered = None
             return
-        at += len(b"\r\ncontent-length: ")
         token = self.fields[b"authorization"].partition(b" ")[2].strip()
-        self._remembered = Remembered(data[:at], data[at + len(length) : end], endpoint, token)
+        self._remembered = Remembered(head, endpoint, token, principal, self._server.keys.version)
 
     def _serve_lane(self, endpoint: Endpoint, principal: Principal, body: bytes) -> None:
         self.deadline = 0.0
@@ -329,10 +329,14 @@ class ClientConnection(asyncio.Protocol):
 
     def whole(self, status: int, content_type: bytes, headers: bytes, body: bytes, request_id: str) -> None:
         """A complete answer."""
-        made = AI_MADE if status == 200 and request_id else b""
-        lines = b"%bcontent-type: %b\r\ncontent-length: %d\r\n%b" % (made, content_type, len(body), headers)
-        head = self._head(status, lines, request_id)
-        self.write(head if self.method == b"HEAD" else head + body)
+        if status == 200 and request_id and self._keeps():
+            self.write(
+                GOOD % (self._server.date, request_id.encode(), content_type, headers, len(body), body)
+            )
+        else:
+            lines = b"content-type: %b\r\n%bcontent-length: %d\r\n" % (content_type, headers, len(body))
+            head = self._head(status, lines, request_id)
+            self.write(head if self.method == b"HEAD" else head + body)
         self._answer_over()
 
     def raw_head(self, status_line: bytes, lines: bytes) -> None:
@@ -360,7 +364,9 @@ class ClientConnection(asyncio.Protocol):
         if self.transport.is_closing():
             return
         if self._keeps():
-            self._reset()
+            if self._raw:
+                self._reset()
+            self._complete = False
             self.deadline = self._server.clock + self._server.settings.limits.idle_s
         elif self._pipelined:
             self._pipelined = self._keep = False
@@ -407,7 +413,3 @@ def join_fields(raw: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
         else:
             fields[lower] += (b"; " if lower == b"cookie" else b", ") + value
     return fields
-
-
-AI_MADE = b"x-ai-generated: true\r\n"
-"""Answers say that they are made by AI (Korea's AI Basic Act, article 31)."""

@@ -73,7 +73,8 @@ class Exchange:
     def __init__(self, lane: Lane, endpoint: Endpoint, model: str, principal: Principal, sink: Sink) -> None:
         self._lane = lane
         self.endpoint, self.model, self.principal, self.sink = endpoint, model[:MODEL_SHOWN], principal, sink
-        self.id = lane.next_id()
+        lane.count += 1
+        self.id = f"{lane.boot}-{lane.count:x}"
         self.arrived = time.monotonic_ns()
         self._unix_us = time.time_ns() // 1000
         self._body: list[bytes] = []
@@ -85,11 +86,11 @@ class Exchange:
         self.ask = ask
         who = self.principal
         self.ticket = Ticket(
-            id=self._lane.count,
-            pool=ask.model,
-            path=(who.service_class, who.organisation, who.subject),
-            cost=ask.size // 4 + 2 * (ask.max_tokens or ASSUMED_TOKENS) * ask.choices,
-            arrived=self.arrived,
+            self._lane.count,
+            ask.model,
+            (who.service_class, who.organisation, who.subject),
+            ask.size // 4 + 2 * (ask.max_tokens or ASSUMED_TOKENS) * ask.choices,
+            self.arrived,
         )
         self._lane.exchanges.add(self)
         try:
@@ -139,7 +140,7 @@ class Exchange:
                 self.broken(f"no connection: {error}")
             return
         if self.over or self.replica is not replica:
-            replica.pool.give(connection, reusable=True)
+            replica.pool.give(connection)
         else:
             self._send(connection, replica)
 
@@ -181,6 +182,14 @@ class Exchange:
         self._seen += len(data)
         if self._seen > self._lane.settings.limits.answer_bytes:
             self._break_off("engine_bad_answer", "the answer is too large")
+
+    def whole(self, body: bytes) -> None:
+        """A complete JSON answer at once."""
+        self._connection = None
+        self._status = 200
+        self._first = time.monotonic_ns()
+        self._seen = len(body)
+        self._end_whole(body)
 
     def end(self) -> None:
         """The engine's answer is complete."""
@@ -229,7 +238,8 @@ class Exchange:
         if not is_text(body):
             self._retry_or_fail("engine_bad_answer", "the answer is not UTF-8")
             return
-        self._lane.engine_answered(self.grant)
+        if self.replica is not None and self.replica.breaker.troubled:
+            self._lane.engine_answered(self.grant)
         self._settle("ok", 200)
         if self._head_sent:
             self._stream().event(body)
@@ -346,13 +356,9 @@ class Exchange:
         if self._timer is not None:
             self._timer.cancel()
         now = time.monotonic_ns()
-        lane, grant = self._lane, self._stop_clock(now)
-        row = self._row(now, outcome, status, code)
-        lane.ledger.add(row)
-        lane.stats.count(row)
-        lane.ended(self)
-        if grant is not None:
-            lane.freed(grant, now - self._granted if outcome == "ok" else -1)
+        grant = self._stop_clock(now)
+        ran = now - self._granted if outcome == "ok" else -1
+        self._lane.settle(self, self._row(now, outcome, status, code), grant, ran)
 
     def _tokens(self) -> Tokens:
         relay = self._relay if self._relaying else None

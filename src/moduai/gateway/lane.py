@@ -35,6 +35,9 @@ SLACK = 65_536
 class Ledger(Protocol):
     """What the lane needs of the metering's segment writer."""
 
+    failing: bool
+    """The disk refuses rows; they are kept in memory."""
+
     @property
     def full(self) -> bool:
         """No room for more rows."""
@@ -63,15 +66,11 @@ class Lane:
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: dict[int, Exchange] = {}
         self._empty = asyncio.Event()
-        self._boot = boot
+        self.boot = boot
         self.count = 0
+        """Requests so far: with ``boot``, the id of the last one."""
         fleet.listener = self._fleet_changed
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
-
-    def next_id(self) -> str:
-        """Id of the next request: the worker's boot id and a counter."""
-        self.count += 1
-        return f"{self._boot}-{self.count:x}"
 
     def submit(self, ask: Ask, principal: Principal, sink: Sink) -> Exchange:
         """Take a request; the sink hears all that follows."""
@@ -101,7 +100,7 @@ class Lane:
         """Whether the request can be served at all; engines to avoid. Raises ApiError. Fails closed."""
         if self.draining:
             raise ApiError("draining", retry_after_s=2)
-        if self.ledger.full:
+        if self.ledger.failing and self.ledger.full:
             raise ApiError("ledger_unavailable", retry_after_s=5)
         route = self.fleet.route(ask.model, ask.endpoint.word)
         if route is None:
@@ -116,9 +115,13 @@ class Lane:
             )
         return route.lacking
 
-    def ended(self, exchange: Exchange) -> None:
-        """An exchange is over."""
+    def settle(self, exchange: Exchange, row: UsageRow, grant: Grant | None, ran: int) -> None:
+        """An exchange is over: keep its row, and let the next one run if it had a place."""
+        self.ledger.add(row)
+        self.stats.count(row)
         self.exchanges.discard(exchange)
+        if grant is not None:
+            self.freed(grant, ran)
         if self.draining and not self.exchanges:
             self._empty.set()
 
@@ -139,7 +142,8 @@ class Lane:
 
     def freed(self, grant: Grant, ran: int) -> None:
         """A place is free after ``ran`` ns (below 0: not counted); the next in line runs."""
-        self.start(self.line.finish(grant, ran))
+        for granted in self.line.finish(grant, ran):
+            self._waiting.pop(granted.ticket.id).run(granted)
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Run a task of an exchange and keep it alive."""

@@ -139,10 +139,6 @@ class Server:
             raise ApiError("invalid_api_key")
         return principal
 
-    def known_principal(self, token: bytes) -> Principal | None:
-        """The author behind a token that was good before: still good now? Fails closed."""
-        return self.keys.find(token, time.time())
-
     def peer(self, connection: ClientConnection) -> tuple[str, bool]:
         """The client's address, and whether it is the connection's own: a listed proxy is believed."""
         name = connection.transport.get_extra_info("peername")

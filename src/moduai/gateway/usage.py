@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
+
+Count = Annotated[int, Meta(ge=0)]
 
 
 class _Details(Struct):
-    cached_tokens: int | None = None
+    cached_tokens: Count | None = None
 
 
 class _Usage(Struct):
     """Usage in the names of chat and completions, and in those of responses."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
     prompt_tokens_details: _Details | None = None
     input_tokens_details: _Details | None = None
 
 
 class _Timings(Struct):
-    cache_n: int | None = None
+    cache_n: Count | None = None
 
 
 class _Response(Struct):
@@ -80,9 +84,8 @@ def _tokens(usage: _Usage | None, timings: _Timings | None) -> Usage | None:
     if usage is None:
         return None
     details = usage.prompt_tokens_details or usage.input_tokens_details
-    cached = details.cached_tokens if details else None
-    if cached is None and timings is not None:
-        cached = timings.cache_n
-    tokens_in = max(0, usage.prompt_tokens or usage.input_tokens or 0)
-    tokens_out = max(0, usage.completion_tokens or usage.output_tokens or 0)
-    return Usage(tokens_in, min(tokens_in, max(0, cached or 0)), tokens_out)
+    cached = details.cached_tokens if details is not None else None
+    if cached is None:
+        cached = timings.cache_n if timings is not None else None
+    tokens_in = usage.prompt_tokens or usage.input_tokens or 0
+    return Usage(tokens_in, min(tokens_in, cached or 0), usage.completion_tokens or usage.output_tokens or 0)

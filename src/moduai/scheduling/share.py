@@ -22,20 +22,19 @@ class BusyClock:
         self._last = 0
         self._virtual = 0
 
-    def _advance(self, now: int) -> int:
-        if self.running and now > self._last:
-            self._virtual += (now - self._last) * SCALE // self.running
-        self._last = max(now, self._last)
-        return self._virtual
-
     def start(self, now: int) -> int:
         """Begin a request at ``now`` (ns); returns the mark that ``stop`` needs."""
-        mark = self._advance(now)
+        if now > self._last:
+            if self.running:
+                self._virtual += (now - self._last) * SCALE // self.running
+            self._last = now
         self.running += 1
-        return mark
+        return self._virtual
 
     def stop(self, mark: int, now: int) -> int:
         """End a request; returns its share of the engine's busy time in ns."""
-        virtual = self._advance(now)
+        if now > self._last:
+            self._virtual += (now - self._last) * SCALE // self.running
+            self._last = now
         self.running -= 1
-        return (virtual - mark) // SCALE
+        return (self._virtual - mark) // SCALE
