@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,13 +16,8 @@ from typing import Any, NamedTuple
 
 import httpx
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))  # for `benchmarks`, which is not installed
-
-from benchmarks.harness import modu, process  # noqa: E402  (after the path)
-from benchmarks.harness.engine import Counts  # noqa: E402
+from benchmarks.harness import modu, process
+from benchmarks.harness.engine import Counts
 
 MODELS = ("fake-model", "fake-embed")
 
