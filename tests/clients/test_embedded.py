@@ -10,6 +10,7 @@ from benchmarks.harness import modu
 from langchain_openai import ChatOpenAI
 from openai import OpenAI
 from pydantic import SecretStr
+
 from tests.conftest import Service
 
 pytestmark = pytest.mark.slow

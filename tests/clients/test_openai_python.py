@@ -6,6 +6,7 @@ import json
 import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
+
 from tests.conftest import until
 
 ASK = [{"role": "user", "content": "모두의 AI란 무엇인가요?"}]

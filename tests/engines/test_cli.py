@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.engines.conftest import KEY, http, serving
 
 MODELS = {"data": [{"id": "a", "owned_by": "vllm", "max_model_len": 100}, {"id": "b", "owned_by": "vllm"}]}

@@ -6,10 +6,10 @@ import asyncio
 import json
 
 import pytest
-from tests.engines.conftest import KEY, http, serving
 
 from moduai.engines.discovery import DiscoveryError, discover, refreshed
 from moduai.engines.record import Capability, Engine, Model
+from tests.engines.conftest import KEY, http, serving
 
 
 def models(*listed: object) -> bytes:

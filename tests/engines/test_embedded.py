@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.engines.conftest import KEY, Embedded, answers, start_embedded, stop_embedded
 
 from moduai.engines.address import parse_url
 from moduai.engines.embedded import record, resolve, socket_path
 from moduai.engines.http import Reply, fetch
 from moduai.settings import Embedded as EmbeddedSettings
+from tests.engines.conftest import KEY, Embedded, answers, start_embedded, stop_embedded
 
 
 async def ask(engine: Embedded, key: str = KEY, **body: object) -> Reply:

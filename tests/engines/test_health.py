@@ -7,13 +7,12 @@ import json
 import time
 from contextlib import suppress
 
-from tests.engines.conftest import http, serving
-
 from moduai.engines.breaker import FIRST_PAUSE
 from moduai.engines.fleet import Fleet
 from moduai.engines.health import HealthWatch
 from moduai.engines.record import Capability, Engine, Model
 from moduai.settings import Upstream
+from tests.engines.conftest import http, serving
 
 FAST = Upstream(health_s=0.05, discover_s=0.2, first_byte_s=0.5)
 

@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.engines.hub import Hub, running
 
 from moduai.engines.embedded import terms, weights
 from moduai.engines.embedded.download import Choice, choose
 from moduai.engines.embedded.weights import WeightsError, from_file, is_path, model_name, resolve
+from tests.engines.hub import Hub, running
 
 
 def text(value: str) -> bytes:

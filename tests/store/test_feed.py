@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from tests.databases import Postgres
 
 from moduai.store import migrate
 from moduai.store.database import Database
 from moduai.store.feed import FeedState, announce, follow
+from tests.databases import Postgres
 
 
 class Heard:
