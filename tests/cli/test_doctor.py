@@ -97,7 +97,7 @@ async def test_usage_that_waits_and_usage_that_was_put_aside(loaded):
     loaded.path("usage", "w0.rejected").write_text("x\n")
     told = [finding.told for finding in await doctor.ledger(loaded)]
     assert len(told) == 2
-    assert "1 segments" in told[1]
+    assert "1 segment (" in told[1]
 
 
 async def test_weights_are_looked_at_byte_for_byte(loaded):

@@ -81,7 +81,7 @@ async def test_an_npu_tells_the_kind_that_http_cannot(tmp_path):
 @pytest.mark.parametrize(
     ("words", "status", "says"),
     [
-        (("add", "http://127.0.0.1:1"), 1, "cannot be asked"),
+        (("add", "http://127.0.0.1:1"), 1, "cannot be asked: nothing listens there"),
         (("add", "nonsense"), 2, "write http://host:port"),
         (("add", "http://h", "--key", "a", "--key-env", "B"), 2, "not both"),
         (("add", "http://h", "--key-env", "NOT_SET_ANYWHERE"), 2, "NOT_SET_ANYWHERE is empty"),

@@ -121,3 +121,21 @@ async def test_a_cloud_is_asked_rarely_and_only_for_its_models():
         await watched.until(lambda: time.monotonic() - began > 0.3)
     assert len(seen) == 1
     assert seen[0].startswith("GET /v1/models")
+
+
+async def test_weights_that_load_at_the_start_are_no_trouble_but_a_later_absence_is(caplog):
+    caplog.set_level("INFO")
+    routes = {"GET /health": http(b"", "503 Service Unavailable")}
+    async with serving(routes) as url:
+        watched = Watched(record(url, "a", kind="embedded"))
+        await watched.until(lambda: not watched.is_open)
+        routes["GET /health"] = http(b"")
+        await watched.until(lambda: watched.is_open)
+        routes["GET /health"] = http(b"", "503 Service Unavailable")
+        await watched.until(lambda: not watched.is_open)
+    told = [(record.levelname, record.message) for record in caplog.records]
+    assert told == [
+        ("INFO", "engine is not ready yet"),
+        ("INFO", "engine is ready"),
+        ("WARNING", "engine is away"),
+    ]

@@ -15,7 +15,17 @@ import typer
 from sqlalchemy import select
 
 from moduai import service
-from moduai.cli.common import HomeOption, JsonOption, done, examples, fail, new_app, open_loaded
+from moduai.cli.common import (
+    HomeOption,
+    JsonOption,
+    count,
+    done,
+    examples,
+    fail,
+    new_app,
+    open_loaded,
+    size_text,
+)
 from moduai.engines.tables import engines
 from moduai.settings import Loaded
 from moduai.store import migrate
@@ -121,9 +131,8 @@ def _unreadable(home: Path, sealed: dict[str, bytes]) -> str:
 
 def _written(loaded: Loaded, file: Path, manifest: Manifest) -> str:
     segments = sum(name.startswith("usage/") for name in manifest.files)
-    lines = [
-        f"Wrote {file} ({file.stat().st_size / 1e6:,.1f} MB; {segments} segments of usage not loaded yet)."
-    ]
+    waiting = f"; {count(segments, 'segment')} of usage that was not loaded yet" if segments else ""
+    lines = [f"Wrote {file} ({size_text(file.stat().st_size)}{waiting})."]
     if manifest.database != "sqlite":
         lines.append("The database is PostgreSQL and is not in it: back it up with pg_dump.")
     lines.append(f"The keyring is not in it: keep a copy of {loaded.path('keyring')} in another place.")

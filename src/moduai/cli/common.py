@@ -74,6 +74,19 @@ def to_json(data: object) -> str:
     return msgspec.json.format(text, indent=2).decode()
 
 
+def count(number: int, thing: str) -> str:
+    """A number of things in words: 1 segment, 2 segments."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def size_text(size: float) -> str:
+    """Bytes as people read them; a kB is 1,000 bytes."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6)):
+        if size >= scale:
+            return f"{size / scale:,.1f} {unit}"
+    return f"{max(size, 1) / 1e3:,.1f} kB"
+
+
 def table(
     rows: Iterable[Mapping[str, Any]],
     columns: Mapping[str, str] | Sequence[str],

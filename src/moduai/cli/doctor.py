@@ -19,7 +19,17 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import typer
 
 from moduai import service
-from moduai.cli.common import HomeOption, JsonOption, examples, new_app, open_loaded, run, to_json
+from moduai.cli.common import (
+    HomeOption,
+    JsonOption,
+    count,
+    examples,
+    new_app,
+    open_loaded,
+    run,
+    size_text,
+    to_json,
+)
 from moduai.settings import Loaded
 
 if TYPE_CHECKING:
@@ -99,7 +109,7 @@ async def disk(loaded: Loaded) -> list[Finding]:
     """There is room for the ledger and a backup."""
     place = next(path for path in (loaded.home, *loaded.home.parents) if path.exists())
     free = shutil.disk_usage(place).free
-    told = f"{free / 1e9:.1f} GB free"
+    told = f"{size_text(free)} free"
     if free < NO_ROOM:
         return [Finding("disk", "problem", told, "make room: without it usage cannot be written")]
     if free < LITTLE_ROOM:
@@ -122,6 +132,7 @@ async def keyring(loaded: Loaded) -> list[Finding]:
 
 async def database(loaded: Loaded) -> list[Finding]:
     """The database answers and its schema is this version's; on SQLite it is also whole."""
+    from moduai.store.database import brief  # noqa: PLC0415
     from moduai.store.migrate import SchemaError, check, current  # noqa: PLC0415
 
     async with _database(loaded) as db:
@@ -139,7 +150,7 @@ async def database(loaded: Loaded) -> list[Finding]:
             todo = (
                 "check database.url and that the server runs" if db.file is None else "is it locked or moved?"
             )
-            return [Finding("database", "problem", f"{db.shown()}: {_brief(error)}", todo)]
+            return [Finding("database", "problem", f"{db.shown()}: {brief(error)}", todo)]
 
 
 async def _whole(db: Database) -> list[Finding]:
@@ -213,14 +224,14 @@ async def ledger(loaded: Loaded) -> list[Finding]:
     ]
     findings = []
     if rejected:
-        told = f"{len(rejected)} files with lines that could not be loaded"
+        told = f"{count(len(rejected), 'file')} with lines that could not be loaded"
         findings.append(Finding("ledger", "warning", told, f"look at {rejected[0]}"))
     old = [file for file in files if file.stat().st_mtime < time.time() - SEGMENTS_LATE_S]
     size = sum(file.stat().st_size for file in old)
     if old and size and not await asyncio.to_thread(service.running, loaded.home):
-        told = f"{len(old)} segments ({size / 1e6:.1f} MB) wait to be loaded"
+        told = f"{count(len(old), 'segment')} ({size_text(size)}) waiting to be loaded"
         findings.append(Finding("ledger", "warning", told, "nothing is lost: `modu up` loads them"))
-    return findings or [Finding("ledger", "ok", f"{len(files)} segments on disk")]
+    return findings or [Finding("ledger", "ok", f"{count(len(files), 'segment')} on disk")]
 
 
 async def engines(loaded: Loaded) -> list[Finding]:
@@ -328,10 +339,6 @@ async def _database(loaded: Loaded) -> AsyncIterator[Database]:
         yield db
     finally:
         await db.dispose()
-
-
-def _brief(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _print(findings: list[Finding]) -> None:

@@ -71,8 +71,8 @@ def create(
         return
     until = f", until {utc(ends)} UTC" if ends else ""
     done(
-        f"{clear}\n\nThis is {info.name!r} of {info.organisation} ({info.id}{until}). Keep it now: it\n"
-        f"is not shown again. To refuse it later: modu key revoke {info.id}",
+        f"{clear}\n\nThis is {info.name!r} of {info.organisation} ({info.id}{until}).\n"
+        f"Keep it now: it is not shown again. To refuse it later: modu key revoke {info.id}",
         {"key": clear, **_row(info)},
         json=json,
     )

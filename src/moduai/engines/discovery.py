@@ -110,11 +110,17 @@ def _kept(known: Model | None, found: Model) -> Model:
     return known
 
 
+def _why(error: FetchError) -> str:
+    if isinstance(error.__context__, ConnectionRefusedError):
+        return "nothing listens there; is the server running, and is the port right?"
+    return str(error)
+
+
 async def _listed(asker: _Asker, url: str) -> list[dict[str, Any]]:
     try:
         answer = await asker.reply("/v1/models")
     except FetchError as error:
-        raise DiscoveryError(f"{url} cannot be asked: {error}") from None
+        raise DiscoveryError(f"{url} cannot be asked: {_why(error)}") from None
     if answer.status in _REFUSED_KEY:
         raise DiscoveryError(f"{url} refuses the key (status {answer.status}): give the right one")
     data = _object(answer.body).get("data") if answer.status == 200 else None

@@ -39,6 +39,7 @@ class HealthWatch:
         self._check_at: dict[str, float] = {}
         self._discover_at: dict[str, float] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._well: set[str] = set()
 
     async def run(self) -> None:
         """Watch until cancelled. One slow engine keeps no other one waiting."""
@@ -56,6 +57,7 @@ class HealthWatch:
         for schedule in (self._check_at, self._discover_at):
             for gone in schedule.keys() - replicas.keys():
                 del schedule[gone]
+        self._well &= replicas.keys()
         for engine_id, replica in replicas.items():
             self._discover_at.setdefault(engine_id, now + self._settings.discover_s)
             due = now >= self._check_at.get(engine_id, 0.0) or replica.breaker.state != "closed"
@@ -81,13 +83,24 @@ class HealthWatch:
         if reason:
             self._check_at[engine.id] = 0.0  # look again at the next tick: three in a row open it
             if state == "open" and was == "closed":
-                log.warning("engine is away", extra={"engine": engine.name, "why": reason})
+                self._tell_away(engine, reason)
             return
         if was != "closed":
-            log.info("engine is back", extra={"engine": engine.name})
-        if engine.kind != "embedded" and (was != "closed" or now >= self._discover_at[engine.id]):
+            event = "engine is back" if engine.id in self._well else "engine is ready"
+            log.info(event, extra={"engine": engine.name})
+        self._well.add(engine.id)
+        due = was != "closed" or now >= self._discover_at.get(engine.id, now)
+        if engine.kind != "embedded" and due and engine.id in self._fleet.replicas:
             self._discover_at[engine.id] = now + self._settings.discover_s
             await self._rediscover(engine)
+
+    def _tell_away(self, engine: Engine, reason: str) -> None:
+        """The embedded engine begins with us and first loads its weights: that is nobody's trouble."""
+        if engine.id in self._well:
+            log.warning("engine is away", extra={"engine": engine.name, "why": reason})
+        else:
+            level = logging.INFO if engine.kind == "embedded" else logging.WARNING
+            log.log(level, "engine is not ready yet", extra={"engine": engine.name, "why": reason})
 
     async def _rediscover(self, engine: Engine) -> None:
         try:
