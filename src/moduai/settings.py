@@ -100,7 +100,7 @@ class Database(Struct, frozen=True, forbid_unknown_fields=True):
         str,
         Meta(description="SQLAlchemy address (postgresql+asyncpg://…); empty: SQLite in the home folder."),
     ] = ""
-    feed_s: Annotated[Seconds, Meta(description="Time between two looks for changes.")] = 0.02
+    feed_s: Annotated[Seconds, Meta(description="Time between two looks for changes.")] = 0.05
 
 
 class Embedded(Struct, frozen=True, forbid_unknown_fields=True):
@@ -228,7 +228,10 @@ def load(
 ) -> Loaded:
     """Read all origins. ``overrides`` maps names to values (the command line). Raises SettingsError."""
     home = home or default_home(environ)
-    file = Path(environ.get("MODU_SETTINGS") or home / "modu.toml")
+    named = environ.get("MODU_SETTINGS")
+    file = Path(named or home / "modu.toml")
+    if named and not file.exists():
+        raise SettingsError(f"MODU_SETTINGS: there is no file {named}")
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for origin, layer in (

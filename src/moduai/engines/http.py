@@ -11,6 +11,7 @@ import asyncio
 import re
 import ssl
 import time
+from collections.abc import Callable
 from typing import NamedTuple, Protocol, cast
 
 from moduai.engines.address import Address
@@ -23,14 +24,12 @@ HEAD_LIMIT = 65_536
 class Receiver(Protocol):
     """Takes one answer: ``head``, then data, then ``end`` or ``broken`` (which may come at any time)."""
 
-    wants_framed: bool
-    """True: reads of whole chunks are given to ``framed`` as they are; set in ``head`` at the latest."""
+    @property
+    def framed(self) -> Callable[[bytes], None] | None:
+        """Takes reads of whole chunks with their framing, without the last-chunk; None: use ``piece``."""
 
     def head(self, head: Head) -> None:
         """The answer begins."""
-
-    def framed(self, data: bytes) -> None:
-        """Whole chunks, with their framing, without the last-chunk."""
 
     def piece(self, data: bytes) -> None:
         """A part of the body, without framing."""
@@ -183,11 +182,11 @@ class Connection(asyncio.Protocol):
         receiver, decoder = self._receiver, self._decoder
         if receiver is None:
             return
-        if decoder is None and receiver.wants_framed:
+        if decoder is None and (framed := receiver.framed) is not None:
             end = whole_chunks(data)
             if end >= 0:
                 if end:
-                    receiver.framed(data if end == len(data) else data[:end])
+                    framed(data if end == len(data) else data[:end])
                 if end < len(data):
                     self._complete()
                 return
@@ -359,7 +358,7 @@ class _Collector:
         self.piece(body)
         self.end()
 
-    wants_framed = False
+    framed = None
 
     def __init__(self, limit: int) -> None:
         self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -370,10 +369,6 @@ class _Collector:
     def head(self, head: Head) -> None:
         """Keep the status."""
         self._status = head.status
-
-    def framed(self, data: bytes) -> None:
-        """Never called: framed data is not wanted."""
-        raise AssertionError("framed data was not asked for")
 
     def piece(self, data: bytes) -> None:
         """Keep a part, within the limit."""

@@ -137,7 +137,7 @@ def _fields(body: bytes) -> dict[str, Raw]:
         if not body.isascii():
             body.decode()
         fields = _decode_fields(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ApiError("invalid_json", f"The body is not a JSON object in UTF-8: {error}.") from None
     # Every pair of the object has one colon of its own. All colons, less those inside the values and
     # names that were kept, is the number of pairs: more pairs than names means that a name came twice.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,9 +20,9 @@ from moduai.engines.http import Connection, Head
 from moduai.gateway.ask import Ask, Endpoint, rename
 from moduai.gateway.errors import ApiError
 from moduai.gateway.relay import EventRelay, is_text
-from moduai.gateway.settle import Spent, Tokens, spent, tokens
+from moduai.gateway.settle import NOTHING, count_tokens, spent
 from moduai.gateway.sink import Sink
-from moduai.gateway.usage import Usage, read_whole
+from moduai.gateway.usage import NOT_READ, Usage, read_whole
 from moduai.metering.row import Outcome, UsageRow
 from moduai.scheduling import Grant, Ticket
 
@@ -63,7 +64,9 @@ class Exchange:
     grant: Grant | None = None
     replica: Replica | None = None
     usage: Usage | None = None
-    wants_framed = over = False
+    over = False
+    framed: Callable[[bytes], None] | None = None
+    """Takes whole chunks with their framing, while a stream goes to a client that takes them."""
     _connection: Connection | None = None
     _relay: EventRelay | None = None
     _timer: TimerHandle | None = None
@@ -159,24 +162,17 @@ class Exchange:
         """The engine answers."""
         self._status = head.status
         if head.status == 200 and head.kind.startswith(EVENTS):
-            self._stream()
             self._relaying = True
-            self.wants_framed = self.sink.framed
-
-    def framed(self, data: bytes) -> None:
-        """Whole chunks of a stream, with their framing."""
-        if not self._first:
-            self._first = time.monotonic_ns()
-        if self._relay is None or not self._relay.framed(data):
-            self._break_off("engine_bad_answer", "the stream is not understandable")
+            relay = self._stream()
+            if self.sink.framed:
+                self.framed = relay.framed
 
     def piece(self, data: bytes) -> None:
         """A part of the body, without framing."""
         if not self._first:
             self._first = time.monotonic_ns()
         if self._relaying:
-            if not self._stream().feed(data):
-                self._break_off("engine_bad_answer", "the stream is not understandable")
+            self._stream().feed(data)
             return
         self._body.append(data)
         self._seen += len(data)
@@ -232,7 +228,7 @@ class Exchange:
             return
         try:
             self.usage = read_whole(body)
-        except (msgspec.DecodeError, msgspec.ValidationError):
+        except NOT_READ:
             self._retry_or_fail("engine_bad_answer", "the answer is not the JSON it should be")
             return
         if not is_text(body):
@@ -249,6 +245,9 @@ class Exchange:
 
     # when it goes wrong
 
+    def _not_understood(self) -> None:
+        self._break_off("engine_bad_answer", "the stream is not understandable")
+
     def _break_off(self, code: str, reason: str) -> None:
         """The engine sends what we cannot pass on: stop it and say so."""
         self._stop_engine()
@@ -260,14 +259,14 @@ class Exchange:
         engine = self.grant.replica
         log.warning("engine failed", extra={"request": self.id, "engine": engine, "reason": reason})
         self._lane.engine_failed(engine, counts=code != "engine_unavailable")
-        if (self._first and self._relaying) or self._attempts >= ATTEMPTS:
+        if (self._relaying and self._relay is not None and self._relay.pieces) or self._attempts >= ATTEMPTS:
             self.fail(ApiError(code))
             return
         grant = self._stop_clock(time.monotonic_ns())
         self.ticket.avoid = (*self.ticket.avoid, engine)
         self._status = self._seen = self._first = 0
         self._body = []
-        self._relaying = self.wants_framed = False
+        self._relaying, self.framed = False, None
         self._lane.stats.retries += 1
         try:
             self._lane.admit(self, again=True)
@@ -307,7 +306,7 @@ class Exchange:
             return
         if self._relaying and self._relay is not None and self._relay.pieces != self._seen:
             self._seen, self._quiet_since = self._relay.pieces, now
-        limit = settings.upstream.idle_s if self._first else settings.upstream.first_byte_s
+        limit = settings.upstream.idle_s if self._first or self._relaying else settings.upstream.first_byte_s
         if self._paused:
             if now - self._quiet_since > settings.limits.write_s * SECOND:
                 self.sink.abort()
@@ -333,7 +332,8 @@ class Exchange:
     def _stream(self) -> EventRelay:
         """The stream to the client, begun if it was not."""
         if self._relay is None:
-            self._relay = EventRelay(self.sink, usage_wanted=self.ask is None or self.ask.usage_wanted)
+            wanted = self.ask is None or self.ask.usage_wanted
+            self._relay = EventRelay(self.sink, self._not_understood, usage_wanted=wanted)
             self._head_sent = True
             self.sink.head(200, EVENTS, self.id)
         return self._relay
@@ -345,6 +345,8 @@ class Exchange:
 
     def _stop_clock(self, now: int) -> Grant | None:
         """The engine works on it no more: count its share of the engine's time."""
+        if self._relay is not None and self._relaying:
+            self._first = self._first or self._relay.first
         grant, self.grant = self.grant, None
         if grant is not None:
             self._share += self._lane.clocks[grant.replica].stop(self._mark, now)
@@ -360,10 +362,11 @@ class Exchange:
         ran = now - self._granted if outcome == "ok" else -1
         self._lane.settle(self, self._row(now, outcome, status, code), grant, ran)
 
-    def _tokens(self) -> Tokens:
+    def _count_tokens(self) -> Usage:
         relay = self._relay if self._relaying else None
-        return tokens(
-            self.usage if relay is None else relay.usage,
+        if relay is not None and relay.usage is not None:
+            return relay.usage
+        return count_tokens(
             asked_bytes=self.ask.size if self.ask is not None else 0,
             answered_bytes=self._seen,
             events=None if relay is None else relay.pieces,
@@ -371,36 +374,38 @@ class Exchange:
 
     def _row(self, now: int, outcome: Outcome, status: int, code: str) -> UsageRow:
         who, replica = self.principal, self.replica
-        machine, used = Spent(0, 0), Tokens(0, 0, 0, "engine")
+        used, accelerator_us, energy_mj = NOTHING, 0, 0
         if replica is not None:
-            machine = spent(self._share, replica.engine.hardware, self._lane.settings.ledger.pue)
-            used = self._tokens()
+            accelerator_us, energy_mj = spent(
+                self._share, replica.engine.hardware, self._lane.settings.ledger.pue
+            )
+            used = self.usage or self._count_tokens()
         return UsageRow(
-            id=self.id,
-            at=self._unix_us,
-            subject=who.subject,
-            organisation=who.organisation,
-            key=who.key,
-            service_class=who.service_class,
-            region=who.region,
-            zone=who.zone,
-            group=who.group,
-            endpoint=self.endpoint.word,
-            model=self.model,
-            engine=replica.engine.id if replica is not None else "",
-            stream=self.ask is not None and self.ask.stream,
-            tokens_in=used.tokens_in,
-            tokens_cached=used.tokens_cached,
-            tokens_out=used.tokens_out,
-            tokens_source=used.source,
-            queue_us=((self._granted or now) - self.arrived) // 1000,
-            first_token_us=(self._first - self.arrived) // 1000 if self._first else 0,
-            duration_us=(now - self.arrived) // 1000,
-            accelerator_us=machine.accelerator_us,
-            energy_mj=machine.energy_mj,
-            status=status,
-            outcome=outcome,
-            error=code,
+            self.id,
+            self._unix_us,
+            who.subject,
+            who.organisation,
+            who.key,
+            who.service_class,
+            who.region,
+            who.zone,
+            who.group,
+            self.endpoint.word,
+            self.model,
+            replica.engine.id if replica is not None else "",
+            self.ask is not None and self.ask.stream,
+            used.tokens_in,
+            used.tokens_cached,
+            used.tokens_out,
+            used.source,
+            ((self._granted or now) - self.arrived) // 1000,
+            (self._first - self.arrived) // 1000 if self._first else 0,
+            (now - self.arrived) // 1000,
+            accelerator_us,
+            energy_mj,
+            status,
+            outcome,
+            code,
         )
 
 
@@ -408,7 +413,7 @@ def rejection(status: int, body: bytes) -> ApiError:
     """What to tell the client when an engine says the request is wrong: the engine's own sentence."""
     try:
         said = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         said = None
     error = said.get("error", said) if isinstance(said, dict) else None
     text = error.get("message") if isinstance(error, dict) else error

@@ -16,7 +16,7 @@ from moduai.accounts.principal import Principal
 from moduai.gateway.ask import Endpoint, look
 from moduai.gateway.errors import ApiError
 from moduai.gateway.lane import Lane
-from moduai.gateway.usage import read
+from moduai.gateway.usage import NOT_READ, read
 
 
 class Place(Struct, frozen=True):
@@ -116,7 +116,7 @@ class _PageSink:
         try:
             chunk = _decode(document)
             usage = read(document).usage
-        except (msgspec.DecodeError, msgspec.ValidationError):
+        except NOT_READ:
             self._fail(ApiError("engine_bad_answer"))
             return
         if usage is not None:

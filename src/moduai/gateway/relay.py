@@ -8,11 +8,11 @@ parsed and nothing is rebuilt for an ordinary event. What is not understandable 
 from __future__ import annotations
 
 import re
-
-import msgspec
+import time
+from collections.abc import Callable
 
 from moduai.gateway.sink import Sink
-from moduai.gateway.usage import Usage, read
+from moduai.gateway.usage import NOT_READ, Usage, read
 
 EVENT_LIMIT = 4_194_304
 """Most bytes of one event that are held back until its end arrives."""
@@ -32,52 +32,62 @@ def is_text(data: bytes) -> bool:
 
 
 class EventRelay:
-    """One event stream from an engine to a sink."""
+    """One event stream from an engine to a sink. ``refuse`` is called when it is not understandable."""
 
-    __slots__ = ("_sink", "_tail", "_usage_wanted", "error_seen", "pieces", "usage")
+    __slots__ = ("_refuse", "_sink", "_tail", "_usage_wanted", "error_seen", "first", "pieces", "usage")
 
-    def __init__(self, sink: Sink, *, usage_wanted: bool) -> None:
+    def __init__(self, sink: Sink, refuse: Callable[[], None], *, usage_wanted: bool) -> None:
         self._sink = sink
+        self._refuse = refuse
         self._usage_wanted = usage_wanted
         self._tail = b""
+        self.first = 0
+        """When the first event came, monotonic, in ns."""
         self.pieces = 0
         """Events with data so far: what the ledger counts where the engine names no usage."""
         self.usage: Usage | None = None
         self.error_seen = False
 
-    def framed(self, data: bytes) -> bool:
-        """Whole chunks with their framing; False if the stream is not understandable."""
+    def framed(self, data: bytes) -> None:
+        """Whole chunks with their framing."""
         if (
             self._tail
-            or not data.endswith(b"\n\n\r\n")
+            or not self.pieces
             or b'"usage":' in data
             or b'"error":' in data
-            or not self.pieces
-            or not is_text(data)
+            or not data.endswith(b"\n\n\r\n")
+            or not (data.isascii() or is_text(data))
         ):
-            return self.feed(_unframe(data))
-        self.pieces += data.count(b"data: {")
+            self.feed(_unframe(data))
+            return
+        self.pieces += data.count(b"\ndata: {") or 1
         self._sink.write(data)
-        return True
 
-    def feed(self, payload: bytes) -> bool:
-        """A part of the stream in any split; False if it is not understandable."""
+    def feed(self, payload: bytes) -> None:
+        """A part of the stream in any split."""
+        if not self.first:
+            self.first = time.monotonic_ns()
         data = self._tail + payload
         cut = max(data.rfind(b"\n\n") + 2, data.rfind(b"\r\n\r\n") + 4)
-        if cut < 4:
-            self._tail = data
-            return len(data) <= EVENT_LIMIT
+        cut = 0 if cut < 4 else cut
         events, self._tail = data[:cut], data[cut:]
+        if len(self._tail) > EVENT_LIMIT or not self._pass(events):
+            self._refuse()
+
+    def _pass(self, events: bytes) -> bool:
+        """Pass whole events on; False if they are not understandable."""
+        if not events:
+            return True
         if not is_text(events) or not events.lstrip(b"\r\n").startswith(_FIELDS):
             return False
         if b'"usage":' in events or b'"error":' in events:
             try:
                 events = b"".join(event for event in _EVENT.findall(events) if self._passes(event))
-            except (msgspec.DecodeError, msgspec.ValidationError):
+            except NOT_READ:
                 return False
         self.pieces += events.count(b"data: {")
         self._write(events)
-        return len(self._tail) <= EVENT_LIMIT
+        return True
 
     def finish(self) -> bool:
         """The stream has ended; an event without its blank line is passed on if it is text."""

@@ -20,6 +20,11 @@ class Histogram:
         self.by_bits = [0] * 65
         self.sum_us = 0
 
+    def add(self, microseconds: int) -> None:
+        """Count one duration."""
+        self.by_bits[microseconds.bit_length()] += 1
+        self.sum_us += microseconds
+
     def counts(self) -> list[int]:
         """Durations in each bucket of BOUNDS_S, and above the last."""
         low, bits = SHORTEST_BIT, self.by_bits
@@ -67,13 +72,9 @@ class Stats:
         group.tokens_out += row.tokens_out
         group.accelerator_us += row.accelerator_us
         group.energy_mj += row.energy_mj
-        for histogram, microseconds in (
-            (self.queue, row.queue_us),
-            (self.first_token, row.first_token_us),
-            (self.duration, row.duration_us),
-        ):
-            histogram.by_bits[microseconds.bit_length()] += 1
-            histogram.sum_us += microseconds
+        self.queue.add(row.queue_us)
+        self.first_token.add(row.first_token_us)
+        self.duration.add(row.duration_us)
 
     def total(self, field: str, *labels: int) -> Counter[tuple[str, ...]]:
         """Sums of one field of the groups over some of their labels (by place in their name)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -42,12 +42,18 @@ class _Answer(Struct):
     """llama.cpp's own figures; they count the prompt tokens taken from its cache."""
 
 
+NOT_READ = (msgspec.DecodeError, RecursionError)
+"""What reading an answer raises when it is not understood (nested too deeply included)."""
+
+
 class Usage(Struct, frozen=True):
     """Tokens of one answer."""
 
     tokens_in: int
     tokens_cached: int
     tokens_out: int
+    source: Literal["engine", "counted", "estimated"] = "engine"
+    """Where the figures come from."""
 
 
 class _Whole(Struct):

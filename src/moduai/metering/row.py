@@ -11,8 +11,11 @@ Outcome = Literal["ok", "cancelled", "failed", "refused", "timeout"]
 refused: never sent to an engine (line full, drained); timeout: waited or ran too long."""
 
 
-class UsageRow(Struct, frozen=True, kw_only=True, gc=False):
-    """One request. Times in microseconds unless said; ``id`` makes loading idempotent."""
+class UsageRow(Struct, frozen=True, gc=False):
+    """One request. Times in microseconds unless said; ``id`` makes loading idempotent.
+
+    The lane gives all fields by position: with so many, keywords cost ten times as much.
+    """
 
     id: str
     """Unique: the worker's boot id and a counter."""
