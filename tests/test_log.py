@@ -73,3 +73,12 @@ def test_libraries_speak_up_only_when_something_is_wrong(capsys):
 )
 def test_what_looks_like_a_secret_is_blotted_out(clear, blotted):
     assert log.redact(clear) == blotted
+
+
+@pytest.mark.usefixtures("_restored")
+def test_a_line_break_in_a_field_makes_no_second_event(capsys):
+    log.configure(Log(), "worker")
+    logging.getLogger("moduai.x").error(
+        "a page failed", extra={"path": "/x\n12:00:00 info    worker: forged"}
+    )
+    assert len(capsys.readouterr().err.splitlines()) == 1

@@ -25,6 +25,8 @@ from moduai.settings import Log
 _SECRET = re.compile(
     r"\b(modu-|sk-|hf_)[A-Za-z0-9_-]{12,}|((?i:bearer|basic)\s+)[^\s\"']{8,}|(://[^/@:\s]*:)[^/@\s]+@"
 )
+_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+"""What could make one event look like two: paths and engines' words are others' text."""
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
 
@@ -86,7 +88,8 @@ class TextLines(logging.Formatter):
         """The line."""
         at = time.strftime("%H:%M:%S", time.localtime(record.created))
         told = "".join(f" {name}={value}" for name, value in fields(record).items())
-        line = f"{at} {record.levelname.lower():<7} {self.process}: {record.getMessage()}{told}"
+        event = _BREAKS.sub(" ", f"{record.getMessage()}{told}")
+        line = f"{at} {record.levelname.lower():<7} {self.process}: {event}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return redact(line)
