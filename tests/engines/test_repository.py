@@ -62,7 +62,6 @@ async def test_every_write_is_announced(database, keyring):
     seen = [await announced(database)]
     works = [
         lambda c: repository.add_engine(c, keyring, ENGINE),
-        lambda c: repository.update_engine(c, keyring, ENGINE),
         lambda c: repository.set_models(c, "eng_1", ()),
         lambda c: repository.set_state(c, "eng_1", "draining"),
         lambda c: repository.remove(c, "eng_1"),
@@ -109,7 +108,6 @@ async def test_what_is_not_there_cannot_be_changed(database, keyring):
     async with database.begin() as connection:
         for work in (
             repository.set_state(connection, "no", "active"),
-            repository.update_engine(connection, keyring, ENGINE),
             repository.set_models(connection, "no", ()),
         ):
             with pytest.raises(EngineError):

@@ -40,14 +40,6 @@ async def add_engine(connection: Connection, keyring: Keyring, engine: Engine) -
     await announce(connection, TOPIC)
 
 
-async def update_engine(connection: Connection, keyring: Keyring, engine: Engine) -> None:
-    """Replace what is known of an engine. Raises EngineError if it is not there."""
-    row = _row(keyring, engine)
-    done = await connection.execute(engines.update().where(engines.c.id == engine.id).values(row))
-    _must_have_changed(done.rowcount, engine.id)
-    await announce(connection, TOPIC)
-
-
 async def set_models(connection: Connection, engine_id: str, models: tuple[Model, ...]) -> None:
     """Replace the models only, so that a look at an engine cannot undo what an operator did meanwhile."""
     values = {"models": msgspec.to_builtins(models), "updated_at": int(time.time())}
