@@ -28,7 +28,6 @@ T = TypeVar("T")
 Work = Callable[[Connection, Keyring], Awaitable[T]]
 NamedArgument = Annotated[str, typer.Argument(metavar="ENGINE", help="Its name, id or URL.")]
 
-EMBEDDED_ID = "eng_embedded"
 NPUS = {"rngd": "furiosa", "atom": "rbln", "rebel": "rbln"}
 """First letters of an accelerator's name to the kind of server it implies where HTTP cannot tell."""
 
@@ -146,7 +145,7 @@ def remove(
 ) -> None:
     """Take an engine out of service. What it served stays in the ledger."""
     found = _use(home, lambda connection, keyring: repository.find_engine(connection, keyring, engine))
-    if found.id == EMBEDDED_ID:
+    if found.kind == "embedded":
         fail("the embedded engine comes with the service: start it with `modu up --no-engine`, or drain it")
     if not yes:
         if not sys.stdin.isatty():
