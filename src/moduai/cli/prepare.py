@@ -117,7 +117,7 @@ def prepare_database(loaded: Loaded, start: Start) -> Prepared:
 
 async def _prepare(loaded: Loaded, start: Start, keyring: Keyring) -> Prepared:
     from moduai.engines.repository import list_engines  # noqa: PLC0415
-    from moduai.store.database import Database  # noqa: PLC0415
+    from moduai.store.database import Database, brief  # noqa: PLC0415
     from moduai.store.migrate import upgrade  # noqa: PLC0415
 
     db = Database(loaded.database_url)
@@ -129,7 +129,7 @@ async def _prepare(loaded: Loaded, start: Start, keyring: Keyring) -> Prepared:
             await _record(connection, keyring, embedded)
             engines = [one for one in await list_engines(connection, keyring) if one.state == "active"]
     except db.errors as error:
-        raise NotStartedError(f"the database {db.shown()} cannot be used: {error}") from None
+        raise NotStartedError(f"the database {db.shown()} cannot be used: {brief(error)}") from None
     finally:
         await db.dispose()
     models = [model.name for engine in engines for model in engine.models if model.capability.chat]
