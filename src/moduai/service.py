@@ -73,7 +73,7 @@ def running(home: Path) -> Service | None:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return _read(status)
-    status.unlink(missing_ok=True)
+            status.unlink(missing_ok=True)  # while we hold the lock: a new service may write its own next
     return None
 
 
