@@ -21,6 +21,7 @@ import typer
 from moduai import __version__, log, service
 from moduai.cli.common import HomeOption, examples, fail, new_app, open_loaded
 from moduai.cli.prepare import Prepared, Start, in_child, prepare_database, prepare_home
+from moduai.cli.settings import variable
 from moduai.service import NotStartedError, PortTakenError
 from moduai.settings import Loaded
 from moduai.supervisor import Child, supervise
@@ -143,7 +144,7 @@ def environ_of(loaded: Loaded, overrides: Mapping[str, Any], url: str) -> dict[s
     port = url.rpartition(":")[2]
     named = {**overrides, "gateway.port": port}
     return {"MODU_HOME": str(loaded.home)} | {
-        f"MODU_{name.upper().replace('.', '__')}": ",".join(value) if isinstance(value, tuple) else str(value)
+        variable(name): ",".join(value) if isinstance(value, tuple) else str(value)
         for name, value in named.items()
     }
 
