@@ -163,7 +163,7 @@ def main() -> int:
         loaded = load()
     except SettingsError as error:
         sys.stderr.write(f"modu: {error}\n")
-        return 2
+        return os.EX_CONFIG
     logs.configure(loaded.settings.log, "gateway")
     uvloop.run(serve(loaded))
     return 0

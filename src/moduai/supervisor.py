@@ -35,8 +35,8 @@ BACK_OFF_S = (0.1, 30.0)
 """First and longest pause before a child is started again."""
 SETTLED_S = 30.0
 """A child that lived this long starts with the first pause again."""
-CANNOT_RUN = 78
-"""Exit status (EX_CONFIG) of a child that must not be started again; it has said why."""
+CANNOT_RUN = os.EX_CONFIG
+"""Exit status (78) of a child that must not be started again; it has said why."""
 FIRST_STARTS = 6
 """How often a needed child may end before the service was ever ready."""
 LIVE_EVERY_S, LIVE_WITHIN_S, LIVE_FAILURES = 5.0, 5.0, 3
