@@ -23,6 +23,7 @@ import uvloop
 from moduai import log as logs
 from moduai.accounts.keys import load_principals
 from moduai.accounts.table import KeyTable
+from moduai.engines.address import AddressError
 from moduai.engines.fleet import Fleet
 from moduai.engines.health import HealthWatch
 from moduai.engines.record import Engine, Model
@@ -34,9 +35,9 @@ from moduai.gateway.routes import Routes
 from moduai.gateway.server import Server
 from moduai.metering.segment import SegmentWriter
 from moduai.settings import Loaded, SettingsError, load
-from moduai.store.database import Database
+from moduai.store.database import Connection, Database
 from moduai.store.feed import FeedState, follow
-from moduai.store.keyring import Keyring
+from moduai.store.keyring import Keyring, KeyringError
 
 LAG_S = 10.0
 """What is known may be this old before readiness says so."""
@@ -58,6 +59,8 @@ class Worker:
         self.feed = FeedState()
         self.known = False
         """True once keys and engines have been read."""
+        self.engines_unread = False
+        """True while the record of an engine cannot be read."""
         self.lane = Lane(settings, self.fleet, self.writer, secrets.token_hex(6))
         routes = Routes(self.lane, self.degraded, time.time())
         self.server = Server(settings, self.lane, self.keys, routes, self._pages)
@@ -75,7 +78,9 @@ class Worker:
             watch.run(),
             self._flush(settings.ledger.flush_s),
         ):
-            self._tasks.append(asyncio.get_running_loop().create_task(work))
+            task = asyncio.get_running_loop().create_task(work)
+            task.add_done_callback(_must_not_fail)
+            self._tasks.append(task)
         fd = os.environ.get("MODU_LISTEN_FD")
         host, port = await self.server.listen(socket.socket(fileno=int(fd)) if fd else None)
         log.info("listening", extra={"host": host, "port": port})
@@ -97,7 +102,8 @@ class Worker:
         states = {
             "database": not self.known or self.feed.lag_s > LAG_S,
             "ledger": self.writer.failing,
-            "engines": not any(replica.is_open for replica in self.fleet.replicas.values()),
+            "engines": self.engines_unread
+            or not any(replica.is_open for replica in self.fleet.replicas.values()),
         }
         return [name for name, bad in states.items() if bad]
 
@@ -106,8 +112,20 @@ class Worker:
             if "keys" in topics or not self.known:
                 self.keys.replace(await load_principals(connection))
             if "engines" in topics or not self.known:
-                self.fleet.apply(await list_engines(connection, self.keyring))
+                await self._read_engines(connection)
         self.known = True
+
+    async def _read_engines(self, connection: Connection) -> None:
+        """An engine's record that cannot be read must not keep revoked keys good: the engines stay as they
+        were, readiness names them, and keys are followed all the same.
+        """
+        try:
+            self.fleet.apply(await list_engines(connection, self.keyring))
+        except (KeyringError, AddressError) as error:
+            log.error("engines cannot be read", extra={"why": str(error)})  # noqa: TRY400  one line says it
+            self.engines_unread = True
+        else:
+            self.engines_unread = False
 
     async def _found(self, engine: Engine) -> None:
         """An engine has other models than its record says."""
@@ -137,6 +155,15 @@ class Worker:
             for name, can in self.fleet.models().items()
             if can.chat and any(replica.is_open for replica in self.fleet.serving(name))
         ]
+
+
+def _must_not_fail(task: asyncio.Task[None]) -> None:
+    """Without the feed a revoked key would stay good, without the flush no row would be kept: a task of
+    the worker that fails ends it, and the supervisor starts another. Fails closed.
+    """
+    if not task.cancelled() and (error := task.exception()):
+        log.critical("a part of the worker failed, so it stops", exc_info=error)
+        signal.raise_signal(signal.SIGTERM)
 
 
 async def serve(loaded: Loaded) -> None:
