@@ -210,7 +210,8 @@ def restore(
     """Put a backup into the home folder, whose service must not run (the caller holds its lock).
 
     Refuses a home folder with data in it unless ``force``; what it replaces is then moved aside.
-    The keyring in the home folder, if any, stays. Raises BackupError before anything was changed.
+    The keyring in the home folder, if any, stays. Raises BackupError: nothing was changed then, or, where
+    the disk failed at the very end, the error names the folder that holds what was there.
     """
     home = loaded.home
     if not force and (there := _data(loaded)):
@@ -225,7 +226,11 @@ def restore(
         if (DATABASE in manifest.files) != (target is not None):
             raise BackupError(f"the backup's database is {manifest.database}, that of the settings is not")
         replaced = _set_aside(loaded, target)
-        _move_in(staging, home, target)
+        try:
+            _move_in(staging, home, target)
+        except OSError as error:
+            kept = f"; what was there is kept in {replaced}" if replaced else ""
+            raise BackupError(f"{file} could be restored in part only: {error}{kept}") from None
     except (OSError, EOFError, tarfile.TarError, gzip.BadGzipFile) as error:
         raise BackupError(f"{file} could not be restored: {error}") from None
     except SettingsError as error:
