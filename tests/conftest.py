@@ -1,7 +1,8 @@
 """What tests of several packages share: the real service in front of a fake engine.
 
 ``service`` starts ``python -m moduai.app`` and ``python -m moduai.metering`` once for all tests on a
-home folder of their own; ``clean`` forgets what earlier tests left in the fake engine.
+home folder of their own; ``clean`` forgets what earlier tests left in the fake engine. ``whole`` is
+everything, with the real model.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ class Service(NamedTuple):
     url: str
     key: str
     home: Path
-    engine: Engine
+    engine: Engine | None
+    """The fake one; None where a real model answers."""
     model: str = MODELS[0]
 
     @property
@@ -109,6 +111,22 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             engine.close()
         log = (place / "modu.log").read_text("utf-8", "replace")
         assert "Traceback" not in log, log[-4000:]
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """``modu up`` as people start it: its supervisor, and the model that comes with Modu on two slots."""
+    place = tmp_path_factory.mktemp("whole")
+    home = modu.prepare(place / "home")
+    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    log = place / "modu.log"
+    with modu.up(home, log, on=cpus, engine=True) as supervisor:
+        url = modu.wait_for_status(home.folder, supervisor, log)
+        model = modu.wait_for_model(url, home.key)
+        body = {"model": model, "max_tokens": 1, "messages": [{"role": "user", "content": "?"}]}
+        with httpx.Client(base_url=url, headers={"authorization": f"Bearer {home.key}"}, timeout=60) as asker:
+            until(lambda: asker.post("/v1/chat/completions", json=body).is_success, within_s=60)
+        yield Service(url, home.key, home.folder, None, model)
 
 
 @pytest.fixture

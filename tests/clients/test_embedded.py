@@ -3,31 +3,13 @@
 The whole service runs as people start it: ``modu up``, its supervisor and its engine.
 """
 
-import os
-
 import pytest
-from benchmarks.harness import modu
 from langchain_openai import ChatOpenAI
 from openai import OpenAI
 from pydantic import SecretStr
 
-from tests.conftest import Service
-
 pytestmark = pytest.mark.slow
 ASK = [{"role": "user", "content": "대한민국의 수도는 어디인가요?"}]
-
-
-@pytest.fixture(scope="session")
-def whole(tmp_path_factory):
-    """`modu up` on a home folder of its own; a Service without a fake engine."""
-    place = tmp_path_factory.mktemp("whole")
-    home = modu.prepare(place / "home")
-    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-    log = place / "modu.log"
-    with modu.up(home, log, on=cpus, engine=True) as supervisor:
-        url = modu.wait_for_status(home.folder, supervisor, log)
-        model = modu.wait_for_model(url, home.key)
-        yield Service(url, home.key, home.folder, None, model)
 
 
 @pytest.fixture

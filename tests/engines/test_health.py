@@ -14,7 +14,7 @@ from moduai.engines.record import Capability, Engine, Model
 from moduai.settings import Upstream
 from tests.engines.conftest import http, serving
 
-FAST = Upstream(health_s=0.05, discover_s=0.2, first_byte_s=0.5)
+FAST = Upstream(health_s=0.05, discover_s=0.2, first_byte_s=10)
 
 
 def listing(*names: str) -> bytes:

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, async_playwright, expect
+from playwright.async_api import Browser, expect
 
 from moduai.gateway.local import Delta
 
 from .harness import ANSWER, LARGE, SMALL, Script, Served, failed, spoken, waiting
-from .pages import ARGUMENTS, CHROMIUM, AskPage, check_accessibility
+from .pages import AskPage, check_accessibility
 
 pytestmark = pytest.mark.browser
 
 Open = Callable[..., Awaitable[AskPage]]
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 DESKTOP = {"viewport": {"width": 1280, "height": 800}}
-
-
-@pytest.fixture
-async def chromium() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        await browser.close()
 
 
 @pytest.fixture
@@ -39,14 +30,6 @@ async def visit(chromium: Browser, served: Served) -> Open:
         return await AskPage(await context.new_page(), served.url).open()
 
     return visit
-
-
-@pytest.fixture
-def service_url() -> str:
-    """Address of a whole running service, for the walk over all parts."""
-    if not (url := os.environ.get("MODU_SERVICE_URL")):
-        pytest.skip("MODU_SERVICE_URL names no running service")
-    return url.rstrip("/")
 
 
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
@@ -287,13 +270,3 @@ async def test_at_two_hundred_per_cent_nothing_is_cut_off(visit: Open, script: S
     await ask.expect_done()
     await ask.check("done at 400 %")
     await expect(ask.field).to_be_in_viewport()
-
-
-async def test_a_real_service_answers(chromium: Browser, service_url: str) -> None:
-    context = await chromium.new_context(locale="en", **DESKTOP)
-    ask = await AskPage(await context.new_page(), service_url).open()
-    await ask.check("empty")
-    await ask.ask("What is the capital of Korea?")
-    await expect(ask.last.locator(".meta")).not_to_be_empty(timeout=90_000)
-    assert (await ask.answer.inner_text()).strip()
-    await ask.check("done")
