@@ -192,6 +192,8 @@ def _welcome(loaded: Loaded, url: str, prepared: Prepared) -> None:
     ]
     if prepared.why_no_engine:
         lines.append(f"  engine  {prepared.why_no_engine}")
+    elif prepared.embedded_url:
+        lines.append("  engine  its model is loading and answers in a few seconds")
     elif not prepared.engines:
         lines.append("  engine  no engine yet: modu engine add URL")
     if prepared.first_key and prepared.model:
