@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,16 @@ async def test_a_missing_file_is_an_error_and_is_not_made(tmp_path: Path) -> Non
         await names(db)
     assert brief(caught.value) == "unable to open database file"
     assert os.listdir(tmp_path) == []  # noqa: PTH208
+
+
+async def test_a_failed_connection_leaves_no_thread_behind(tmp_path: Path) -> None:
+    """It would report to an event loop that may have ended, and be an error that nobody can catch."""
+    before = set(threading.enumerate())
+    db = Database(f"sqlite+aiosqlite:///{tmp_path / 'modu.db'}")
+    for _ in range(20):
+        with pytest.raises(db.errors):
+            await names(db)
+        assert set(threading.enumerate()) <= before
 
 
 async def test_a_replaced_file_is_noticed(sqlite: Database, tmp_path: Path) -> None:

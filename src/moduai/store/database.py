@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
 
+import aiosqlite
 from sqlalchemy import MetaData, Table, event
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, make_url
@@ -98,13 +99,23 @@ def _postgresql(url: URL) -> AsyncEngine:
     )
 
 
+async def _open(*arguments: Any, **options: Any) -> aiosqlite.Connection:
+    """Connect; where that fails, end the connection's thread before the loop that it reports to may end."""
+    connection = aiosqlite.connect(*arguments, **options)
+    connection._thread.daemon = True  # as SQLAlchemy does: no exit waits for it
+    try:
+        return await connection
+    except BaseException:
+        connection._thread.join(1.0)  # it was told to stop: microseconds
+        raise
+
+
 def _sqlite(file: Path) -> AsyncEngine:
     url = URL.create(
         "sqlite+aiosqlite", database=f"file:{quote(str(file))}", query={"mode": "rw", "uri": "true"}
     )
-    engine = create_async_engine(
-        url, pool_size=2, max_overflow=6, pool_timeout=10, connect_args={"timeout": BUSY_S}
-    )
+    how = {"timeout": BUSY_S, "async_creator_fn": _open}
+    engine = create_async_engine(url, pool_size=2, max_overflow=6, pool_timeout=10, connect_args=how)
 
     @event.listens_for(engine.sync_engine, "connect")
     def opened(connection: Any, record: Any) -> None:
