@@ -58,6 +58,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
 
     head_bytes: Annotated[Positive, Meta(description="Largest request head.")] = 32_768
     body_bytes: Annotated[Positive, Meta(description="Largest request body.")] = 20_971_520
+    form_bytes: Annotated[Positive, Meta(description="Largest body sent to a page.")] = 1_048_576
     headers: Annotated[Positive, Meta(description="Most header fields in a request.")] = 100
     head_s: Annotated[Seconds, Meta(description="Time for a whole request head to arrive.")] = 10.0
     body_s: Annotated[Seconds, Meta(description="Time for a whole request body to arrive.")] = 60.0

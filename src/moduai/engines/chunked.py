@@ -1,7 +1,7 @@
 """Chunked transfer coding of engines' answers (RFC 9112, 7.1), read strictly (fails closed).
 
-Two readers: ``whole_chunks`` recognises the common case, a read that is exactly whole chunks, so
-that its bytes can be passed on as they are; ``Decoder`` takes any split. Both accept only plain
+Two readers: ``one_chunk`` recognises the common case, a read that is exactly one chunk, so that
+its bytes can be passed on as they are; ``Decoder`` takes any split. Both accept only plain
 hexadecimal sizes: framing that another reader could understand otherwise is never passed on.
 """
 
@@ -19,26 +19,10 @@ class FramingError(ValueError):
     """The engine's framing is broken."""
 
 
-def whole_chunks(data: bytes) -> int:
-    """Where the run of whole chunks ends: ``len(data)``, or the offset of a final last-chunk.
-
-    Returns -1 when the read is anything else (split, large or unusual chunks, trailers).
-    """
-    position, end = 0, len(data)
+def one_chunk(data: bytes) -> bool:
+    """Whether a read is exactly one ordinary chunk (not the last one)."""
     line = data.find(b"\r\n", 0, 5)
-    if SIZES.get(data[:line]) == end - line - 4 > 0 and data.endswith(b"\r\n"):
-        return end  # one chunk: by far the most frequent read
-    while position < end:
-        line = data.find(b"\r\n", position, position + 5)
-        size = SIZES.get(data[position:line]) if line > 0 else None
-        if size is None:
-            return -1
-        if not size:
-            return position if data[line:] == b"\r\n\r\n" else -1
-        position = line + size + 4
-        if data[position - 2 : position] != b"\r\n":
-            return -1
-    return end if position == end else -1
+    return SIZES.get(data[:line]) == len(data) - line - 4 > 0 and data.endswith(b"\r\n")
 
 
 class Decoder:

@@ -8,6 +8,7 @@ answer off: it is reported, never guessed at (fails closed).
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import ssl
 import time
@@ -15,10 +16,12 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol, cast
 
 from moduai.engines.address import Address
-from moduai.engines.chunked import Decoder, FramingError, whole_chunks
+from moduai.engines.chunked import Decoder, FramingError, one_chunk
 from moduai.engines.repeated import RepeatedHead
 
 HEAD_LIMIT = 65_536
+INTERIM_LIMIT = 8
+"""Most answers with a status below 200 before the answer itself."""
 
 
 class Receiver(Protocol):
@@ -26,7 +29,7 @@ class Receiver(Protocol):
 
     @property
     def framed(self) -> Callable[[bytes], None] | None:
-        """Takes reads of whole chunks with their framing, without the last-chunk; None: use ``piece``."""
+        """Takes a read that is one chunk, with its framing; None: all goes to ``piece``."""
 
     def head(self, head: Head) -> None:
         """The answer begins."""
@@ -34,11 +37,11 @@ class Receiver(Protocol):
     def piece(self, data: bytes) -> None:
         """A part of the body, without framing."""
 
-    def end(self) -> None:
-        """The answer is complete."""
+    def end(self, let_go: Callable[[], None]) -> None:
+        """The answer is complete; ``let_go`` frees the connection for the next request."""
 
-    def whole(self, body: bytes) -> None:
-        """A complete answer with status 200 at once, instead of all the others."""
+    def whole(self, let_go: Callable[[], None], body: bytes) -> None:
+        """A complete JSON answer with status 200 at once, instead of all the others."""
 
     def broken(self, reason: str) -> None:
         """The connection or the answer broke; nothing follows."""
@@ -48,8 +51,18 @@ class Connection(asyncio.Protocol):
     """One connection to an engine."""
 
     __slots__ = (
-        "_decoder", "_head", "_left", "_mode", "_pool", "_receiver", "_reusable", "_transport",
-        "gone", "kept_until",
+        "_decoder",
+        "_head",
+        "_interim",
+        "_left",
+        "_mode",
+        "_paused",
+        "_pool",
+        "_receiver",
+        "_reusable",
+        "_transport",
+        "gone",
+        "kept_until",
     )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
@@ -61,6 +74,8 @@ class Connection(asyncio.Protocol):
         self._left = 0
         self._decoder: Decoder | None = None
         self._reusable = True
+        self._interim = 0
+        self._paused = False
         self.kept_until = 0
         self.gone = False
         """True once it is closed or about to be."""
@@ -96,11 +111,13 @@ class Connection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Stop reading: the client is slower than the engine."""
+        self._paused = True
         if not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """Read on."""
+        self._paused = False
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
@@ -117,23 +134,22 @@ class Connection(asyncio.Protocol):
 
     def _read_head(self, data: bytes) -> None:
         repeated = self._pool.repeated
-        if repeated is not None and not self._head:
-            body = repeated.body(data)
-            if body is not None:
-                receiver, self._receiver = self._receiver, None
-                self._mode = self._idle
-                self._pool.give(self)
-                if receiver is not None:
-                    receiver.whole(body)
-                return
+        body = repeated.body(data) if repeated is not None and not self._head else None
+        if body is not None and self._receiver is not None:
+            receiver, self._receiver, self._mode = self._receiver, None, self._idle
+            receiver.whole(self._let_go, body)
+            return
         data = self._head + data
         end = data.find(b"\r\n\r\n")
-        if end < 0:
+        if end >= 0:
+            self._head = b""
+            self._take_head(data, end)
+        elif len(data) > HEAD_LIMIT:
+            self._break("the engine's answer has no end of its head")
+        else:
             self._head = data
-            if len(data) > HEAD_LIMIT:
-                self._break("the engine's answer has no end of its head")
-            return
-        self._head = b""
+
+    def _take_head(self, data: bytes, end: int) -> None:
         try:
             head = parse_head(data[:end])
         except FramingError as error:
@@ -141,19 +157,22 @@ class Connection(asyncio.Protocol):
             return
         rest = data[end + 4 :]
         if 100 <= head.status < 200:
-            self._read_head(rest)
+            self._interim += 1
+            if self._interim > INTERIM_LIMIT:
+                self._break("the engine sends one interim answer after the other")
+            elif rest:
+                self._read_head(rest)
             return
+        self._interim = 0
         self._begin_body(head)
         if head.status == 200 and head.keep and head.kind.startswith(b"application/json"):
             self._pool.repeated = RepeatedHead.of(data)
-        receiver = self._receiver
-        if receiver is None:
-            return
-        receiver.head(head)
-        if self._mode == self._counted and not self._left:
-            self._complete()
-        elif rest and self._receiver is not None:
+        if self._receiver is not None:
+            self._receiver.head(head)
+        if rest and self._receiver is not None:
             self._mode(rest)
+        elif self._mode == self._counted and not self._left:
+            self._complete()
 
     def _begin_body(self, head: Head) -> None:
         self._reusable = head.keep
@@ -182,14 +201,9 @@ class Connection(asyncio.Protocol):
         receiver, decoder = self._receiver, self._decoder
         if receiver is None:
             return
-        if decoder is None and (framed := receiver.framed) is not None:
-            end = whole_chunks(data)
-            if end >= 0:
-                if end:
-                    framed(data if end == len(data) else data[:end])
-                if end < len(data):
-                    self._complete()
-                return
+        if decoder is None and (framed := receiver.framed) is not None and one_chunk(data):
+            framed(data)
+            return
         if decoder is None:
             decoder = self._decoder = Decoder()
         try:
@@ -206,14 +220,18 @@ class Connection(asyncio.Protocol):
 
     def _complete(self) -> None:
         receiver, self._receiver = self._receiver, None
-        if receiver is None:
-            return
         self._mode, self._decoder = self._idle, None
-        if self._reusable:
-            self._pool.give(self)
-        else:
-            self._transport.abort()
-        receiver.end()
+        if receiver is not None:
+            receiver.end(self._let_go)
+
+    def _let_go(self) -> None:
+        """The answer is complete: the connection may serve the next request, read on if it was paused."""
+        if not self._reusable:
+            self.abort()
+            return
+        if self._paused:
+            self.resume()
+        self._pool.give(self)
 
     def _break(self, reason: str) -> None:
         receiver, self._receiver = self._receiver, None
@@ -301,6 +319,7 @@ class Head(NamedTuple):
     """Whether the connection may serve another request."""
 
 
+_LENGTHS = (b"content-length", b"transfer-encoding")
 _FIELDS = re.compile(
     rb"\r\n(content-length|transfer-encoding|connection|content-type):[ \t]*([^\r\n]*)", re.IGNORECASE
 )
@@ -313,14 +332,15 @@ def parse_head(head: bytes) -> Head:
         raise FramingError("the engine's answer is not HTTP")
     if head.count(b"\n") != head.count(b"\r\n"):
         raise FramingError("the engine's answer has a broken header field")
-    found = _FIELDS.findall(head)
-    fields = {name.lower(): value.strip().lower() for name, value in found}
+    found = [(name.lower(), value.strip().lower()) for name, value in _FIELDS.findall(head)]
+    fields = dict(found)
     length, coding = fields.get(b"content-length"), fields.get(b"transfer-encoding")
-    if len(fields) != len(found) or (coding is not None and (coding != b"chunked" or length is not None)):
+    if sum(name in _LENGTHS for name, _ in found) > 1 or coding not in (None, b"chunked"):
         raise FramingError("the engine's answer has an unclear length")
     if length is not None and not (length.isdigit() and len(length) < 16):
         raise FramingError("the engine's answer has a bad Content-Length")
-    keep = head[7:8] == b"1" and fields.get(b"connection") != b"close"
+    closes = any(name == b"connection" and b"close" in value for name, value in found)
+    keep = head[7:8] == b"1" and not closes
     kind = fields.get(b"content-type", b"")
     return Head(int(code), kind, -1 if length is None else int(length), coding is not None, keep)
 
@@ -352,11 +372,11 @@ class FetchError(OSError):
 class _Collector:
     """Receives a whole answer into memory, bounded."""
 
-    def whole(self, body: bytes) -> None:
+    def whole(self, let_go: Callable[[], None], body: bytes) -> None:
         """All at once."""
         self._status = 200
         self.piece(body)
-        self.end()
+        self.end(let_go)
 
     framed = None
 
@@ -376,8 +396,8 @@ class _Collector:
         if len(self._body) > self._limit:
             self.broken(f"the answer is larger than {self._limit} bytes")
 
-    def end(self) -> None:
-        """Done."""
+    def end(self, let_go: Callable[[], None]) -> None:
+        """Done; the connection is not used again."""
         if not self.reply.done():
             self.reply.set_result(Reply(self._status, bytes(self._body)))
 
@@ -420,5 +440,6 @@ async def fetch(
         pool.close()
 
 
+@functools.cache
 def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()

@@ -75,7 +75,10 @@ class Page:
             self._start = message
         elif message["type"] == "http.response.body":
             self._write(message.get("body", b""), more=message.get("more_body", False))
-            await self._writable.wait()
+            if self._over:
+                self._gone.set()  # nothing more is read or written for this request
+            else:
+                await self._writable.wait()
 
     def _write(self, body: bytes, *, more: bool) -> None:
         connection = self._connection

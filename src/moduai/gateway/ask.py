@@ -1,11 +1,13 @@
 """What the gateway looks at in a body: a few fields, decoded; everything else stays raw bytes.
 
 The body that came is the body that is sent on, byte for byte, except for fields that are spliced in
-(`stream_options`) or, where names differ, replaced (`model`). All checks here fail closed.
+(`stream_options`) or, where names differ, replaced (`model`). A check that cannot be made refuses
+(fails closed); a field whose name nobody here knows passes to the engine (fails open).
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any
@@ -40,7 +42,7 @@ KNOWN = frozenset(
     "presence_penalty frequency_penalty repetition_penalty user tools tool_choice parallel_tool_calls "
     "functions function_call response_format suffix echo modalities audio prediction reasoning_effort "
     "reasoning store metadata service_tier verbosity encoding_format dimensions text truncation include "
-    "previous_response_id conversation background max_tool_calls safety_identifier prompt_cache_key".split()
+    "previous_response_id conversation max_tool_calls safety_identifier prompt_cache_key".split()
 )
 """Fields of OpenAI's API and harmless sampling fields: the fast path. Others are looked at one by one."""
 
@@ -49,7 +51,8 @@ REFUSED = frozenset(
     "priority cache_salt kv_transfer_params data_parallel_rank id_slot slot_id request_id rid session_params "
     # engines' internals: placement, adapters, templates, code
     "lora lora_path lora_adapters bootstrap_host bootstrap_port bootstrap_room custom_logit_processor "
-    "custom_params vllm_xargs chat_template chat_template_kwargs add_generation_prompt add_special_tokens "
+    "logits_processors prompt_embeds background custom_params vllm_xargs chat_template "
+    "chat_template_kwargs add_generation_prompt add_special_tokens "
     "continue_final_message mm_processor_kwargs documents cache_prompt n_keep n_cache_reuse samplers "
     # controls that squat on an engine
     "ignore_eos min_tokens prompt_logprobs use_beam_search n_predict n_cmpl n_indent t_max_predict_ms "
@@ -141,12 +144,20 @@ def _fields(body: bytes) -> dict[str, Raw]:
         raise ApiError("invalid_json", f"The body is not a JSON object in UTF-8: {error}.") from None
     # Every pair of the object has one colon of its own. All colons, less those inside the values and
     # names that were kept, is the number of pairs: more pairs than names means that a name came twice.
+    # A name with a colon, plain or escaped, makes the count unsure.
     pairs = body.count(b":")
     for value in fields.values():
         pairs -= bytes(value).count(b":")
-    if pairs != len(fields) and pairs != len(fields) + sum(name.count(":") for name in fields):
+    unsure = pairs != len(fields) or any(":" in name for name in fields.keys() - KNOWN)
+    if unsure and not _unique(body):
         raise ApiError("duplicate_field")
     return fields
+
+
+def _unique(body: bytes) -> bool:
+    """Whether the names are unique, by reading all: for names that hold colons themselves."""
+    names = [name for name, _ in json.loads(body, object_pairs_hook=list)]
+    return len(names) == len(set(names))
 
 
 def _check_names(fields: dict[str, Raw], allowed: frozenset[str]) -> None:
@@ -165,9 +176,12 @@ def _check_names(fields: dict[str, Raw], allowed: frozenset[str]) -> None:
 def _check_media(fields: dict[str, Raw]) -> bool:
     """Refuse addresses that an engine would fetch (server-side request forgery). Fails closed."""
     found = False
-    for name in ("messages", "input", "prompt"):
+    for name in ("messages", "input", "prompt", "tools"):
         if name in fields:
-            found |= _walk_media(msgspec.json.decode(fields[name]))
+            try:
+                found |= _walk_media(msgspec.json.decode(fields[name]))
+            except (msgspec.DecodeError, RecursionError) as error:
+                raise ApiError("invalid_json", f"{name} cannot be read: {error}.") from None
     return found
 
 

@@ -81,6 +81,7 @@ class ClientConnection(asyncio.Protocol):
     framed = _keep = True
     """``framed``: HTTP/1.1, so answers of unknown length are chunked."""
     deadline = 0.0
+    _most_bytes = 0
     _work: Work | None = None
     _refused: ApiError | None = None
     _principal: Principal | None = None
@@ -97,8 +98,8 @@ class ClientConnection(asyncio.Protocol):
         self._raw: list[tuple[bytes, bytes]] = []
         self.fields: dict[bytes, bytes] = {}
         """Lower-case name to value; repeated fields are joined."""
-        self._body: list[bytes] = []
-        self._body_bytes = self._head_bytes = 0
+        self._body: bytes | bytearray = b""
+        self._head_bytes = self._read_bytes = 0
         self._in_head, self._complete = True, False
 
     # asyncio.Protocol
@@ -120,28 +121,34 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; answer when a whole request is there."""
-        if self._remembered is not None and not self._head_bytes and self._same_head(data, self._remembered):
-            return
-        if self._discarding:
-            return
-        if self._complete:
+        if self._complete or self._discarding:
             self._pipelined |= bool(data.strip(b"\r\n"))
             return
-        if self._in_head and not self._count_head(data):
-            self._refuse(ApiError("head_too_large"))
+        if self._remembered is not None and not self._head_bytes and self._same_head(data, self._remembered):
             return
         try:
+            self._count(data)
             self._parser.feed_data(data)
+        except ApiError as error:
+            self._refuse(error)
         except httptools.HttpParserUpgrade:
             self._refuse(ApiError("upgrade_refused"))
-            return
         except httptools.HttpParserError:
             self._refuse(self._refused or ApiError("bad_request"))
-            return
-        if self._refused is not None:
-            self._refuse(self._refused)
-        elif self._complete:
-            self._serve(data)
+        else:
+            if self._refused is not None:
+                self._refuse(self._refused)
+            elif self._complete:
+                self._serve(data)
+
+    def _count(self, data: bytes) -> None:
+        """Bound what one request may send, framing and all. Raises ApiError. Fails closed."""
+        limits = self._server.settings.limits
+        self._read_bytes += len(data)
+        if self._in_head and not self._count_head(data):
+            raise ApiError("head_too_large")
+        if self._read_bytes > 2 * limits.body_bytes + limits.head_bytes:
+            raise ApiError("body_too_large", "The body's chunks are smaller than their framing.")
 
     def _count_head(self, data: bytes) -> bool:
         """Count the bytes of the head; False if there are too many. Fails closed."""
@@ -166,7 +173,7 @@ class ClientConnection(asyncio.Protocol):
             if principal is None:
                 return False
             self._remembered = known = known._replace(principal=principal, version=self._server.keys.version)
-        self._complete = True
+        self.method, self.framed, self._complete = b"POST", True, True
         self._serve_lane(known.endpoint, known.principal, body)
         return True
 
@@ -174,12 +181,14 @@ class ClientConnection(asyncio.Protocol):
         """The client closed its side: it has left; a half-closed connection is not told apart."""
 
     def pause_writing(self) -> None:
-        """The client reads slowly."""
+        """The client reads slowly: it has this long to catch up."""
+        self.deadline = self._server.now() + self._server.settings.limits.write_s
         if self._work is not None:
             self._work.pause()
 
     def resume_writing(self) -> None:
         """The client has caught up."""
+        self.deadline = 0.0
         if self._work is not None:
             self._work.resume()
 
@@ -194,8 +203,11 @@ class ClientConnection(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One field."""
-        self._raw.append((name, value))
+        """One field; after the body it would be a trailer, which is not served."""
+        if self._in_head:
+            self._raw.append((name, value))
+        elif not self._pipelined:
+            self._refused = ApiError("bad_request", "Fields after the body are not served.")
 
     def on_headers_complete(self) -> None:
         """The head is whole: check all that can be checked before a body is taken."""
@@ -214,11 +226,14 @@ class ClientConnection(asyncio.Protocol):
         """A part of the body."""
         if self._pipelined or self._refused:
             return
-        self._body_bytes += len(data)
-        if self._body_bytes > self._server.settings.limits.body_bytes:
+        if len(self._body) + len(data) > self._most_bytes:
             self._refused = ApiError("body_too_large")
-            return
-        self._body.append(data)
+        elif not self._body:
+            self._body = data
+        elif isinstance(self._body, bytearray):
+            self._body += data
+        else:
+            self._body = bytearray(self._body + data)
 
     def on_message_complete(self) -> None:
         """The request is whole."""
@@ -237,8 +252,10 @@ class ClientConnection(asyncio.Protocol):
         if not self.path.startswith(b"/"):
             raise ApiError("bad_request", "Only plain targets such as /v1/models are served.")
         server.check_host(fields.get(b"host"), old=not self.framed)
+        self._principal = None
+        self._most_bytes = limits.body_bytes if self.path.startswith(b"/v1/") else limits.form_bytes
         length = fields.get(b"content-length")
-        if length is not None and int(length) > limits.body_bytes:
+        if length is not None and int(length) > self._most_bytes:
             raise ApiError("body_too_large")
         if fields.get(b"content-encoding", b"identity").lower() != b"identity":
             raise ApiError("unsupported_encoding")
@@ -254,7 +271,7 @@ class ClientConnection(asyncio.Protocol):
 
     def body(self) -> bytes:
         """The whole body."""
-        return self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        return bytes(self._body)
 
     def _serve(self, data: bytes) -> None:
         endpoint = LANE.get(self.path)
@@ -368,10 +385,11 @@ class ClientConnection(asyncio.Protocol):
                 self._reset()
             self._complete = False
             self.deadline = self._server.clock + self._server.settings.limits.idle_s
-        elif self._pipelined:
+        elif self._pipelined and self._keep:
             self._pipelined = self._keep = False
             self.fail(ApiError("pipelining_refused"))
         else:
+            self.deadline = self._server.now() + self._server.settings.limits.write_s
             self.transport.close()
 
     def _refuse(self, error: ApiError) -> None:
@@ -380,17 +398,24 @@ class ClientConnection(asyncio.Protocol):
         self._server.lane.stats.errors[error.code] += 1
         body = error.body()
         lines = b"content-type: application/json\r\ncontent-length: %d\r\n%b" % (len(body), error.headers())
-        self.write(self._head(error.status, lines, "") + body)
+        self.write(self._head(error.status, lines, "") + (b"" if self.method == b"HEAD" else body))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.deadline = self._server.now() + LINGER_S
 
     def timed_out(self) -> None:
-        """The deadline has passed: say so if a request had begun."""
-        if self._discarding or not self._head_bytes or self._work is not None:
-            self.transport.abort() if self._discarding else self.transport.close()
-        else:
+        """The deadline has passed: say so if a request had begun; a client that reads nothing is cut off."""
+        if (
+            self._head_bytes
+            and not self._complete
+            and not self._discarding
+            and not self.transport.is_closing()
+        ):
             self._refuse(ApiError("request_timeout"))
+        elif self.transport.get_write_buffer_size() or self.transport.is_closing() or self._discarding:
+            self.transport.abort()
+        else:
+            self.transport.close()
 
     def close_if_idle(self) -> None:
         """The service stops: close unless an answer is under way."""

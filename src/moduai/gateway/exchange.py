@@ -70,7 +70,7 @@ class Exchange:
     _connection: Connection | None = None
     _relay: EventRelay | None = None
     _timer: TimerHandle | None = None
-    _attempts = _mark = _granted = _first = _status = _seen = _quiet_since = _share = 0
+    _attempts = _mark = _granted = _first = _status = _seen = _seen_before = _quiet_since = _share = 0
     _paused = _reused = _head_sent = _relaying = False
 
     def __init__(self, lane: Lane, endpoint: Endpoint, model: str, principal: Principal, sink: Sink) -> None:
@@ -122,8 +122,10 @@ class Exchange:
         """A place: send to the engine."""
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         lane = self._lane
         self.grant = grant
+        self._paused = False
         self._attempts += 1
         self._granted = self._quiet_since = time.monotonic_ns()
         self._mark = lane.clocks[grant.replica].start(self._granted)
@@ -179,17 +181,19 @@ class Exchange:
         if self._seen > self._lane.settings.limits.answer_bytes:
             self._break_off("engine_bad_answer", "the answer is too large")
 
-    def whole(self, body: bytes) -> None:
+    def whole(self, let_go: Callable[[], None], body: bytes) -> None:
         """A complete JSON answer at once."""
         self._connection = None
+        let_go()
         self._status = 200
         self._first = time.monotonic_ns()
         self._seen = len(body)
         self._end_whole(body)
 
-    def end(self) -> None:
+    def end(self, let_go: Callable[[], None]) -> None:
         """The engine's answer is complete."""
         self._connection = None
+        let_go()
         if self._relaying:
             self._end_stream(self._stream())
         else:
@@ -259,7 +263,7 @@ class Exchange:
         engine = self.grant.replica
         log.warning("engine failed", extra={"request": self.id, "engine": engine, "reason": reason})
         self._lane.engine_failed(engine, counts=code != "engine_unavailable")
-        if (self._relaying and self._relay is not None and self._relay.pieces) or self._attempts >= ATTEMPTS:
+        if (self._relay is not None and self._relay.begun) or self._attempts >= ATTEMPTS:
             self.fail(ApiError(code))
             return
         grant = self._stop_clock(time.monotonic_ns())
@@ -267,6 +271,8 @@ class Exchange:
         self._status = self._seen = self._first = 0
         self._body = []
         self._relaying, self.framed = False, None
+        if self._relay is not None:
+            self._relay.start_again()
         self._lane.stats.retries += 1
         try:
             self._lane.admit(self, again=True)
@@ -304,14 +310,12 @@ class Exchange:
                 self._lane.leave_line(self)
                 self.fail(ApiError("wait_too_long", retry_after_s=60))
             return
-        if self._relaying and self._relay is not None and self._relay.pieces != self._seen:
-            self._seen, self._quiet_since = self._relay.pieces, now
+        relay = self._relay if self._relaying else None
+        seen = self._seen if relay is None else relay.pieces + relay.reads
+        if seen != self._seen_before:
+            self._seen_before, self._quiet_since = seen, now
         limit = settings.upstream.idle_s if self._first or self._relaying else settings.upstream.first_byte_s
-        if self._paused:
-            if now - self._quiet_since > settings.limits.write_s * SECOND:
-                self.sink.abort()
-                self.cancel()
-        elif now - self._quiet_since > limit * SECOND:
+        if not self._paused and now - self._quiet_since > limit * SECOND:
             self._lane.engine_failed(self.grant.replica)
             self.fail(ApiError("engine_timeout"))
 

@@ -35,9 +35,6 @@ SLACK = 65_536
 class Ledger(Protocol):
     """What the lane needs of the metering's segment writer."""
 
-    failing: bool
-    """The disk refuses rows; they are kept in memory."""
-
     @property
     def full(self) -> bool:
         """No room for more rows."""
@@ -100,7 +97,7 @@ class Lane:
         """Whether the request can be served at all; engines to avoid. Raises ApiError. Fails closed."""
         if self.draining:
             raise ApiError("draining", retry_after_s=2)
-        if self.ledger.failing and self.ledger.full:
+        if self.ledger.full:
             raise ApiError("ledger_unavailable", retry_after_s=5)
         route = self.fleet.route(ask.model, ask.endpoint.word)
         if route is None:
@@ -142,8 +139,7 @@ class Lane:
 
     def freed(self, grant: Grant, ran: int) -> None:
         """A place is free after ``ran`` ns (below 0: not counted); the next in line runs."""
-        for granted in self.line.finish(grant, ran):
-            self._waiting.pop(granted.ticket.id).run(granted)
+        self.start(self.line.finish(grant, ran))
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Run a task of an exchange and keep it alive."""
@@ -175,6 +171,7 @@ class Lane:
                     await self._empty.wait()
         rest = list(self.exchanges)
         for exchange in rest:
+            self.leave_line(exchange)
             exchange.fail(ApiError("draining", retry_after_s=2))
         self._sweeper.cancel()
         return len(rest)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
@@ -59,6 +59,7 @@ class _Message(Struct):
 
 class _Choice(Struct):
     delta: _Message | None = None
+    message: _Message | None = None
     finish_reason: str | None = None
 
 
@@ -90,6 +91,8 @@ class _PageSink:
         self._finish = ""
         self._usage = (0, 0)
         self._failed = False
+        self.pause: Callable[[], None] = lambda: None
+        """Called when the page takes events more slowly than they come."""
 
     def head(self, status: int, content_type: bytes, request_id: str) -> None:
         """A stream begins."""
@@ -100,6 +103,8 @@ class _PageSink:
         for event in events:
             for line in event.split(b"\n"):
                 self._line(line)
+        if self.events.qsize() > HIGH_WATER:
+            self.pause()
 
     def _line(self, line: bytes) -> None:
         if line.startswith(b": queue position="):
@@ -147,9 +152,13 @@ class _PageSink:
         self.events.put_nowait(None)
 
     def _whole(self, body: bytes) -> None:
-        answer = msgspec.json.decode(body)
-        text = answer["choices"][0]["message"]["content"] if answer.get("choices") else ""
-        self.events.put_nowait(Delta(text or ""))
+        try:
+            choices = _decode(body).choices
+        except NOT_READ:
+            self.abort()
+            return
+        message = choices[0].message if choices else None
+        self.events.put_nowait(Delta((message.content if message is not None else "") or ""))
         self.end()
 
     def _fail(self, error: ApiError, code: str = "") -> None:
@@ -184,11 +193,10 @@ class LocalAsk:
         try:
             if place := self._lane.line.place(exchange.ticket):
                 yield Place(place.position, None if place.wait < 0 else place.wait / 1e9)
+            sink.pause = exchange.pause
             while (event := await sink.events.get()) is not None:
                 yield event
-                if sink.events.qsize() > HIGH_WATER:
-                    exchange.pause()
-                elif sink.events.empty():
+                if sink.events.empty():
                     exchange.resume()
         finally:
             exchange.cancel()

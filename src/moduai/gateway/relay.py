@@ -34,39 +34,47 @@ def is_text(data: bytes) -> bool:
 class EventRelay:
     """One event stream from an engine to a sink. ``refuse`` is called when it is not understandable."""
 
-    __slots__ = ("_refuse", "_sink", "_tail", "_usage_wanted", "error_seen", "first", "pieces", "usage")
+    __slots__ = (
+        "_refuse", "_sink", "_tail", "_usage_wanted", "begun", "error_seen", "first", "pieces", "reads",
+        "usage",
+    )  # fmt: skip
 
     def __init__(self, sink: Sink, refuse: Callable[[], None], *, usage_wanted: bool) -> None:
         self._sink = sink
         self._refuse = refuse
         self._usage_wanted = usage_wanted
         self._tail = b""
+        self.begun = False
+        """True once an event of the engine has gone to the client: no other engine may answer then."""
         self.first = 0
         """When the first event came, monotonic, in ns."""
         self.pieces = 0
         """Events with data so far: what the ledger counts where the engine names no usage."""
+        self.reads = 0
+        """Reads that were looked at; with ``pieces``, a sign of life."""
         self.usage: Usage | None = None
         self.error_seen = False
 
     def framed(self, data: bytes) -> None:
-        """Whole chunks with their framing."""
+        """One chunk with its framing."""
         if (
             self._tail
             or not self.pieces
-            or b'"usage":' in data
+            or (b'"usage"' in data and b'"usage":null' not in data)
             or b'"error":' in data
-            or not data.endswith(b"\n\n\r\n")
+            or not data.endswith(b"}\n\n\r\n")
             or not (data.isascii() or is_text(data))
         ):
-            self.feed(_unframe(data))
+            self.feed(data[data.index(b"\r\n") + 2 : -2])
             return
-        self.pieces += data.count(b"\ndata: {") or 1
+        self.pieces += 1
         self._sink.write(data)
 
     def feed(self, payload: bytes) -> None:
         """A part of the stream in any split."""
         if not self.first:
             self.first = time.monotonic_ns()
+        self.reads += 1
         data = self._tail + payload
         cut = max(data.rfind(b"\n\n") + 2, data.rfind(b"\r\n\r\n") + 4)
         cut = 0 if cut < 4 else cut
@@ -74,37 +82,40 @@ class EventRelay:
         if len(self._tail) > EVENT_LIMIT or not self._pass(events):
             self._refuse()
 
+    def finish(self) -> bool:
+        """The stream has ended; a last event may lack its blank line. False: it is not understandable."""
+        tail, self._tail = self._tail.strip(b"\r\n"), b""
+        return not tail or self._pass(tail + b"\n\n")
+
     def _pass(self, events: bytes) -> bool:
         """Pass whole events on; False if they are not understandable."""
         if not events:
             return True
         if not is_text(events) or not events.lstrip(b"\r\n").startswith(_FIELDS):
             return False
-        if b'"usage":' in events or b'"error":' in events:
+        if b'"usage"' in events or b'"error":' in events:
             try:
                 events = b"".join(event for event in _EVENT.findall(events) if self._passes(event))
             except NOT_READ:
                 return False
-        self.pieces += events.count(b"data: {")
+        # JSON has no bare line breaks, so a line that begins so is a field and not text in one.
+        self.begun = True
+        self.pieces += (b"\n" + events).count(b"\ndata:") - events.count(b"data: [DONE]\n")
         self._write(events)
         return True
 
-    def finish(self) -> bool:
-        """The stream has ended; an event without its blank line is passed on if it is text."""
-        tail, self._tail = self._tail, b""
-        if not is_text(tail):
-            return False
-        self._write(tail)
-        return True
+    def start_again(self) -> None:
+        """Another engine begins the answer anew; nothing of this one has been passed on."""
+        self._tail, self.first, self.pieces, self.usage, self.error_seen = b"", 0, 0, None, False
 
     def comment(self, text: str) -> None:
         """A line that every client ignores, between events."""
         self._write(f": {text}\n\n".encode())
 
     def event(self, document: bytes) -> None:
-        """An event of our own."""
+        """An event of our own: a JSON document, whose line breaks can only be white space."""
         self._tail = b""
-        self._write(b"data: %b\n\n" % document)
+        self._write(b"data: %b\n\n" % document.replace(b"\r", b" ").replace(b"\n", b" "))
 
     def _write(self, payload: bytes) -> None:
         if payload:
@@ -122,14 +133,3 @@ class EventRelay:
         found = read(document)
         self.usage = found.usage or self.usage
         return self._usage_wanted or not found.only_usage
-
-
-def _unframe(chunks: bytes) -> bytes:
-    """Payload of whole chunks (as ``whole_chunks`` has accepted them)."""
-    parts, position = [], 0
-    while position < len(chunks):
-        line = chunks.index(b"\r\n", position)
-        size = int(chunks[position:line], 16)
-        parts.append(chunks[line + 2 : line + 2 + size])
-        position = line + size + 4
-    return b"".join(parts)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from moduai.accounts.principal import Principal
+from moduai.engines.record import Capability
 from moduai.gateway.errors import ApiError
 from moduai.gateway.lane import Lane
 from moduai.gateway.metrics import exposition
@@ -45,14 +46,18 @@ class Routes:
                 return self._metrics(principal, local=local)
             case b"/v1/models":
                 return _json(
-                    {"object": "list", "data": [self._model(name) for name in self._lane.fleet.models()]}
+                    {
+                        "object": "list",
+                        "data": [self._model(name, can) for name, can in self._lane.fleet.models().items()],
+                    }
                 )
             case b"/v1/queue":
                 return self._queue(principal)
         if path.startswith(b"/v1/models/"):
             name = path[11:].decode("utf-8", "replace")
-            if name in self._lane.fleet.models():
-                return _json(self._model(name))
+            can = self._lane.fleet.models().get(name)
+            if can is not None:
+                return _json(self._model(name, can))
             raise ApiError("model_not_found", f"No engine serves {name[:128]!r}.")
         raise ApiError("not_found")
 
@@ -63,7 +68,7 @@ class Routes:
     def _ready(self) -> Answer:
         """Ready means that requests are taken; what is degraded is named beside it."""
         degraded = self._degraded()
-        stopping = self._lane.draining or (self._lane.ledger.failing and self._lane.ledger.full)
+        stopping = self._lane.draining or self._lane.ledger.full
         body = {"status": "stopping" if self._lane.draining else "degraded" if degraded else "ready"}
         return _json({**body, "degraded": degraded}, 503 if stopping else 200)
 
@@ -73,8 +78,7 @@ class Routes:
             raise ApiError("not_found")
         return Answer(200, b"text/plain; version=0.0.4; charset=utf-8", exposition(self._lane))
 
-    def _model(self, name: str) -> dict[str, Any]:
-        can = self._lane.fleet.models()[name]
+    def _model(self, name: str, can: Capability) -> dict[str, Any]:
         return {
             "id": name,
             "object": "model",

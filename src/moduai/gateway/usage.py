@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
-from msgspec import Meta, Raw, Struct
+from msgspec import Raw, Struct
 
-Count = Annotated[int, Meta(ge=0)]
+BELIEVABLE = 1 << 40
+"""No request has this many tokens: such a usage is not taken."""
 
 
 class _Details(Struct):
-    cached_tokens: Count | None = None
+    cached_tokens: int | None = None
 
 
 class _Usage(Struct):
     """Usage in the names of chat and completions, and in those of responses."""
 
-    prompt_tokens: Count | None = None
-    completion_tokens: Count | None = None
-    input_tokens: Count | None = None
-    output_tokens: Count | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
     prompt_tokens_details: _Details | None = None
     input_tokens_details: _Details | None = None
 
 
 class _Timings(Struct):
-    cache_n: Count | None = None
+    cache_n: int | None = None
 
 
 class _Response(Struct):
@@ -94,4 +95,7 @@ def _tokens(usage: _Usage | None, timings: _Timings | None) -> Usage | None:
     if cached is None:
         cached = timings.cache_n if timings is not None else None
     tokens_in = usage.prompt_tokens or usage.input_tokens or 0
-    return Usage(tokens_in, min(tokens_in, cached or 0), usage.completion_tokens or usage.output_tokens or 0)
+    tokens_out = usage.completion_tokens or usage.output_tokens or 0
+    if not 0 <= tokens_in < BELIEVABLE or not 0 <= tokens_out < BELIEVABLE:
+        return None
+    return Usage(tokens_in, max(0, min(tokens_in, cached or 0)), tokens_out)

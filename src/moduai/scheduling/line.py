@@ -72,11 +72,15 @@ class Line:
         return self._fill(replica)
 
     def remove_replica(self, name: str) -> None:
-        """Forget a replica; what it still runs ends without a word here."""
-        replica = self._replicas.pop(name, None)
-        if replica is not None:
-            for pool in replica.pools:
-                self._pools[pool].replicas.remove(replica)
+        """Take a replica away; it is forgotten when what it still runs has ended."""
+        replica = self._replicas.get(name)
+        if replica is None:
+            return
+        for pool in replica.pools:
+            self._pools[pool].replicas.remove(replica)
+        replica.pools, replica.open = frozenset(), False
+        if not replica.running:
+            del self._replicas[name]
 
     def submit(self, ticket: Ticket, *, again: bool = False) -> Decision:
         """Ask for a place. ``again``: it had one, and its replica failed; it goes to the front."""
@@ -103,10 +107,10 @@ class Line:
         pool = self._pools[grant.ticket.pool]
         if ran >= 0:
             pool.mean_run = ran if pool.mean_run < 0 else pool.mean_run + (ran - pool.mean_run) // SMOOTHING
-        replica = self._replicas.get(grant.replica)
-        if replica is None:
-            return []
+        replica = self._replicas[grant.replica]
         replica.running -= 1
+        if not replica.pools and not replica.running:
+            del self._replicas[grant.replica]
         return self._fill(replica)
 
     def cancel(self, ticket: Ticket) -> bool:
