@@ -244,3 +244,9 @@ def test_an_address_of_another_machine_is_refused(host):
 )
 def test_what_counts_as_loopback(host, loopback):
     assert service.is_loopback(host) is loopback
+
+
+def test_the_lock_is_in_a_home_that_others_cannot_read(tmp_path):
+    lock = service.hold(tmp_path / "a" / "home")
+    os.close(lock)
+    assert (tmp_path / "a" / "home").stat().st_mode & 0o777 == 0o700

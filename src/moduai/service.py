@@ -94,7 +94,8 @@ def write_status(home: Path, service: Service) -> None:
 
 def _run(home: Path) -> Path:
     folder = home / "run"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for each in (home, folder):  # a parent that mkdir makes by itself would be open to others
+        each.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
 
 
@@ -165,18 +166,14 @@ class Answer(NamedTuple):
 
 
 async def probe(url: str, path: str, *, within_s: float) -> Answer | None:
-    """GET a path of our own service; None when nothing that speaks HTTP answers in time."""
+    """GET a path of our own processes; None when nothing that speaks HTTP answers in time."""
     scheme, _, authority = url.partition("://")
-    host, _, port = authority.rpartition(":")
+    name = "localhost" if scheme == "unix" else authority
     try:
         async with asyncio.timeout(within_s):
-            reader, writer = await asyncio.open_connection(
-                host.strip("[]"), int(port), ssl=_own_certificate() if scheme == "https" else None
-            )
+            reader, writer = await _connect(scheme, authority)
             try:
-                writer.write(
-                    f"GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n".encode()
-                )
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
                 head = await reader.readuntil(b"\r\n\r\n")
                 body = await reader.read(4096)
             finally:
@@ -184,6 +181,14 @@ async def probe(url: str, path: str, *, within_s: float) -> Answer | None:
         return Answer(int(head.split(b" ", 2)[1]), body.startswith(LIVE))
     except (OSError, EOFError, ValueError, IndexError, asyncio.LimitOverrunError):
         return None
+
+
+async def _connect(scheme: str, authority: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if scheme == "unix":
+        return await asyncio.open_unix_connection(authority)
+    host, _, port = authority.rpartition(":")
+    context = _own_certificate() if scheme == "https" else None
+    return await asyncio.open_connection(host.strip("[]"), int(port), ssl=context)
 
 
 def _own_certificate() -> ssl.SSLContext:

@@ -104,6 +104,7 @@ async def test_a_backup_comes_back_into_an_empty_home(home: Path, tmp_path: Path
     assert done.replaced is None
     assert loaded_of(new).settings.web.title == "서울 AI"
     assert (new / "modu.db").stat().st_mode & 0o777 == 0o600
+    assert new.stat().st_mode & 0o777 == 0o700
     assert await contents(new) == EVERYTHING
     assert sorted(os.listdir(tmp_path)) == ["b.tar.gz", "home", "new"]  # noqa: PTH208
 

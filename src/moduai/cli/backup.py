@@ -109,6 +109,7 @@ async def _finish(loaded: Loaded, restored: Restored) -> str:
     try:
         async with db.connect() as connection:
             query = select(engines.c.name, engines.c.sealed_key)
+            query = query.where(engines.c.kind != "embedded")  # it gets a new key at each start
             sealed = (await connection.execute(query.where(engines.c.sealed_key.is_not(None)))).all()
     finally:
         await db.dispose()

@@ -7,6 +7,7 @@ not a terminal, so that they can be piped.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 import unicodedata
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
@@ -19,6 +20,11 @@ import typer
 from moduai import settings
 
 T = TypeVar("T")
+
+FOLDED = 24
+"""Least width of a table's widest column, which may be folded."""
+GAP = 3
+"""Columns between two of a table."""
 
 HomeOption = Annotated[
     Path | None,
@@ -108,10 +114,30 @@ def table(
     heads = dict(columns) if isinstance(columns, Mapping) else {name: name for name in columns}
     cells = [[_cell(row.get(field)) for field in heads] for row in rows]
     right = [all(isinstance(row.get(field), int | float) for row in rows) for field in heads]
-    if sys.stdout.isatty():
+    lines = [list(heads.values()), *cells]
+    if not sys.stdout.isatty():
+        _plain_table(lines, right)
+    elif _fits(lines, shutil.get_terminal_size().columns):
         _rich_table(list(heads.values()), cells, right)
     else:
-        _plain_table([list(heads.values()), *cells], right)
+        _records(lines)
+
+
+def _fits(lines: list[list[str]], columns: int) -> bool:
+    """Whether a table can be read at this width: only its widest column may need more than one line."""
+    widths = sorted(max(map(_width, column)) for column in zip(*lines, strict=True))
+    return sum(widths[:-1]) + min(widths[-1], FOLDED) + GAP * len(widths) <= columns
+
+
+def _records(lines: list[list[str]]) -> None:
+    """A block for each row, a line for each field: what narrow terminals can show."""
+    heads, *rows = lines
+    indent = max(map(_width, heads))
+    for number, row in enumerate(rows):
+        if number:
+            typer.echo()
+        for head, cell in zip(heads, row, strict=True):
+            typer.echo(f"{head}{' ' * (indent - _width(head))}  {cell}".rstrip())
 
 
 def _cell(value: object) -> str:
@@ -136,12 +162,15 @@ def _rich_table(heads: list[str], cells: list[list[str]], right: list[bool]) -> 
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
+    widest = max(heads, key=lambda head: max(_width(row[heads.index(head)]) for row in [heads, *cells]))
     shown = Table(box=SIMPLE_HEAD, pad_edge=False)
     for head, is_number in zip(heads, right, strict=True):
-        shown.add_column(head, justify="right" if is_number else "left", overflow="fold")
+        shown.add_column(
+            head, justify="right" if is_number else "left", overflow="fold", no_wrap=head != widest
+        )
     for row in cells:
         shown.add_row(*map(Text, row))
-    Console().print(shown)
+    Console(width=shutil.get_terminal_size().columns).print(shown)
 
 
 def _plain_table(lines: list[list[str]], right: list[bool]) -> None:

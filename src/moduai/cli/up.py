@@ -11,6 +11,7 @@ import os
 import secrets
 import socket
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +28,9 @@ from moduai.settings import Loaded
 from moduai.supervisor import Child, supervise
 
 app = new_app("Start the service on this machine.", group=False)
+
+LOADING_S = 10.0
+"""How long the welcome waits for the model, so that the first question is answered."""
 
 EXAMPLES = examples(
     "modu up                                        the model that comes with Modu, on this machine only",
@@ -95,10 +99,33 @@ def _up(loaded: Loaded, overrides: Mapping[str, Any]) -> None:
                 f"Your first API key, shown only now:\n  {typer.style(prepared.first_key, bold=True)}\n"
             )
         children = plan(loaded, listening, prepared, start, environ_of(loaded, overrides, url))
-        asyncio.run(supervise(loaded.home, url, listening, children, lambda: _welcome(loaded, url, prepared)))
+        asyncio.run(_serve(loaded, url, listening, children, prepared))
     finally:
         listening.close()
         os.close(lock)
+
+
+async def _serve(
+    loaded: Loaded, url: str, listening: socket.socket, children: list[Child], prepared: Prepared
+) -> None:
+    """Keep the service running, and welcome people once it can answer them."""
+    tasks = []
+
+    def ready() -> None:
+        tasks.append(asyncio.create_task(_welcome(loaded, url, prepared)))
+
+    await supervise(loaded.home, url, listening, children, ready)
+
+
+async def _is_loaded(embedded_url: str) -> bool:
+    """Whether the embedded engine has its model; waits a few seconds for it."""
+    deadline = time.monotonic() + LOADING_S
+    while time.monotonic() < deadline:
+        answer = await service.probe(embedded_url, "/health", within_s=1.0)
+        if answer is not None and answer.status == 200:
+            return True
+        await asyncio.sleep(0.1)
+    return False
 
 
 def check_exposure(loaded: Loaded) -> None:
@@ -182,7 +209,8 @@ def _wants_engine(loaded: Loaded) -> bool:
     return embedded.enabled and (bool(embedded.model) or ask(loaded.home))
 
 
-def _welcome(loaded: Loaded, url: str, prepared: Prepared) -> None:
+async def _welcome(loaded: Loaded, url: str, prepared: Prepared) -> None:
+    loading = bool(prepared.embedded_url) and not await _is_loaded(prepared.embedded_url)
     bold = typer.style
     lines = [
         bold(f"Modu {__version__} is ready.", bold=True),
@@ -192,8 +220,8 @@ def _welcome(loaded: Loaded, url: str, prepared: Prepared) -> None:
     ]
     if prepared.why_no_engine:
         lines.append(f"  engine  {prepared.why_no_engine}")
-    elif prepared.embedded_url:
-        lines.append("  engine  its model is loading and answers in a few seconds")
+    elif loading:
+        lines.append("  engine  its model is still loading; questions are refused until then")
     elif not prepared.engines:
         lines.append("  engine  no engine yet: modu engine add URL")
     if prepared.first_key and prepared.model:
