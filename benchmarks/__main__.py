@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 
 from benchmarks import peers
+from benchmarks.fuzz import SHARE
+from benchmarks.fuzz import run as fuzz
 from benchmarks.service import BARS, run
 
 
@@ -15,11 +17,20 @@ def main() -> int:
     service = commands.add_parser("service", help="the bars of the service")
     service.add_argument("--quick", action="store_true", help="under a minute, to find breakage only")
     service.add_argument("--only", default="", metavar="BAR,…", help=f"only these bars: {', '.join(BARS)}")
+    fuzzer = commands.add_parser("fuzz", help="broken requests, answers and bodies for the gateway")
+    fuzzer.add_argument("--inputs", type=int, default=1_000_000, help="how many, over all kinds")
+    fuzzer.add_argument("--seconds", type=float, default=0.0, help="end after this time; 0: after the inputs")
+    fuzzer.add_argument("--seed", type=int, default=1, help="another seed makes other inputs")
+    fuzzer.add_argument("--only", default="", choices=["", *SHARE], help="only this kind")
+    fuzzer.add_argument("--quick", action="store_true", help="ten seconds")
     peer = commands.add_parser("peers", help="other gateways")
     peer.add_argument("action", choices=["install"], help="install them into the cache folder")
     arguments = parser.parse_args()
     if arguments.command == "peers":
         return _install()
+    if arguments.command == "fuzz":
+        seconds = 10.0 if arguments.quick else arguments.seconds
+        return fuzz(inputs=arguments.inputs, seconds=seconds, seed=arguments.seed, only=arguments.only)
     return run(only=tuple(filter(None, arguments.only.split(","))), quick=arguments.quick)
 
 
