@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -163,6 +164,23 @@ def test_the_metering_process_starts_first_and_stops_last(tmp_path):
     assert [child.name for child in children] == ["metering", "engine", "worker"]
     assert [child.needed for child in children] == [True, False, True]
     assert children[1].environ["MODU_ENGINE_KEY"] == "k"
+
+
+async def test_the_welcome_waits_for_the_model(tmp_path, monkeypatch):
+    answers = [b"503 Service Unavailable", b"200 OK"]
+
+    async def health(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        writer.write(b"HTTP/1.1 " + answer + b"\r\nContent-Length: 0\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_unix_server(health, tmp_path / "s"):
+        assert await up._is_loaded(f"unix://{tmp_path / 's'}")
+    assert answers == [b"200 OK"], "it asked until then"
+    monkeypatch.setattr(up, "LOADING_S", 0.3)
+    assert not await up._is_loaded(f"unix://{tmp_path / 'nobody'}")
 
 
 def test_a_home_that_cannot_be_made_is_one_clear_line(tmp_path):
