@@ -156,7 +156,11 @@ def _fields(body: bytes) -> dict[str, Raw]:
 
 def _unique(body: bytes) -> bool:
     """Whether the names are unique, by reading all: for names that hold colons themselves."""
-    names = [name for name, _ in json.loads(body, object_pairs_hook=list)]
+    try:
+        pairs = json.loads(body, object_pairs_hook=list, parse_int=str)
+    except (ValueError, RecursionError) as error:
+        raise ApiError("invalid_json", f"The body cannot be read: {error}.") from None
+    names = [name for name, _ in pairs]
     return len(names) == len(set(names))
 
 

@@ -94,7 +94,7 @@ class ClientConnection(asyncio.Protocol):
         self._reset()
 
     def _reset(self) -> None:
-        self._url = self._seam = b""
+        self._url = self._seam = self.method = b""
         self._raw: list[tuple[bytes, bytes]] = []
         self.fields: dict[bytes, bytes] = {}
         """Lower-case name to value; repeated fields are joined."""
@@ -188,7 +188,7 @@ class ClientConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """The client has caught up."""
-        self.deadline = 0.0
+        self.deadline = 0.0 if self._complete else self._server.clock + self._server.settings.limits.idle_s
         if self._work is not None:
             self._work.resume()
 
