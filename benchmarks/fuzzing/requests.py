@@ -10,6 +10,7 @@ from benchmarks.fuzzing import bodies
 from benchmarks.fuzzing.world import KEY, READ_ONLY
 
 GOOD = b'{"model":"m","messages":[{"role":"user","content":"%b"}]}'
+PROMPT = b'{"model":"m","prompt":"a"}'
 STREAM = b'{"model":"m","messages":[],"stream":true}'
 
 
@@ -43,7 +44,7 @@ VALID: list[Message] = [
     Message(version=b"HTTP/1.0", fields=[AUTH], body=GOOD % b"c"),
     Message(version=b"HTTP/1.0", fields=[AUTH, b"Connection: keep-alive"], body=STREAM),
     Message(version=b"HTTP/1.0", fields=[AUTH, b"Connection: keep-alive"], body=GOOD % b"d"),
-    Message(target=b"/v1/completions?x", fields=[b"Host: localhost", AUTH], body=b"{\"model\":\"m\",\"prompt\":1}"),
+    Message(target=b"/v1/completions?x", fields=[b"Host: localhost", AUTH], body=PROMPT),
     Message(target=b"/v1/embeddings", fields=[b"host: LOCALHOST", AUTH], body=b'{"model":"m","input":"a"}'),
     Message(fields=[b"Host: localhost", b"Authorization: Bearer " + READ_ONLY], body=GOOD % b"e"),
     Message(fields=[b"Host: localhost", b"Authorization: Bearer modu-wrong"], body=GOOD % b"f"),
