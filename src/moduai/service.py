@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 BACKLOG = 4096
 LIVE = b'{"status":"live"'
+READY = b'{"status":"ready"'
 """How the answer of /health/live begins: what tells another Modu from another program."""
 
 
@@ -161,8 +162,18 @@ class Answer(NamedTuple):
     """What an address answered."""
 
     status: int
-    modu: bool
-    """It answered as Modu answers at /health/live."""
+    body: bytes
+    """Its first 4 kB."""
+
+    @property
+    def modu(self) -> bool:
+        """It answered as Modu answers at /health/live."""
+        return self.body.startswith(LIVE)
+
+    @property
+    def ready(self) -> bool:
+        """It answered as Modu answers at /health/ready when nothing is degraded."""
+        return self.body.startswith(READY)
 
 
 async def probe(url: str, path: str, *, within_s: float) -> Answer | None:
@@ -178,7 +189,7 @@ async def probe(url: str, path: str, *, within_s: float) -> Answer | None:
                 body = await reader.read(4096)
             finally:
                 writer.transport.abort()
-        return Answer(int(head.split(b" ", 2)[1]), body.startswith(LIVE))
+        return Answer(int(head.split(b" ", 2)[1]), body)
     except (OSError, EOFError, ValueError, IndexError, asyncio.LimitOverrunError):
         return None
 

@@ -166,21 +166,31 @@ def test_the_metering_process_starts_first_and_stops_last(tmp_path):
     assert children[1].environ["MODU_ENGINE_KEY"] == "k"
 
 
-async def test_the_welcome_waits_for_the_model(tmp_path, monkeypatch):
-    answers = [b"503 Service Unavailable", b"200 OK"]
+def answering(answers):
+    """A handler that gives these answers in turn, and then the last one."""
 
-    async def health(reader, writer):
+    async def handle(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
-        answer = answers.pop(0) if len(answers) > 1 else answers[0]
-        writer.write(b"HTTP/1.1 " + answer + b"\r\nContent-Length: 0\r\n\r\n")
+        status, body = answers.pop(0) if len(answers) > 1 else answers[0]
+        writer.write(b"HTTP/1.1 %b\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
         await writer.drain()
         writer.close()
 
-    async with await asyncio.start_unix_server(health, tmp_path / "s"):
-        assert await up._is_loaded(f"unix://{tmp_path / 's'}")
-    assert answers == [b"200 OK"], "it asked until then"
+    return handle
+
+
+async def test_the_welcome_waits_for_the_model(tmp_path, monkeypatch):
+    engine = [(b"503 Service Unavailable", b""), (b"200 OK", b"")]
+    gateway = [(b"200 OK", b'{"status":"degraded"}'), (b"200 OK", b'{"status":"ready","degraded":[]}')]
+    async with (
+        await asyncio.start_unix_server(answering(engine), tmp_path / "s"),
+        await asyncio.start_server(answering(gateway), "127.0.0.1", 0) as listening,
+    ):
+        url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        assert await up._is_loaded(f"unix://{tmp_path / 's'}", url)
+    assert (len(engine), len(gateway)) == (1, 1), "it asked until then"
     monkeypatch.setattr(up, "LOADING_S", 0.3)
-    assert not await up._is_loaded(f"unix://{tmp_path / 'nobody'}")
+    assert not await up._is_loaded(f"unix://{tmp_path / 'nobody'}", url)
 
 
 def test_a_home_that_cannot_be_made_is_one_clear_line(tmp_path):

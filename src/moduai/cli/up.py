@@ -117,13 +117,15 @@ async def _serve(
     await supervise(loaded.home, url, listening, children, ready)
 
 
-async def _is_loaded(embedded_url: str) -> bool:
-    """Whether the embedded engine has its model; waits a few seconds for it."""
+async def _is_loaded(embedded_url: str, url: str) -> bool:
+    """Whether the embedded engine has its model and the gateway knows it; waits a few seconds for both."""
     deadline = time.monotonic() + LOADING_S
     while time.monotonic() < deadline:
-        answer = await service.probe(embedded_url, "/health", within_s=1.0)
-        if answer is not None and answer.status == 200:
-            return True
+        engine = await service.probe(embedded_url, "/health", within_s=1.0)
+        if engine is not None and engine.status == 200:
+            gateway = await service.probe(url, "/health/ready", within_s=1.0)
+            if gateway is not None and gateway.ready:
+                return True
         await asyncio.sleep(0.1)
     return False
 
@@ -210,7 +212,7 @@ def _wants_engine(loaded: Loaded) -> bool:
 
 
 async def _welcome(loaded: Loaded, url: str, prepared: Prepared) -> None:
-    loading = bool(prepared.embedded_url) and not await _is_loaded(prepared.embedded_url)
+    loading = bool(prepared.embedded_url) and not await _is_loaded(prepared.embedded_url, url)
     bold = typer.style
     lines = [
         bold(f"Modu {__version__} is ready.", bold=True),
