@@ -148,8 +148,8 @@ def _fields(body: bytes) -> dict[str, Raw]:
     pairs = body.count(b":")
     for value in fields.values():
         pairs -= bytes(value).count(b":")
-    unsure = pairs != len(fields) or any(":" in name for name in fields.keys() - KNOWN)
-    if unsure and not _unique(body):
+    unsure = not fields.keys() <= KNOWN and any(":" in name for name in fields)
+    if (pairs != len(fields) or unsure) and not _unique(body):
         raise ApiError("duplicate_field")
     return fields
 
