@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -85,7 +86,7 @@ async def test_an_npu_tells_the_kind_that_http_cannot(tmp_path):
         (("add", "nonsense"), 2, "write http://host:port"),
         (("add", "http://h", "--key", "a", "--key-env", "B"), 2, "not both"),
         (("add", "http://h", "--key-env", "NOT_SET_ANYWHERE"), 2, "NOT_SET_ANYWHERE is empty"),
-        (("show", "nobody"), 1, "there is no engine 'nobody'"),
+        (("show", "nobody"), 1, "there is no data in"),
         (("drain", "nobody"), 1, "there is no engine 'nobody'"),
     ],
 )
@@ -101,3 +102,31 @@ async def test_a_model_that_is_not_there_and_a_name_that_is_taken(tmp_path):
         assert "it has: a, b" in (await modu(tmp_path, "add", url, "--model", "c"))[2]
         await shown(tmp_path, "add", url, "--name", "lab")
         assert "already an engine 'lab'" in (await modu(tmp_path, "add", other, "--name", "lab"))[2]
+
+
+async def test_only_the_models_that_were_named_are_offered_and_under_these_names(tmp_path):
+    async with serving(ROUTES) as url:
+        added = await shown(tmp_path, "add", url, "--model", "a=small")
+        (model,) = added["models"]
+        assert (model["name"], model["served_as"], added["follows"]) == ("small", "a", False)
+        both = await shown(tmp_path, "add", url, "--model", "a=small", "--model", "b")
+        assert [model["name"] for model in both["models"]] == ["small", "b"]
+        assert "two models" in (await modu(tmp_path, "add", url, "--model", "a=b", "--model", "b"))[2]
+        assert "1 to 200 printable" in (await modu(tmp_path, "add", url, "--model", "a="))[2]
+        assert "no model 'c'" in (await modu(tmp_path, "add", url, "--model", "c=x"))[2]
+        every = await shown(tmp_path, "add", url)
+    assert [model["name"] for model in every["models"]] == ["a", "b"]
+    assert every["follows"] is True
+
+
+async def test_looking_makes_no_database_and_one_of_a_newer_version_is_refused(tmp_path):
+    for words in (("list",), ("show", "lab"), ("remove", "lab", "--yes")):
+        status, _, err = await modu(tmp_path, *words)
+        assert (status, "run modu up" in err) == (1, True)
+    assert not (tmp_path / "modu.db").exists()
+    assert "no engine" in (await modu(tmp_path, "drain", "lab"))[2]  # a write makes it
+    with sqlite3.connect(tmp_path / "modu.db") as db:
+        db.execute("UPDATE alembic_version SET version_num = '9999'")
+    db.close()
+    for words in (("list",), ("drain", "lab")):
+        assert "newer than this Modu" in (await modu(tmp_path, *words))[2]

@@ -6,6 +6,7 @@ import asyncio
 import json
 
 import pytest
+from msgspec.structs import replace
 
 from moduai.engines.discovery import DiscoveryError, discover, refreshed
 from moduai.engines.record import Capability, Engine, Model
@@ -181,3 +182,11 @@ def test_a_new_look_corrects_a_context_that_is_too_large_or_not_known():
         assert refreshed(known, engine(model("a", context=4000))).models == (
             model("a", context=4000, vision=True),
         )
+
+
+def test_a_new_look_adds_nothing_where_the_operator_named_the_models():
+    renamed = Model(name="small", upstream_name="a", capability=Capability(context=9000))
+    known = replace(engine(renamed, model("away", context=10)), follows=False)
+    found = engine(model("a", context=4000), model("new", context=10))
+    corrected = replace(renamed, capability=Capability(context=4000))
+    assert refreshed(known, found).models == (corrected, model("away", context=10))

@@ -7,6 +7,8 @@ import json
 import time
 from contextlib import suppress
 
+from msgspec.structs import replace
+
 from moduai.engines.breaker import FIRST_PAUSE
 from moduai.engines.fleet import Fleet
 from moduai.engines.health import HealthWatch
@@ -139,3 +141,14 @@ async def test_weights_that_load_at_the_start_are_no_trouble_but_a_later_absence
         ("INFO", "engine is ready"),
         ("WARNING", "engine is away"),
     ]
+
+
+async def test_models_that_were_named_stay_the_only_ones_and_a_missing_one_is_told(caplog):
+    seen: list[str] = []
+    routes = {"GET /health": http(b""), "GET /v1/models": listing("b")}
+    async with serving(routes, seen=seen) as url:
+        watched = Watched(replace(record(url, "a", "b"), follows=False))
+        await watched.until(lambda: sum("/v1/models" in head for head in seen) >= 2)
+    assert watched.changed == []
+    told = [one for one in caplog.records if one.message == "engine lacks models it was added for"]
+    assert told[0].models == ["a"]

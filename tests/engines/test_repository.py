@@ -25,6 +25,7 @@ ENGINE = Engine(
     concurrency=64,
     hardware=Hardware(kind="H100 SXM", count=8, watts=700),
     models=(Model(name="a", upstream_name="org/a", capability=Capability(context=10, tools=True)),),
+    follows=False,
 )
 
 

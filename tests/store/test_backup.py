@@ -46,7 +46,8 @@ def sealed_engine(home: Path) -> dict[str, object]:
     sealed = Keyring.open(home).seal("engine", b"sk-secret")
     return {
         "id": "eng_1", "name": "big one", "url": "http://10.0.0.5", "kind": "vllm", "sealed_key": sealed,
-        "state": "active", "concurrency": 8, "hardware": {}, "models": [], "created_at": 1, "updated_at": 1,
+        "state": "active", "concurrency": 8, "hardware": {}, "models": [], "follows": True,
+        "created_at": 1, "updated_at": 1,
     }  # fmt: skip
 
 

@@ -25,7 +25,7 @@ SEEDS = {
     "0001": (
         "INSERT INTO organisations VALUES ('org_1', '서울', 'seoul', '', 1700000000)",
         "INSERT INTO api_keys VALUES ('k', 'd', 'p', 'n', 'org_1', 's', 'c', '[]', '', '', '', 1, 0, 0)",
-        "INSERT INTO engines VALUES ('eng_1', 'e', 'http://a', 'vllm', 's', 'active', 8, '{}', '[]', 1, 2)",
+        "INSERT INTO engines VALUES ('eng_1', 'e', 'u', 'vllm', 's', 'active', 8, '{}', '[]', true, 1, 2)",
         "INSERT INTO segments VALUES ('w-1.jsonl', 42)",
         "INSERT INTO changes VALUES ('keys', 7)",
     ),

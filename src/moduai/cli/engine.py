@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -12,15 +12,14 @@ import msgspec
 import typer
 from msgspec.structs import replace
 
+from moduai.cli import data
 from moduai.cli.common import HomeOption, JsonOption, done, examples, fail, new_app, open_loaded, run, table
 from moduai.engines import repository
-from moduai.engines.discovery import DiscoveryError, discover
+from moduai.engines.discovery import LONGEST_NAME, DiscoveryError, discover, is_name
 from moduai.engines.record import Capability, Engine, Hardware, Model, State
 from moduai.engines.repository import EngineError
-from moduai.settings import Loaded
-from moduai.store.database import Connection, Database, brief
+from moduai.store.database import Connection
 from moduai.store.keyring import Keyring, KeyringError
-from moduai.store.migrate import SchemaError, current, upgrade
 
 app = new_app("Add, list, show, drain, resume and remove engines.")
 
@@ -38,6 +37,7 @@ NPUS = {"rngd": "furiosa", "atom": "rbln", "rebel": "rbln"}
         'modu engine add http://10.0.0.5:8000 --accelerator "H100 SXM" --count 8 --watts 700',
         "modu engine add http://10.0.0.6:8000 --accelerator RNGD --watts 180 --concurrency 16",
         "modu engine add https://api.example.com --key-env EXAMPLE_KEY --model small-1 --context 32768",
+        "modu engine add http://10.0.0.7:8000 --model Qwen/Qwen3-8B=qwen --model Qwen/Qwen3-0.6B",
     )
 )
 def add(
@@ -47,7 +47,13 @@ def add(
     key: Annotated[str, typer.Option(help="The engine's API key; - asks for it, unseen.")] = "",
     key_env: Annotated[str, typer.Option(help="Environment variable that holds the key.")] = "",
     kind: Annotated[str, typer.Option(help="vllm, sglang, llamacpp, furiosa, rbln or openai.")] = "",
-    model: Annotated[list[str] | None, typer.Option(help="Only this model; may be repeated.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only this model; may be repeated. SERVED=NAME offers it under another name.",
+            metavar="SERVED[=NAME]",
+        ),
+    ] = None,
     concurrency: Annotated[int, typer.Option(min=0, help="Requests it runs at once.")] = 0,
     context: Annotated[int, typer.Option(min=0, help="Longest prompt and answer, in tokens.")] = 0,
     accelerator: Annotated[str, typer.Option(help='Such as "H100 SXM", RNGD or CPU.')] = "",
@@ -64,8 +70,8 @@ def add(
 ) -> None:
     """Add an engine: asks it for its models and what they can do, then sends it requests.
 
-    What is given here counts more than what the engine says. Adding the same URL again changes it; a
-    removed engine comes back.
+    What is given here counts more than what the engine says. Without --model all its models are offered,
+    also those that come later. Adding the same URL again changes it; a removed engine comes back.
     """
     said = {
         "context": context or None,
@@ -85,6 +91,7 @@ def add(
         concurrency=concurrency or found.concurrency,
         hardware=hardware,
         models=_models(found, model or [], changes),
+        follows=not model,
     )
     engine = _use(home, lambda connection, keyring: _write(connection, keyring, found, name), write=True)
     models = ", ".join(one.name for one in engine.models[:5]) + (", …" if len(engine.models) > 5 else "")
@@ -202,15 +209,26 @@ def _kind(found: str, accelerator: str) -> str:
     return found
 
 
-def _models(found: Engine, only: list[str], changes: dict[str, Any]) -> tuple[Model, ...]:
-    there = {model.name for model in found.models}
-    if missing := [name for name in only if name not in there]:
-        fail(f"{found.url} has no model {missing[0]!r}; it has: {', '.join(sorted(there)[:20])}")
+def _models(found: Engine, named: list[str], changes: dict[str, Any]) -> tuple[Model, ...]:
+    """The models to offer: all, or those of ``--model`` under the names that it gives them."""
+    there = {model.upstream_name: model for model in found.models}
+    offered: dict[str, Model] = {}
+    for served, name in [_served(there, one) for one in named] or [(name, name) for name in there]:
+        if offered.setdefault(name, replace(there[served], name=name)).upstream_name != served:
+            fail(f"two models cannot both be offered as {name!r}", 2)
     return tuple(
-        replace(model, capability=replace(model.capability, **changes))
-        for model in found.models
-        if not only or model.name in only
+        replace(model, capability=replace(model.capability, **changes)) for model in offered.values()
     )
+
+
+def _served(there: Mapping[str, Model], given: str) -> tuple[str, str]:
+    """What the engine calls it and what we do, of ``SERVED`` or ``SERVED=NAME``."""
+    served, _, name = (given, "", given) if given in there else given.rpartition("=")
+    if served not in there:
+        fail(f"the engine has no model {served or given!r}; it has: {', '.join(sorted(there)[:20])}")
+    if not is_name(name):
+        fail(f"a model's name has 1 to {LONGEST_NAME} printable characters, not {name[:300]!r}", 2)
+    return served, name
 
 
 async def _write(connection: Connection, keyring: Keyring, found: Engine, name: str) -> Engine:
@@ -250,10 +268,11 @@ def _shown(engine: Engine) -> dict[str, Any]:
         "state": engine.state,
         "key": bool(engine.key),
         "concurrency": engine.concurrency,
+        "follows": engine.follows,
         "accelerator": f"{hardware.count} × {hardware.kind}" if hardware.kind else "",
         "watts": hardware.watts,
         "models": [
-            {"name": model.name}
+            {"name": model.name, "served_as": model.upstream_name}
             | {field: getattr(model.capability, field) for field in Capability.__struct_fields__}
             for model in engine.models
         ],
@@ -262,20 +281,11 @@ def _shown(engine: Engine) -> dict[str, Any]:
 
 def _use(home: Path | None, work: Work[T], *, write: bool = False) -> T:
     """Do the work on the database; what can go wrong ends the command with one line."""
-    return run(_used(open_loaded(home), work, write=write))
+    loaded = open_loaded(home)
 
+    async def keyed(connection: Connection) -> T:
+        return await work(connection, Keyring.open(loaded.home))
 
-async def _used(loaded: Loaded, work: Work[T], *, write: bool) -> T:
-    database = Database(loaded.database_url)
-    try:
-        keyring = Keyring.open(loaded.home)
-        if await current(database) is None:  # a first command before the first `modu up`
-            await upgrade(loaded.database_url)
-        async with database.begin() if write else database.connect() as connection:
-            return await work(connection, keyring)
-    except (EngineError, KeyringError, SchemaError, msgspec.ValidationError) as error:
-        fail(str(error))
-    except database.errors as error:
-        fail(f"the database {database.shown()} cannot be used: {brief(error)}")
-    finally:
-        await database.dispose()
+    return (data.write if write else data.read)(
+        loaded, keyed, EngineError, KeyringError, msgspec.ValidationError
+    )

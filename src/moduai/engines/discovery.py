@@ -94,8 +94,13 @@ async def discover(url: str, key: str = "", *, timeout_s: float = 5.0) -> Engine
 def refreshed(known: Engine, found: Engine) -> Engine:
     """The record of an engine after a new look: its models as found, what was said of them as kept.
 
-    The operator's word on a model stands; only a context that the engine no longer has is corrected.
+    The operator's word on a model stands; only a context that the engine no longer has is corrected. Where
+    the operator named the models, they stay just those: none comes, and one that is away stays named.
     """
+    if not known.follows:
+        there = {model.upstream_name: model for model in found.models}
+        kept = (_kept(model, there.get(model.upstream_name, model)) for model in known.models)
+        return replace(known, models=tuple(kept))
     before = {model.upstream_name: model for model in known.models}
     models = tuple(_kept(before.get(model.upstream_name), model) for model in found.models)
     return replace(known, models=models)
@@ -128,13 +133,14 @@ async def _listed(asker: _Asker, url: str) -> list[dict[str, Any]]:
         raise DiscoveryError(
             f"{url} answers, but not as an OpenAI-compatible engine does (GET /v1/models: {answer.status})"
         )
-    listed = [one for one in data[:MOST_MODELS] if isinstance(one, dict) and _named(one.get("id"))]
+    listed = [one for one in data[:MOST_MODELS] if isinstance(one, dict) and is_name(one.get("id"))]
     if not listed:
         raise DiscoveryError(f"{url} is an engine without a model: load one first")
     return listed
 
 
-def _named(name: object) -> bool:
+def is_name(name: object) -> bool:
+    """Whether a model can be called so."""
     return isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and name.isprintable()
 
 

@@ -104,13 +104,27 @@ class HealthWatch:
 
     async def _rediscover(self, engine: Engine) -> None:
         try:
-            found = refreshed(engine, await discover(engine.url, engine.key, timeout_s=CHECK_S))
+            there = await discover(engine.url, engine.key, timeout_s=CHECK_S)
         except DiscoveryError as error:
             log.warning("engine cannot be asked for its models", extra={"why": str(error)})
             return
+        if not engine.follows:
+            _tell_missing(engine, there)
+        found = refreshed(engine, there)
         if found != engine:
             log.info("engine has other models", extra={"engine": engine.name, "models": len(found.models)})
             await self._found(found)
+
+
+def _tell_missing(engine: Engine, there: Engine) -> None:
+    """Models that the operator named stay offered, so that they must be looked for where they are missing."""
+    missing = {model.upstream_name for model in engine.models} - {
+        model.upstream_name for model in there.models
+    }
+    if missing:
+        log.warning(
+            "engine lacks models it was added for", extra={"engine": engine.name, "models": sorted(missing)}
+        )
 
 
 async def unwell(replica: Replica, timeout_s: float) -> str:

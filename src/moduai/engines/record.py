@@ -67,3 +67,5 @@ class Engine(Struct, frozen=True, kw_only=True):
     """Requests that it runs at once; more wait in our line, not in the engine."""
     hardware: Hardware = Hardware()
     models: tuple[Model, ...] = ()
+    follows: bool = True
+    """True: offers whatever models the engine has; False: only those named when it was added."""

@@ -1,19 +1,19 @@
 """Engines in the database. Every write announces "engines", so that gateways hear of it at once.
 
-Keys are sealed before they are written (see ``store.keyring``) and are bound to the engine's id.
+Keys are sealed before they are written (see ``engines.row``).
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from typing import Any
 
 import msgspec
 from sqlalchemy import or_, select
 
 from moduai.engines.address import AddressError, parse_url
-from moduai.engines.record import Engine, Hardware, Model, State
+from moduai.engines.record import Engine, Model, State
+from moduai.engines.row import from_row, to_row
 from moduai.engines.tables import engines
 from moduai.store.database import Connection, insert
 from moduai.store.feed import announce
@@ -33,7 +33,7 @@ def new_id() -> str:
 
 async def add_engine(connection: Connection, keyring: Keyring, engine: Engine) -> None:
     """Write an engine; one with the same id is replaced, which is also how a removed one comes back."""
-    row = _row(keyring, engine) | {"created_at": int(time.time())}
+    row = to_row(keyring, engine) | {"created_at": int(time.time())}
     write = insert(connection, engines).values(row)
     changed = {name: write.excluded[name] for name in row if name not in ("id", "created_at")}
     await connection.execute(write.on_conflict_do_update(index_elements=["id"], set_=changed))
@@ -64,7 +64,7 @@ async def remove(connection: Connection, engine_id: str) -> None:
 async def list_engines(connection: Connection, keyring: Keyring) -> list[Engine]:
     """All of them, removed ones too, by name. Raises KeyringError if a key cannot be unsealed."""
     rows = await connection.execute(select(engines).order_by(engines.c.name, engines.c.id))
-    return [_engine(keyring, dict(row)) for row in rows.mappings()]
+    return [from_row(keyring, dict(row)) for row in rows.mappings()]
 
 
 async def find_engine(
@@ -82,7 +82,7 @@ async def find_engine(
     if len(rows) > 1 and not removed:
         ids = ", ".join(row["id"] for row in rows)
         raise EngineError(f"{named!r} names several engines: use one of the ids {ids}")
-    return _engine(keyring, dict(rows[0]))
+    return from_row(keyring, dict(rows[0]))
 
 
 def canonical(url: str) -> str:
@@ -99,37 +99,3 @@ def canonical(url: str) -> str:
 def _must_have_changed(count: int, engine_id: str) -> None:
     if not count:
         raise EngineError(f"there is no engine {engine_id!r}: see modu engine list")
-
-
-def _purpose(engine_id: str) -> str:
-    return f"engine key {engine_id}"
-
-
-def _row(keyring: Keyring, engine: Engine) -> dict[str, Any]:
-    return {
-        "id": engine.id,
-        "name": engine.name,
-        "url": engine.url,
-        "kind": engine.kind,
-        "sealed_key": keyring.seal(_purpose(engine.id), engine.key.encode()) if engine.key else None,
-        "state": engine.state,
-        "concurrency": engine.concurrency,
-        "hardware": msgspec.to_builtins(engine.hardware),
-        "models": msgspec.to_builtins(engine.models),
-        "updated_at": int(time.time()),
-    }
-
-
-def _engine(keyring: Keyring, row: dict[str, Any]) -> Engine:
-    sealed = row["sealed_key"]
-    return Engine(
-        id=row["id"],
-        name=row["name"],
-        url=row["url"],
-        kind=row["kind"],
-        key=keyring.unseal(_purpose(row["id"]), sealed).decode() if sealed else "",
-        state=row["state"],
-        concurrency=row["concurrency"],
-        hardware=msgspec.convert(row["hardware"], Hardware),
-        models=msgspec.convert(row["models"], tuple[Model, ...]),
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Column, Integer, LargeBinary, Table, Text
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Integer, LargeBinary, Table, Text
 
 from moduai.store.database import metadata
 
@@ -18,6 +18,7 @@ engines = Table(
     Column("concurrency", Integer, nullable=False),
     Column("hardware", JSON, nullable=False),
     Column("models", JSON, nullable=False),
+    Column("follows", Boolean, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
 )

@@ -69,6 +69,7 @@ def _engines() -> None:
         sa.Column("concurrency", sa.Integer, nullable=False),
         sa.Column("hardware", sa.JSON, nullable=False),
         sa.Column("models", sa.JSON, nullable=False),
+        sa.Column("follows", sa.Boolean, nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
         sa.Column("updated_at", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_engines"),
