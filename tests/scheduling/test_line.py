@@ -205,3 +205,14 @@ def test_any_history_keeps_the_bounds_and_loses_nobody(data: st.DataObject) -> N
     while running:
         take(line.finish(running.pop(), 1))
     assert not waiting, "somebody waits for ever"
+
+
+def test_a_replica_that_runs_nothing_is_forgotten_at_once_and_an_unknown_one_is_no_matter() -> None:
+    line = Line(10)
+    line.set_replica("r", A, 1, is_open=True)
+    line.remove_replica("r")
+    assert "r" not in line.running()
+    line.remove_replica("r")
+    assert isinstance(line.submit(ticket(1)), Refused)
+    line.set_replica("r", A, 1, is_open=True)
+    assert granted(line.submit(ticket(2))) == "r"
