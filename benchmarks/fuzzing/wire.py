@@ -173,22 +173,27 @@ class _AnswerReader:
         self.parser: httptools.HttpResponseParser
         self.parts: list[bytes] = []
         self.status, self.over, self.framed = 0, False, False
+        """``over``: the first final answer is whole; what comes after it is not looked at."""
 
     @property
     def until_close(self) -> bool:
         return bool(self.status) and not self.framed
 
     def on_message_begin(self) -> None:
-        self.over, self.framed, self.parts = False, False, []
+        if not self.over:
+            self.framed, self.parts = False, []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.framed |= name.lower() in {b"content-length", b"transfer-encoding"}
+        if not self.over:
+            self.framed |= name.lower() in {b"content-length", b"transfer-encoding"}
 
     def on_headers_complete(self) -> None:
-        self.status = self.parser.get_status_code()
+        if not self.over:
+            self.status = self.parser.get_status_code()
 
     def on_body(self, data: bytes) -> None:
-        self.parts.append(data)
+        if not self.over:
+            self.parts.append(data)
 
     def on_message_complete(self) -> None:
-        self.over = self.status >= 200
+        self.over = self.over or self.status >= 200
