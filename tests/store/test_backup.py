@@ -110,6 +110,21 @@ async def test_a_backup_comes_back_into_an_empty_home(home: Path, tmp_path: Path
     assert sorted(os.listdir(tmp_path)) == ["b.tar.gz", "home", "new"]  # noqa: PTH208
 
 
+def test_a_backup_to_a_disk_without_links(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    file = tmp_path / "b.tar.gz"
+    manifest = backup(loaded_of(home), file)
+    assert restore(loaded_of(tmp_path / "new"), file).manifest == manifest
+    with pytest.raises(BackupError, match="there already"):
+        backup(loaded_of(home), file)
+    assert sorted(os.listdir(tmp_path)) == ["b.tar.gz", "home", "new"]  # noqa: PTH208
+
+
 def test_the_keyring_and_its_secrets_are_not_in_it(home: Path, tmp_path: Path) -> None:
     backup(loaded_of(home), tmp_path / "b.tar.gz")
     with tarfile.open(tmp_path / "b.tar.gz") as archive:

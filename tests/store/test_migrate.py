@@ -20,6 +20,7 @@ import moduai.metering.tables
 import moduai.store.tables  # noqa: F401  (each import adds its tables to the metadata)
 from moduai.store import migrate
 from moduai.store.database import Database, metadata
+from moduai.store.versions import head, versions
 
 SEEDS = {
     "0001": (
@@ -41,7 +42,7 @@ async def counts(db: Database) -> dict[str, int]:
         }
 
 
-@pytest.mark.parametrize("version", migrate.versions())
+@pytest.mark.parametrize("version", versions())
 async def test_an_upgrade_from_each_version_keeps_the_data(url: str, version: str) -> None:
     await migrate.upgrade(url, version)
     db = Database(url)
@@ -50,7 +51,7 @@ async def test_an_upgrade_from_each_version_keeps_the_data(url: str, version: st
             await connection.execute(text(statement))
     before = await counts(db)
     assert await migrate.upgrade(url) == version
-    assert await migrate.current(db) == migrate.head()
+    assert await migrate.current(db) == head()
     after = await counts(db)
     assert {name: after[name] for name in before} == before
     assert before["api_keys"] == 1
@@ -74,7 +75,7 @@ async def test_an_upgrade_from_nothing_makes_what_the_tables_say(url: str) -> No
 
 async def test_upgrades_at_once_happen_once(url: str) -> None:
     had = await asyncio.gather(*(migrate.upgrade(url) for _ in range(4)))
-    assert sorted(had) == ["", *[migrate.head()] * 3] or had == [""] * 4  # late ones find it done
+    assert sorted(had) == ["", *[head()] * 3] or had == [""] * 4  # late ones find it done
     db = Database(url)
     await migrate.check(db)
     await db.dispose()
@@ -94,7 +95,7 @@ async def test_a_failed_upgrade_leaves_nothing(url: str, monkeypatch: pytest.Mon
     assert await migrate.current(db) is None
     monkeypatch.undo()
     await migrate.upgrade(url)
-    assert await migrate.current(db) == migrate.head()
+    assert await migrate.current(db) == head()
     await db.dispose()
 
 
@@ -126,10 +127,10 @@ def test_a_start_at_head_does_not_import_alembic(tmp_path: Path) -> None:
     output = subprocess.run(
         [sys.executable, "-c", program], check=True, capture_output=True, text=True, env=environ
     )
-    assert output.stdout.split() == [migrate.head(), "False"]
+    assert output.stdout.split() == [head(), "False"]
 
 
 def test_every_version_is_numbered_and_seeded() -> None:
-    found = migrate.versions()
+    found = versions()
     assert found == [f"{number:04}" for number in range(1, len(found) + 1)]
     assert SEEDS.keys() == set(found)

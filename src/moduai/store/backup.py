@@ -28,8 +28,9 @@ from msgspec import Struct
 
 from moduai import __version__, settings
 from moduai.settings import Loaded, SettingsError
-from moduai.store import migrate
-from moduai.store.database import Database, file_address
+from moduai.store.database import Database
+from moduai.store.files import file_address, place
+from moduai.store.versions import head, version_of, versions
 
 Progress = Callable[[str, int, int], None]
 """Called with what is worked on, how much is done and how much there is."""
@@ -89,7 +90,7 @@ def backup(loaded: Loaded, file: Path, progress: Progress = lambda *_: None) -> 
     try:
         with tempfile.TemporaryDirectory(prefix=".modu-backup-", dir=file.parent) as folder:
             manifest = _write(loaded, db, draft, Path(folder), progress)
-        os.link(draft, file)  # unlike a rename, never over a file that came meanwhile
+        place(draft, file)
     except FileExistsError:
         raise BackupError(f"{file} is there already: name another file") from None
     except (OSError, sqlite3.Error) as error:
@@ -113,7 +114,7 @@ def _write(loaded: Loaded, db: Database, draft: Path, folder: Path, progress: Pr
         if db.file:
             copy = folder / DATABASE
             _copy(db.file, copy, progress)
-            schema = migrate.version_of(copy)
+            schema = version_of(copy)
             files[DATABASE] = _add_file(archive, DATABASE, copy, progress)
         manifest = Manifest(
             format=FORMAT,
@@ -246,10 +247,10 @@ def read_manifest(content: bytes) -> Manifest:
         manifest = msgspec.json.decode(content, type=Manifest)
     except msgspec.DecodeError:
         raise BackupError("this is no backup of Modu, or a damaged one") from None
-    if manifest.format != FORMAT or (manifest.schema and manifest.schema not in migrate.versions()):
+    if manifest.format != FORMAT or (manifest.schema and manifest.schema not in versions()):
         raise BackupError(
             f"the backup was written by Modu {manifest.modu} (schema {manifest.schema}), newer than "
-            f"this {__version__} (schema {migrate.head()}): install the newer Modu"
+            f"this {__version__} (schema {head()}): install the newer Modu"
         )
     return manifest
 

@@ -22,6 +22,8 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from moduai.store.files import identity
+
 Connection = AsyncConnection
 """What functions that read or write take; a transaction of the caller is open on it."""
 
@@ -139,11 +141,6 @@ def _sqlite(file: Path) -> AsyncEngine:
     return engine
 
 
-def file_address(file: Path) -> str:
-    """The file as SQLite's URI that opens but never creates it."""
-    return f"file:{quote(str(file))}?mode=rw"
-
-
 def insert(connection: Connection, table: Table) -> sqlite.Insert:
     """An INSERT that knows ON CONFLICT, in the database's own dialect (PostgreSQL's has the same calls)."""
     if connection.dialect.name == "sqlite":
@@ -157,12 +154,3 @@ def brief(error: Exception) -> str:
     """The driver's own words in one line, without the statement and its values."""
     text = str(getattr(error, "orig", None) or error)
     return text.splitlines()[0] if text else type(error).__name__
-
-
-def identity(file: Path) -> tuple[int, int] | None:
-    """Device and inode of a file: another one means that it was replaced. None: it is not there."""
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

@@ -19,7 +19,8 @@ from typing import Any, Protocol
 
 from sqlalchemy import func, select
 
-from moduai.store.database import Connection, Database, brief, file_address, identity, insert
+from moduai.store.database import Connection, Database, brief, insert
+from moduai.store.files import file_address, identity
 from moduai.store.tables import changes
 
 OnChange = Callable[[frozenset[str]], Awaitable[None]]

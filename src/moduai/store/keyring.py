@@ -13,6 +13,8 @@ import os
 import secrets
 from pathlib import Path
 
+from moduai.store.files import place
+
 SIZE = 32
 _FORMAT = b"\x01"
 _ID = 4
@@ -81,12 +83,12 @@ def _make(file: Path) -> None:
     try:
         os.write(handle, secrets.token_bytes(SIZE).hex().encode() + b"\n")
         os.fsync(handle)
-        os.link(draft, file)  # unlike a rename, fails if another process was first
+        place(draft, file)
     except FileExistsError:
-        pass
+        pass  # another process was first
     finally:
         os.close(handle)
-        draft.unlink()
+        draft.unlink(missing_ok=True)
 
 
 def _read(file: Path) -> bytes:

@@ -16,9 +16,10 @@ from pathlib import Path
 from sqlalchemy import Connection as SyncConnection
 from sqlalchemy import column, func, inspect, select, table
 
-from moduai.store.database import Connection, Database, file_address
+from moduai.store.database import Connection, Database
+from moduai.store.files import place
+from moduai.store.versions import FOLDER, head, versions
 
-_FOLDER = Path(__file__).with_name("migrations")
 _LOCK = 0x6D6F6475
 """PostgreSQL's advisory lock of upgrades: "modu"."""
 _version = table("alembic_version", column("version_num"))
@@ -28,31 +29,12 @@ class SchemaError(RuntimeError):
     """The database's schema cannot be used by this version; the text says what to do."""
 
 
-def versions() -> list[str]:
-    """Every version the code knows, oldest first."""
-    return sorted(file.name[:4] for file in (_FOLDER / "versions").glob("[0-9]*_*.py"))
-
-
-def head() -> str:
-    """The version the code wants."""
-    return versions()[-1]
-
-
 async def current(db: Database) -> str | None:
     """The version the database has; None if it has no schema yet. Raises one of ``db.errors``."""
     if db.file and not db.file.exists():
         return None
     async with db.connect() as connection:
         return await _read(connection)
-
-
-def version_of(file: Path) -> str:
-    """The version of an SQLite file, "" if it has none. Raises ``sqlite3.Error``."""
-    with closing(sqlite3.connect(file_address(file), uri=True)) as connection:
-        names = connection.execute("PRAGMA table_list").fetchall()
-        if not any("alembic_version" in row for row in names):
-            return ""
-        return str(connection.execute(str(select(_version.c.version_num))).fetchone()[0])
 
 
 async def upgrade(url: str, to: str = "") -> str:
@@ -113,7 +95,7 @@ def _run(connection: SyncConnection, to: str) -> None:
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
-    config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, to)
 
@@ -132,7 +114,7 @@ def _make(file: Path) -> None:
         os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         with closing(sqlite3.connect(draft)) as connection:
             connection.execute("PRAGMA journal_mode=WAL")
-        os.link(draft, file)
+        place(draft, file)
     except FileExistsError:
         pass  # another process was first
     finally:

@@ -1,0 +1,44 @@
+"""Files that others may make or replace at the same time: how one gets its name, and is told apart."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from urllib.parse import quote
+
+
+def place(draft: Path, file: Path) -> None:
+    """Give a finished draft its name, unlike a rename never over a file that is there. The draft may stay.
+
+    Raises FileExistsError if another was first, or another OSError.
+    """
+    try:
+        os.link(draft, file)
+    except FileExistsError:
+        raise
+    except OSError:  # FAT and exFAT have no links, some network drives forbid them
+        _reserve_and_move(draft, file)
+
+
+def _reserve_and_move(draft: Path, file: Path) -> None:
+    os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    try:
+        shutil.move(draft, file)  # a rename, or a copy where the draft is on another device
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
+
+
+def file_address(file: Path) -> str:
+    """The file as SQLite's URI that opens but never creates it."""
+    return f"file:{quote(str(file))}?mode=rw"
+
+
+def identity(file: Path) -> tuple[int, int] | None:
+    """Device and inode of a file: another one means that it was replaced. None: it is not there."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
