@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from moduai import app, settings
 from moduai.accounts.keys import create_key, revoke_key
-from moduai.engines.record import Engine
+from moduai.engines.record import Capability, Engine, Model
 from moduai.engines.repository import add_engine
+from moduai.service import probe
 from moduai.store import migrate
 from moduai.store.keyring import Keyring
 
@@ -54,3 +61,64 @@ async def test_a_part_that_fails_stops_the_worker(monkeypatch: pytest.MonkeyPatc
     await asyncio.wait({task})
     await asyncio.sleep(0)
     assert raised == ([signal.SIGTERM] if ends == "fails" else [])
+
+
+async def test_models_for_pages_are_open_ones_for_chat_each_once(tmp_path: Path) -> None:
+    worker = app.Worker(settings.load(tmp_path / "home", {}))
+    chat = Model(name="a", upstream_name="x")
+    other = Model(name="e", upstream_name="e", capability=Capability(chat=False, embeddings=True))
+    worker.fleet.apply(
+        [
+            Engine(id=f"eng_{number}", name="e", url=f"http://127.0.0.1:{number}", models=(chat, other))
+            for number in (1, 2)
+        ]
+    )
+    assert [model.name for model in worker._models()] == ["a"]
+    await worker.database.dispose()
+
+
+ORPHANED = """
+import os, socket, subprocess, sys
+listening = socket.create_server(("127.0.0.1", 0))
+environ = {**os.environ, "MODU_LISTEN_FD": str(listening.fileno())}
+worker = subprocess.Popen([sys.executable, "-m", "moduai.app"], env=environ, pass_fds=[listening.fileno()])
+print(worker.pid, listening.getsockname()[1], flush=True)
+sys.stdin.read()
+"""
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port)).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+def test_a_worker_ends_with_its_supervisor_though_no_kernel_tells_it(tmp_path: Path) -> None:
+    """Its parent here asks for no signal at its end (PR_SET_PDEATHSIG), as on macOS."""
+    environ = {**os.environ, "MODU_HOME": str(tmp_path / "home")}
+    supervisor = subprocess.Popen(
+        [sys.executable, "-c", ORPHANED],
+        env=environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert supervisor.stdin is not None
+    assert supervisor.stdout is not None
+    pid, port = map(int, supervisor.stdout.readline().split())
+    try:
+        deadline = time.monotonic() + 20
+        while asyncio.run(probe(f"http://127.0.0.1:{port}", "/health/live", within_s=5)) is None:
+            assert time.monotonic() < deadline
+        supervisor.kill()
+        supervisor.wait()
+        while listens(port):
+            assert time.monotonic() < deadline, "the worker kept the port"
+            time.sleep(0.02)
+    finally:
+        supervisor.stdin.close()
+        supervisor.stdout.close()
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

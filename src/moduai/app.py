@@ -33,7 +33,9 @@ from moduai.gateway.lane import Lane
 from moduai.gateway.local import LocalAsk
 from moduai.gateway.routes import Routes
 from moduai.gateway.server import Server
+from moduai.metering.machine import machine_id
 from moduai.metering.segment import SegmentWriter
+from moduai.parent import CHECK_S, Parent
 from moduai.settings import Loaded, SettingsError, load
 from moduai.store.database import Connection, Database
 from moduai.store.feed import FeedState, follow
@@ -51,11 +53,14 @@ class Worker:
     def __init__(self, loaded: Loaded) -> None:
         settings = loaded.settings
         self.loaded = loaded
+        self.parent = Parent()
         self.database = Database(loaded.database_url)
         self.keyring = Keyring.open(loaded.home, create=True)
         self.keys = KeyTable()
         self.fleet = Fleet(settings.upstream)
-        self.writer = SegmentWriter(loaded.path("usage"), settings.ledger, "worker")
+        self.writer = SegmentWriter(
+            loaded.path("usage"), settings.ledger, f"{machine_id(loaded.home)}-worker"
+        )
         self.feed = FeedState()
         self.known = False
         """True once keys and engines have been read."""
@@ -73,15 +78,18 @@ class Worker:
         with contextlib.suppress(*self.database.errors):
             await self._read(frozenset({"keys", "engines"}))
         watch = HealthWatch(self.fleet, settings.upstream, self._found)
-        for work in (
+        works = [
             follow(self.database, settings.database.feed_s, self._read, self.feed),
             watch.run(),
             self._flush(settings.ledger.flush_s),
-        ):
+        ]
+        fd = os.environ.get("MODU_LISTEN_FD")
+        if fd:
+            works.append(_end_with(self.parent))
+        for work in works:
             task = asyncio.get_running_loop().create_task(work)
             task.add_done_callback(_must_not_fail)
             self._tasks.append(task)
-        fd = os.environ.get("MODU_LISTEN_FD")
         host, port = await self.server.listen(socket.socket(fileno=int(fd)) if fd else None)
         log.info("listening", extra={"host": host, "port": port})
         gc.collect()
@@ -150,11 +158,20 @@ class Worker:
         return create_app(services)
 
     def _models(self) -> list[Model]:
+        """Models that can be talked to now, each name once."""
         return [
             Model(name=name, upstream_name=name, capability=can)
             for name, can in self.fleet.models().items()
             if can.chat and any(replica.is_open for replica in self.fleet.serving(name))
         ]
+
+
+async def _end_with(parent: Parent) -> None:
+    """Without its supervisor the worker would keep the port that a new service needs: drain and end."""
+    while not parent.gone:  # noqa: ASYNC110  (no event tells it)
+        await asyncio.sleep(CHECK_S)
+    log.warning("the supervisor is gone, so the worker stops")
+    signal.raise_signal(signal.SIGTERM)
 
 
 def _must_not_fail(task: asyncio.Task[None]) -> None:

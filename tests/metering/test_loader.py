@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import func, select
 
 from moduai.metering.loader import Loader
+from moduai.metering.machine import machine_id
 from moduai.metering.row import UsageRow
 from moduai.metering.segment import SegmentWriter
 from moduai.metering.tables import segments, usage
@@ -279,6 +280,38 @@ async def test_the_process_waits_for_a_locked_database_and_for_a_missing_one(
     status, said = await asyncio.to_thread(process.stop)
     assert status == 0
     assert said.count("usage is loaded again") == 2
+
+
+async def test_machines_on_one_database_leave_each_others_offsets(db: Database, tmp_path: Path) -> None:
+    homes = [tmp_path / "a", tmp_path / "b"]
+    machines = [machine_id(home) for home in homes]
+    assert machines == [machine_id(home) for home in homes]
+    assert len(set(machines)) == 2
+    writers = [
+        SegmentWriter(home / "usage", Ledger(), f"{machine}-w")
+        for home, machine in zip(homes, machines, strict=True)
+    ]
+    loaders = [Loader(db, home / "usage", machine) for home, machine in zip(homes, machines, strict=True)]
+    for number, (writer, loader) in enumerate(zip(writers, loaders, strict=True)):
+        writer.add(row(number))
+        writer.flush()
+        await loader.load_once()
+    for loader in loaders:
+        await loader.load_once()
+    assert len(await offsets(db)) == 2, "the other machine's segment is still written"
+    writers[0].close()
+    for _ in range(2):
+        await loaders[0].load_once()
+    assert [name.split("-")[0] for name in await offsets(db)] == [machines[1]]
+
+
+def test_a_machine_id_that_is_damaged_is_made_anew(tmp_path: Path) -> None:
+    first = machine_id(tmp_path)
+    file = tmp_path / "run" / "machine-id"
+    assert file.stat().st_mode & 0o777 == 0o600
+    file.write_text("")
+    assert machine_id(tmp_path) not in {"", first}
+    assert list(file.parent.iterdir()) == [file]
 
 
 async def test_the_count_is_right_after_all(sqlite: Database, tmp_path: Path) -> None:

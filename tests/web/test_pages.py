@@ -98,7 +98,7 @@ async def test_turns_are_carried_and_asked_again(browser: httpx2.AsyncClient, sc
 
 
 async def test_suggestions_and_models_are_taken(browser: httpx2.AsyncClient, script: Script) -> None:
-    script.models = [SMALL, LARGE, SMALL]
+    script.models = [SMALL, LARGE]
     page = (await browser.get("/")).text
     assert page.count('type="radio"') == 2
     assert "한빛연구소" in page

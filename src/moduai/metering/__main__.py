@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import sys
 
 from moduai import settings
 from moduai.log import configure
 from moduai.metering.loader import Loader
+from moduai.metering.machine import machine_id
+from moduai.parent import Parent
 from moduai.store.database import Database, brief
 
 EVERY_S = 0.2
@@ -26,11 +27,11 @@ log = logging.getLogger("moduai.metering")
 
 async def run(loader: Loader, errors: tuple[type[Exception], ...], stop: asyncio.Event) -> None:
     """Load every ``EVERY_S`` until ``stop`` is set or the parent process has gone, then once more."""
-    parent = os.getppid()
+    parent = Parent()
     wait = EVERY_S
     failing = False
     while True:
-        last = stop.is_set() or os.getppid() != parent
+        last = stop.is_set() or parent.gone
         try:
             await loader.load_once()
             wait = EVERY_S
@@ -65,7 +66,7 @@ async def main() -> None:
         loop.add_signal_handler(number, lambda: sys.exit(1) if stop.is_set() else stop.set())
     db = Database(loaded.database_url)
     try:
-        await run(Loader(db, loaded.path("usage")), db.errors, stop)
+        await run(Loader(db, loaded.path("usage"), machine_id(loaded.home)), db.errors, stop)
     finally:
         await db.dispose()
 

@@ -41,10 +41,13 @@ class _Batch:
 class Loader:
     """Loads the segments of one folder. ``load_once`` is called again and again."""
 
-    def __init__(self, db: Database, folder: Path) -> None:
-        """``folder`` need not exist yet."""
+    def __init__(self, db: Database, folder: Path, machine: str = "") -> None:
+        """``folder`` need not exist yet. Of offsets in the database, only those of segments whose name
+        begins with ``machine`` are this loader's to delete (empty: all), for others may share it.
+        """
         self._db = db
         self._folder = folder
+        self._machine = machine
         self.torn = 0
         """Half lines that killed writers left."""
         self.rejected = 0
@@ -56,7 +59,8 @@ class Loader:
         """
         offsets = await self._offsets()  # before the names: what has an offset and no file is finished
         names = sorted(file.name for file in self._folder.glob(f"[!.]*{SUFFIX}"))
-        if left := offsets.keys() - set(names):
+        own = {name for name in offsets if name.startswith(self._machine)}
+        if left := own - set(names):
             async with self._db.begin() as connection:
                 await connection.execute(delete(segments).where(segments.c.name.in_(left)))
         return sum([await self._load(name, offsets.get(name, 0)) for name in names])

@@ -21,6 +21,6 @@ class Services:
     loaded: Loaded
     ask: Ask
     models: Callable[[], list[Model]]
-    """Models that can be asked now; one name may come up once for each replica."""
+    """Models that can be talked to now, each name once."""
     secret: bytes
     """32 bytes that never leave the machine; every signature of the pages is derived from it."""

@@ -39,7 +39,7 @@ class Site:
 
     def models(self) -> list[Model]:
         """Models that can be talked to, each name once."""
-        return list({m.name: m for m in self.services.models() if m.capability.chat}.values())
+        return self.services.models()
 
     def language(self, request: Request) -> Language:
         """The language of this request's page."""

@@ -25,6 +25,7 @@ from typing import Any
 from moduai import log as logs
 from moduai import settings
 from moduai.engines.address import AddressError, parse_url
+from moduai.parent import CHECK_S, Parent
 
 from .record import context, threads
 from .template import LONGEST_ANSWER, STOPS, Sampling, base_template
@@ -34,7 +35,6 @@ log = logging.getLogger(__name__)
 
 NICENESS = 10
 PROMPT_CACHE_MB = 256
-PARENT_CHECK_S = 1.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     loaded = settings.load()
     logs.configure(loaded.settings.log, "engine")
     given = _parse(arguments)
-    parent = os.getppid()
+    parent = Parent()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _behind_the_gateway(loaded.settings.embedded)
             server = _serve(loaded.settings.embedded, weights, given.name or weights.name, given)
             log.info("engine ready", extra={"model": given.name or weights.name, "file": weights.path.name})
-            while not stop.wait(PARENT_CHECK_S) and os.getppid() == parent:
+            while not (stop.wait(CHECK_S) or parent.gone):
                 pass
             given.socket.unlink(missing_ok=True)
             log.info("engine stopped")
