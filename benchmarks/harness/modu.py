@@ -63,7 +63,7 @@ async def aprepare(
     db = Database(url)
     try:
         async with db.begin() as connection:
-            key, _ = await create_key(connection, name="benchmark", scopes=("inference", "metrics"))
+            key, _ = await create_key(connection, name="benchmark")
             for number, address in enumerate(engines):
                 engine = Engine(
                     id=f"eng_fake{number}",

@@ -54,13 +54,13 @@ def test_quiet_prints_the_key_alone(home: Path) -> None:
     assert digests(home) == [digest(result.stdout.strip().encode())]
 
 
-def test_owner_scopes_and_end_are_kept(home: Path) -> None:
+def test_owner_scope_and_end_are_kept(home: Path) -> None:
     assert run(home, org.app, "create", "부산", "--region", "busan").exit_code == 0
-    _, made = create(home, "--org", "부산", "--scope", "metrics", "--scope", "inference", "--expires", "90d")
+    _, made = create(home, "--org", "부산", "--expires", "90d")
     assert (made["organisation"], made["region"], made["scopes"]) == (
         "부산",
         "busan",
-        ["inference", "metrics"],
+        ["inference"],
     )
     lasts = int(str(made["expires_at"])) - int(str(made["created_at"]))
     assert lasts == pytest.approx(90 * 86_400, abs=60)
@@ -94,7 +94,6 @@ def test_revoking_by_id_without_asking(home: Path) -> None:
     ("arguments", "status", "words"),
     [
         (["create", ""], 1, "1 to 100"),
-        (["create", "x", "--scope", "root"], 1, "no scope"),
         (["create", "x", "--org", "nobody"], 1, "modu org list"),
         (["create", "x", "--expires", "soon"], 2, "is no time"),
         (["create", "x", "--expires", "2020-01-01"], 1, "past"),

@@ -44,13 +44,13 @@ async def test_a_key_is_found_with_all_that_was_said_of_it(db: Database) -> None
     async with db.begin() as connection:
         owner = await create_organisation(connection, "서울시", region="seoul", zone="z1")
     clear, info = await make(
-        db, organisation="서울시", group="students", zone="z2", scopes=["metrics", "inference"]
+        db, organisation="서울시", group="students", zone="z2", scopes=["inference", "inference"]
     )
     principal = (await load(db)).find(clear.encode(), NOW)
     assert principal is not None
     assert (principal.key, principal.organisation, principal.subject) == (info.id, owner.id, info.subject)
     assert (principal.region, principal.zone, principal.group) == ("seoul", "z2", "students")
-    assert principal.scopes == {"inference", "metrics"}
+    assert principal.scopes == {"inference"}
     assert info.organisation == "서울시"
     assert clear.startswith(info.prefix)
     assert len(info.prefix) == PREFIX
@@ -126,6 +126,7 @@ async def test_lists(db: Database) -> None:
         ({"name": ""}, "1 to 100"),
         ({"name": "a\nb"}, "printable"),
         ({"scopes": ["root"]}, "no scope 'root'"),
+        ({"scopes": ["metrics"]}, "no scope 'metrics'"),
         ({"scopes": []}, "at least one"),
         ({"expires_at": 1}, "past"),
         ({"service_class": "gold"}, "class of service"),

@@ -20,7 +20,7 @@ from moduai.store.feed import announce
 TOPIC = "keys"
 PREFIX = 12
 """Characters of a key that are kept to be shown: 5 that all keys share and 7 of 43."""
-SCOPES = {"inference": "ask models", "metrics": "read /metrics"}
+SCOPES = {"inference": "ask models"}
 """What keys may do."""
 SERVICE_CLASSES = ("standard", "guest")
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from moduai.accounts.keys import SCOPES, KeyInfo, create_key, find_key, list_keys, revoke_key
+from moduai.accounts.keys import KeyInfo, create_key, find_key, list_keys, revoke_key
 from moduai.accounts.organisations import AccountError
 from moduai.cli.common import HomeOption, JsonOption, done, examples, fail, new_app, open_loaded, table
 from moduai.cli.data import duration, moment, read, utc, write
@@ -39,9 +39,6 @@ def create(
     name: str,
     *,
     org: Annotated[str, typer.Option(help="Name or id of the owner [default: the default one].")] = "",
-    scope: Annotated[
-        list[str] | None, typer.Option(help=f"What it may do, may be repeated: {', '.join(SCOPES)}.")
-    ] = None,
     expires: Annotated[str, typer.Option(help="How long it lasts (90d) or until when (2027-01-31).")] = "",
     group: Annotated[str, typer.Option(help="Coarse group of people, kept with usage.")] = "",
     region: Annotated[str, typer.Option(help="Coarse region [default: the owner's].")] = "",
@@ -58,7 +55,6 @@ def create(
             connection,
             name=name,
             organisation=org,
-            scopes=scope or ["inference"],
             expires_at=ends,
             group=group,
             region=region,
