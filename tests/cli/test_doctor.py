@@ -6,6 +6,7 @@ import shutil
 import socket
 import time
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 
@@ -98,6 +99,30 @@ async def test_usage_that_waits_and_usage_that_was_put_aside(loaded):
     told = [finding.told for finding in await doctor.ledger(loaded)]
     assert len(told) == 2
     assert "1 segment (" in told[1]
+
+
+async def test_files_that_vanish_while_it_looks_are_no_matter(loaded, monkeypatch):
+    """A running service renames and removes files all the time; here each is gone once it was listed."""
+    listed = loaded.path("usage", "w1.jsonl"), loaded.path("gone.new")
+    names = {"glob": Path.glob, "iterdir": Path.iterdir}
+
+    def vanishing(name):
+        def call(self, *arguments):
+            found = [*names[name](self, *arguments)]
+            for file in listed:
+                file.unlink(missing_ok=True)
+            return iter(found)
+
+        return call
+
+    for name in names:
+        monkeypatch.setattr(Path, name, vanishing(name))
+    for check in (doctor.folders, doctor.clock, doctor.ledger):
+        for file in listed:
+            file.write_text("{}")
+            file.chmod(0o644)
+        (finding,) = await check(loaded)
+        assert finding.state == "ok"
 
 
 async def test_weights_are_looked_at_byte_for_byte(loaded):

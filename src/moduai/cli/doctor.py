@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from stat import S_ISLNK, S_ISSOCK
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import typer
@@ -101,8 +102,17 @@ async def folders(loaded: Loaded) -> list[Finding]:
 
 def _open_to_others(home: Path) -> Iterator[Path]:
     for path in (home, *home.iterdir(), *(home / "keyring").glob("*")):
-        if not path.is_symlink() and not path.is_socket() and path.stat().st_mode & 0o077:
+        found = _stat(path)
+        if found and not (S_ISLNK(found.st_mode) or S_ISSOCK(found.st_mode)) and found.st_mode & 0o077:
             yield path
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    """What a file is; None if it has gone meanwhile: a running service makes and removes files."""
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        return None
 
 
 async def disk(loaded: Loaded) -> list[Finding]:
@@ -180,7 +190,8 @@ async def _server(db: Database) -> list[Finding]:
 
 async def clock(loaded: Loaded) -> list[Finding]:
     """The clock has not gone back behind what was written already."""
-    newest = max((path.stat().st_mtime for path in loaded.home.glob("*")), default=0.0)
+    found = [_stat(path) for path in loaded.home.glob("*")]
+    newest = max((each.st_mtime for each in found if each), default=0.0)
     if newest > time.time() + CLOCK_OFF_S:
         told = f"the clock is {newest - time.time():.0f} s behind files of the home folder"
         return [
@@ -219,16 +230,14 @@ async def ledger(loaded: Loaded) -> list[Finding]:
     """Usage segments do not pile up, and none was put aside as unreadable."""
     folder = loaded.path("usage")
     rejected = sorted(folder.glob("*.rejected"))
-    files = [
-        file for file in folder.glob("*") if file.is_file() and file not in rejected and file.stat().st_size
-    ]
+    files = [found for found in map(_stat, folder.glob("[!.]*.jsonl")) if found and found.st_size]
     findings = []
     if rejected:
         told = f"{count(len(rejected), 'file')} with lines that could not be loaded"
         findings.append(Finding("ledger", "warning", told, f"look at {rejected[0]}"))
-    old = [file for file in files if file.stat().st_mtime < time.time() - SEGMENTS_LATE_S]
-    size = sum(file.stat().st_size for file in old)
-    if old and size and not await asyncio.to_thread(service.running, loaded.home):
+    old = [found for found in files if found.st_mtime < time.time() - SEGMENTS_LATE_S]
+    size = sum(found.st_size for found in old)
+    if old and not await asyncio.to_thread(service.running, loaded.home):
         told = f"{count(len(old), 'segment')} ({size_text(size)}) waiting to be loaded"
         findings.append(Finding("ledger", "warning", told, "nothing is lost: `modu up` loads them"))
     return findings or [Finding("ledger", "ok", f"{count(len(files), 'segment')} on disk")]
