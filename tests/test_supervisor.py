@@ -179,6 +179,43 @@ async def test_the_pause_grows_and_a_settled_child_begins_anew(tmp_path, monkeyp
     assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 30.0, 0.1]
 
 
+async def test_a_worker_that_had_answered_is_back_at_once_however_often_it_dies(
+    tmp_path, monkeypatch, caplog
+):
+    probe, answered = supervisor.probe, []
+
+    async def seen(url, path, **options):
+        answered.append(await probe(url, path, **options))
+        return answered[-1]
+
+    monkeypatch.setattr(supervisor, "probe", seen)
+    async with supervised(tmp_path) as (url, _):
+        for _ in range(5):
+            process = await ask(url)
+            answered.clear()
+            os.kill(process, signal.SIGKILL)
+            await until(lambda: answered and answered[-1])
+    assert [record.in_s for record in caplog.records if hasattr(record, "in_s")] == [0.1] * 5
+
+
+async def test_a_child_that_never_gets_well_backs_off_to_its_own_limit(monkeypatch):
+    pauses = []
+
+    async def pause(seconds):
+        pauses.append(round(seconds, 1))
+        if len(pauses) == 8:
+            raise asyncio.CancelledError
+
+    child = Child("worker", python("pass"), longest_pause_s=supervisor.WORKER_PAUSE_S)
+    kept = supervisor.Kept(child, asyncio.Event())
+    kept.ready.set()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, kept.changed.set)
+    monkeypatch.setattr(supervisor.asyncio, "sleep", pause)
+    with pytest.raises(asyncio.CancelledError):
+        await kept.keep()
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's signal to orphans is Linux only")
 async def test_children_end_when_the_supervisor_is_killed(tmp_path):
     code = f"""

@@ -5,8 +5,9 @@ to *drain* is to take nothing new and end what runs. Rules:
 
 * It opens the listening socket itself and hands it to the worker, so connections wait in the backlog
   while a worker is started again.
-* A child that ends is started again after 0.1 s, doubling to 30 s, and after 0.1 s once more when it
-  had lived for 30 s. One that ends with status 78 cannot run as things are and is left alone.
+* A child that ends is started again after 0.1 s, doubling to 30 s (the worker: to 5 s), and after 0.1 s
+  once more when it had proven well: the worker had answered, any child had lived for 30 s. One that
+  ends with status 78 cannot run as things are and is left alone.
 * A worker that answers nothing three times in a row is killed and started again (fails closed).
 * Children are stopped in the reverse order of the list, so the process that keeps usage goes last.
   The first signal drains, a second stops now.
@@ -24,6 +25,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +37,8 @@ BACK_OFF_S = (0.1, 30.0)
 """First and longest pause before a child is started again."""
 SETTLED_S = 30.0
 """A child that lived this long starts with the first pause again."""
+WORKER_PAUSE_S = 5.0
+"""Longest pause before the worker is started again: without it nobody is served."""
 CANNOT_RUN = os.EX_CONFIG
 """Exit status (78) of a child that must not be started again; it has said why."""
 FIRST_STARTS = 6
@@ -57,6 +61,8 @@ class Child:
     drain_s: float = 10.0
     needed: bool = True
     """The service stops when this child cannot run."""
+    longest_pause_s: float = BACK_OFF_S[1]
+    """Longest pause before it is started again."""
     when_ready: bool = False
     """Started only once the service is ready, so that the first answer comes sooner."""
 
@@ -70,6 +76,10 @@ class Kept:
         self.ready = ready
         self.process: subprocess.Popen[bytes] | None = None
         self.changed = asyncio.Event()
+        self.started = asyncio.Event()
+        """Set at each start, for who watches it to clear."""
+        self.well = False
+        """The present process has proven well."""
 
     async def keep(self) -> None:
         """Start it, and again when it ends. Raises NotStartedError when a needed child cannot run."""
@@ -78,7 +88,8 @@ class Kept:
             await self.ready.wait()
         while True:
             began = time.monotonic()
-            self.process = _start(self.child)
+            self.process, self.well = _start(self.child), False
+            self.started.set()
             status = await self.ended()
             starts += 1
             if status == CANNOT_RUN:
@@ -87,14 +98,14 @@ class Kept:
                 return
             if starts >= FIRST_STARTS and not self.ready.is_set():
                 self._give_up(f"{self.child.name} ended {starts} times before the service was ready")
-            if time.monotonic() - began >= SETTLED_S:
+            if self.well or time.monotonic() - began >= SETTLED_S:
                 pause = BACK_OFF_S[0]
             log.warning(
                 "process ended, starting it again",
                 extra={"child": self.child.name, "status": status, "in_s": round(pause, 1)},
             )
             await asyncio.sleep(pause)
-            pause = min(pause * 2, BACK_OFF_S[1])
+            pause = min(pause * 2, self.child.longest_pause_s)
 
     def _give_up(self, why: str) -> None:
         if self.child.needed:
@@ -207,15 +218,30 @@ async def _watch(home: Path, url: str, kept: list[Kept], on_ready: Callable[[], 
     """Say when the service is ready, then kill a worker that no longer answers."""
     while await probe(url, "/health/ready", within_s=LIVE_WITHIN_S) is None:  # noqa: ASYNC110
         await asyncio.sleep(0.02)
-    kept[-1].ready.set()
+    worker = kept[-1]
+    worker.well = True
+    worker.ready.set()
     write_status(home, Service(os.getpid(), url, int(time.time())))
     on_ready()
-    failures = 0
+    failures, process = 0, worker.process
     while True:
-        await asyncio.sleep(LIVE_EVERY_S)
+        await _started(worker, LIVE_EVERY_S)
+        if worker.process is not process:
+            failures, process = 0, worker.process
         answer = await probe(url, "/health/live", within_s=LIVE_WITHIN_S)
-        failures = 0 if answer is not None and answer.status == 200 else failures + 1
+        if worker.process is not process:
+            continue  # another process may have answered
+        worker.well = answer is not None and answer.status == 200
+        failures = 0 if worker.well else failures + 1
         if failures == LIVE_FAILURES:
             log.error("worker does not answer and is killed", extra={"failures": failures})
-            kept[-1].signal(signal.SIGKILL)
+            worker.signal(signal.SIGKILL)
             failures = 0
+
+
+async def _started(kept: Kept, within_s: float) -> None:
+    """Wait until the child is started again, but not longer than this."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            await kept.started.wait()
+    kept.started.clear()

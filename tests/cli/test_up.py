@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -17,9 +18,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from moduai import service, settings
 from moduai.cli import prepare, up
+from moduai.engines.record import Capability, Engine, Hardware, Model
 from moduai.service import NotStartedError
 
 MODU = [sys.executable, "-m", "moduai.cli"]
@@ -219,8 +222,6 @@ def test_a_database_of_a_newer_version_is_refused(tmp_path):
     loaded, start = settings.load(tmp_path, {}, {}), prepare.Start(embedded=False, key="")
     prepare.prepare_home(tmp_path)
     prepare.in_child(prepare.prepare_database, loaded, start)
-    import sqlite3  # noqa: PLC0415
-
     with sqlite3.connect(loaded.path("modu.db")) as db:
         db.execute("UPDATE alembic_version SET version_num = '9999'")
     db.close()
@@ -234,6 +235,92 @@ def test_the_first_key_is_made_once(tmp_path):
     first = prepare.in_child(prepare.prepare_database, loaded, start)
     assert first.first_key.startswith("modu-")
     assert prepare.in_child(prepare.prepare_database, loaded, start).first_key == ""
+
+
+EMBEDDED = Engine(
+    id="eng_embedded",
+    name="embedded",
+    url="unix:///x.sock",
+    kind="embedded",
+    key="k",
+    hardware=Hardware(kind="CPU", watts=65),
+    models=(Model(name="m", upstream_name="m", capability=Capability(context=4096)),),
+)
+
+
+def prepared(home, embedded=EMBEDDED):
+    """What was found; NotStartedError if something had to be made or written."""
+
+    async def write(*_):
+        raise NotStartedError("not steady")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(prepare, "_embedded", lambda *_: (embedded, ""))
+        patched.setattr(prepare, "_prepare", write)
+        return prepare.prepare_database(settings.load(home, {}, {}), START)
+
+
+START = prepare.Start(embedded=True, key="k")
+
+
+@pytest.fixture
+def ready(tmp_path, monkeypatch):
+    """A home folder as a first start leaves it."""
+    monkeypatch.setattr(prepare, "_embedded", lambda *_: (EMBEDDED, ""))
+    prepare.prepare_home(tmp_path)
+    prepare.in_child(prepare.prepare_database, settings.load(tmp_path, {}, {}), START)
+    return tmp_path
+
+
+def test_a_start_with_nothing_to_write_writes_nothing(ready):
+    assert prepared(ready) == prepare.Prepared("", 1, "unix:///x.sock", "m")
+
+
+def test_a_start_with_nothing_to_write_needs_no_sqlalchemy(tmp_path):
+    code = f"""
+import sys
+from pathlib import Path
+from moduai import settings
+from moduai.cli.prepare import Start, prepare_database, prepare_home
+prepare_home(Path({str(tmp_path)!r}))
+prepare_database(settings.load(Path({str(tmp_path)!r}), {{}}), Start(embedded=False, key=""))
+print("sqlalchemy" in sys.modules)
+"""
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, check=True) for _ in range(2)]
+    assert [run.stdout.split() for run in runs] == [[b"True"], [b"False"]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE alembic_version SET version_num = '0000'",
+        "UPDATE engines SET state = 'draining'",
+        "UPDATE engines SET models = '[]'",
+        "UPDATE engines SET models = '[1]'",
+        "UPDATE engines SET hardware = 'not JSON'",
+        "DELETE FROM engines",
+        "DELETE FROM api_keys",
+        "DROP TABLE engines",
+    ],
+)
+def test_a_start_with_something_to_write_is_told_from_one_without(ready, change):
+    with sqlite3.connect(ready / "modu.db") as db:
+        db.execute(change)
+    db.close()
+    with pytest.raises(NotStartedError, match="not steady"):
+        prepared(ready)
+
+
+@pytest.mark.parametrize("embedded", [None, replace(EMBEDDED, key="other"), replace(EMBEDDED, concurrency=3)])
+def test_an_engine_in_the_box_that_changed_is_written(ready, embedded):
+    with pytest.raises(NotStartedError, match="not steady"):
+        prepared(ready, embedded)
+
+
+def test_the_engine_in_the_box_has_one_key_a_keyring(tmp_path):
+    first = up._engine_key(tmp_path / "a")
+    assert first == up._engine_key(tmp_path / "a") != up._engine_key(tmp_path / "b")
+    assert re.fullmatch("[0-9a-f]{64}", first)
 
 
 @pytest.mark.slow

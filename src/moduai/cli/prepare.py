@@ -34,7 +34,7 @@ class Start(Struct, frozen=True):
     embedded: bool
     """Start the embedded engine."""
     key: str
-    """The embedded engine's key, made anew for each start."""
+    """The embedded engine's key. It stays the same, so that its record need not be written at each start."""
 
 
 class Prepared(Struct, frozen=True):
@@ -107,33 +107,45 @@ def _answer(writer: int, work: Callable[[Loaded, Start], Prepared], loaded: Load
 def prepare_database(loaded: Loaded, start: Start) -> Prepared:
     """Bring the schema to head, make the first key, and record the embedded engine or remove its record."""
     from moduai.store.keyring import Keyring, KeyringError  # noqa: PLC0415  only the forked process pays
-    from moduai.store.migrate import SchemaError  # noqa: PLC0415
 
     try:
-        return asyncio.run(_prepare(loaded, start, Keyring.open(loaded.home)))
-    except (KeyringError, SchemaError) as error:
+        return _prepared(loaded, start, Keyring.open(loaded.home))
+    except KeyringError as error:
         raise NotStartedError(str(error)) from None
 
 
-async def _prepare(loaded: Loaded, start: Start, keyring: Keyring) -> Prepared:
+def _prepared(loaded: Loaded, start: Start, keyring: Keyring) -> Prepared:
+    from moduai.cli.steady import steady  # noqa: PLC0415
+    from moduai.engines.embedded import ENGINE_ID  # noqa: PLC0415
+
+    embedded, why = _embedded(loaded, start)
+    engines, first_key = steady(loaded, keyring, ENGINE_ID, embedded), ""
+    if engines is None:
+        engines, first_key = asyncio.run(_prepare(loaded, keyring, embedded))
+    active = [one for one in engines if one.state == "active"]
+    models = [model.name for engine in active for model in engine.models if model.capability.chat]
+    return Prepared(first_key, len(active), embedded.url if embedded else "", next(iter(models), ""), why)
+
+
+async def _prepare(loaded: Loaded, keyring: Keyring, embedded: Engine | None) -> tuple[list[Engine], str]:
+    """Make and write what is missing; the engines then, and the first key if it was made just now."""
     from moduai.engines.repository import list_engines  # noqa: PLC0415
     from moduai.store.database import Database, brief  # noqa: PLC0415
-    from moduai.store.migrate import upgrade  # noqa: PLC0415
+    from moduai.store.migrate import SchemaError, upgrade  # noqa: PLC0415
 
     db = Database(loaded.database_url)
-    embedded, why = _embedded(loaded, start)
     try:
         await upgrade(loaded.database_url)
         async with db.begin() as connection:
             first_key = await _first_key(connection)
             await _record(connection, keyring, embedded)
-            engines = [one for one in await list_engines(connection, keyring) if one.state == "active"]
+            return await list_engines(connection, keyring), first_key
+    except SchemaError as error:
+        raise NotStartedError(str(error)) from None
     except db.errors as error:
         raise NotStartedError(f"the database {db.shown()} cannot be used: {brief(error)}") from None
     finally:
         await db.dispose()
-    models = [model.name for engine in engines for model in engine.models if model.capability.chat]
-    return Prepared(first_key, len(engines), embedded.url if embedded else "", next(iter(models), ""), why)
 
 
 def _embedded(loaded: Loaded, start: Start) -> tuple[Engine | None, str]:

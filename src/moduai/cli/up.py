@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import socket
 import sys
 import time
@@ -25,7 +24,7 @@ from moduai.cli.prepare import Prepared, Start, in_child, prepare_database, prep
 from moduai.cli.settings import variable
 from moduai.service import NotStartedError, PortTakenError
 from moduai.settings import Loaded
-from moduai.supervisor import Child, supervise
+from moduai.supervisor import WORKER_PAUSE_S, Child, supervise
 
 app = new_app("Start the service on this machine.", group=False)
 
@@ -92,7 +91,7 @@ def _up(loaded: Loaded, overrides: Mapping[str, Any]) -> None:
     url = service.url_of(listening, tls=bool(loaded.settings.gateway.tls_certificate))
     log.configure(loaded.settings.log, "supervisor")
     try:
-        start = Start(embedded=_wants_engine(loaded), key=secrets.token_urlsafe(32))
+        start = Start(embedded=_wants_engine(loaded), key=_engine_key(loaded.home))
         prepared = in_child(prepare_database, loaded, start)
         if prepared.first_key:  # at once: whatever happens later, it is not shown again
             typer.echo(
@@ -164,6 +163,7 @@ def plan(
         {**environ, "MODU_LISTEN_FD": str(listening.fileno())},
         (listening.fileno(),),
         drain_s=loaded.settings.gateway.drain_s + 2,
+        longest_pause_s=WORKER_PAUSE_S,
     )
     return [*children, worker]
 
@@ -201,6 +201,16 @@ def _already(found: service.Service) -> None:
             f"the service (process {found.pid}) runs but does not answer at {found.url}: `modu doctor`"
         )
     typer.echo(f"Modu runs already: {found.url}")
+
+
+def _engine_key(home: Path) -> str:
+    """The embedded engine's key: derived from the keyring, so that nothing more has to be kept."""
+    from moduai.store.keyring import Keyring, KeyringError  # noqa: PLC0415
+
+    try:
+        return Keyring.open(home).secret("embedded engine").hex()
+    except KeyringError as error:
+        raise NotStartedError(str(error)) from None
 
 
 def _wants_engine(loaded: Loaded) -> bool:
