@@ -64,6 +64,10 @@ MOST_BYTES_PER_TOKEN = 16
 """No text averages more UTF-8 bytes a token than this (English is near 4.5, Korean near 4); a longer
 body is surely too long for the context, a shorter one is for the engine to judge."""
 
+MOST_PARTS = 250_000
+"""Most colons of a body, and most commas and brackets of one that may hold addresses: reading more would
+keep everyone waiting. Far above any conversation; a long text has one in a hundred letters."""
+
 USAGE = b'"stream_options":{"include_usage":true}'
 
 
@@ -124,7 +128,7 @@ def look(body: bytes, endpoint: Endpoint, *, most_choices: int, allowed: frozens
             )
     lower = body.lower()
     if b"_url" in lower or b"\\u00" in lower:
-        ask.has_media = _check_media(fields)
+        ask.has_media = _check_media(body, fields)
     if ask.stream and endpoint in STREAMS_WITH_OPTIONS:
         _ask_for_usage(ask, fields, looked.stream_options)
     return ask
@@ -139,13 +143,15 @@ def _fields(body: bytes) -> dict[str, Raw]:
     try:
         if not body.isascii():
             body.decode()
+        pairs = body.count(b":")
+        if pairs > MOST_PARTS:
+            raise ApiError("value_not_allowed", "The body has more parts than can be looked at.")
         fields = _decode_fields(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ApiError("invalid_json", f"The body is not a JSON object in UTF-8: {error}.") from None
     # Every pair of the object has one colon of its own. All colons, less those inside the values and
     # names that were kept, is the number of pairs: more pairs than names means that a name came twice.
     # A name with a colon, plain or escaped, makes the count unsure.
-    pairs = body.count(b":")
     for value in fields.values():
         pairs -= bytes(value).count(b":")
     unsure = not fields.keys() <= KNOWN and any(":" in name for name in fields)
@@ -177,8 +183,10 @@ def _check_names(fields: dict[str, Raw], allowed: frozenset[str]) -> None:
             )
 
 
-def _check_media(fields: dict[str, Raw]) -> bool:
+def _check_media(body: bytes, fields: dict[str, Raw]) -> bool:
     """Refuse addresses that an engine would fetch (server-side request forgery). Fails closed."""
+    if sum(map(body.count, (b",", b"{", b"["))) > 2 * MOST_PARTS:
+        raise ApiError("value_not_allowed", "The body has more parts than can be looked at for addresses.")
     found = False
     for name in ("messages", "input", "prompt", "tools"):
         if name in fields:

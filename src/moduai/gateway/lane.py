@@ -114,7 +114,8 @@ class Lane:
 
     def settle(self, exchange: Exchange, row: UsageRow, grant: Grant | None, ran: int) -> None:
         """An exchange is over: keep its row, and let the next one run if it had a place."""
-        self.ledger.add(row)
+        if row.engine or not self.ledger.full:  # a refusal used nothing: it may not fill what is full
+            self.ledger.add(row)
         self.stats.count(row)
         self.exchanges.discard(exchange)
         if grant is not None:

@@ -43,7 +43,7 @@ class EventRelay:
         self._sink = sink
         self._refuse = refuse
         self._usage_wanted = usage_wanted
-        self._tail = b""
+        self._tail = bytearray()
         self.begun = False
         """True once an event of the engine has gone to the client: no other engine may answer then."""
         self.first = 0
@@ -75,16 +75,25 @@ class EventRelay:
         if not self.first:
             self.first = time.monotonic_ns()
         self.reads += 1
-        data = self._tail + payload
-        cut = max(data.rfind(b"\n\n") + 2, data.rfind(b"\r\n\r\n") + 4)
-        cut = 0 if cut < 4 else cut
-        events, self._tail = data[:cut], data[cut:]
-        if len(self._tail) > EVENT_LIMIT or not self._pass(events):
+        tail = self._tail
+        start = max(0, len(tail) - 3)
+        tail += payload
+        cut = max(tail.rfind(b"\n\n", start) + 2, tail.rfind(b"\r\n\r\n", start) + 4)
+        events = bytes(tail[:cut]) if cut > 3 else b""
+        del tail[: len(events)]
+        if len(tail) > EVENT_LIMIT or not self._pass(events):
             self._refuse()
 
     def finish(self) -> bool:
-        """The stream has ended; a last event may lack its blank line. False: it is not understandable."""
-        tail, self._tail = self._tail.strip(b"\r\n"), b""
+        """The stream has ended; a whole last event may lack its blank line. False: it is cut off."""
+        tail = bytes(self._tail).strip(b"\r\n")
+        self._tail.clear()
+        document = tail.removeprefix(b"data:").strip()
+        if tail.startswith(b"data:") and document != b"[DONE]":
+            try:
+                read(document)
+            except NOT_READ:
+                return False
         return not tail or self._pass(tail + b"\n\n")
 
     def _pass(self, events: bytes) -> bool:
@@ -106,7 +115,8 @@ class EventRelay:
 
     def start_again(self) -> None:
         """Another engine begins the answer anew; nothing of this one has been passed on."""
-        self._tail, self.first, self.pieces, self.usage, self.error_seen = b"", 0, 0, None, False
+        self._tail.clear()
+        self.first, self.pieces, self.usage, self.error_seen = 0, 0, None, False
 
     def comment(self, text: str) -> None:
         """A line that every client ignores, between events."""
@@ -114,7 +124,7 @@ class EventRelay:
 
     def event(self, document: bytes) -> None:
         """An event of our own: a JSON document, whose line breaks can only be white space."""
-        self._tail = b""
+        self._tail.clear()
         self._write(b"data: %b\n\n" % document.replace(b"\r", b" ").replace(b"\n", b" "))
 
     def _write(self, payload: bytes) -> None:

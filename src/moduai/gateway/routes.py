@@ -43,7 +43,7 @@ class Routes:
             case b"/health/ready":
                 return self._ready()
             case b"/metrics":
-                return self._metrics(principal, local=local)
+                return self._metrics(local=local)
             case b"/v1/models":
                 return _json(
                     {
@@ -72,7 +72,7 @@ class Routes:
         body = {"status": "stopping" if self._lane.draining else "degraded" if degraded else "ready"}
         return _json({**body, "degraded": degraded}, 503 if stopping else 200)
 
-    def _metrics(self, principal: Principal | None, *, local: bool) -> Answer:
+    def _metrics(self, *, local: bool) -> Answer:
         """For this machine only; other machines scrape through an agent here. Fails closed."""
         if not local:
             raise ApiError("not_found")
