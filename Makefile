@@ -27,7 +27,7 @@ $(VENV)/.dev: requirements/dev.lock pyproject.toml scripts/install
 
 test: dev  ## Run the tests (ARGS="tests/store -x")
 	@scripts/browser
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(COVER) $(ARGS)
 
 # `make -k check` goes on after a failure and still ends with one.
 check: check-format check-lint check-types check-layers check-tests  ## Everything that must hold
@@ -44,9 +44,8 @@ check-types: dev
 check-layers: dev
 	$(BIN)/lint-imports --no-logo
 
-check-tests: dev
-	@scripts/browser
-	$(BIN)/python -m pytest --cov --cov-report= $(ARGS)
+check-tests: COVER := --cov --cov-report=
+check-tests: test
 	$(BIN)/coverage report --include='src/moduai/scheduling/*' --fail-under=100 --show-missing
 
 format: dev  ## Put the code in its form
