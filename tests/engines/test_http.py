@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moduai.engines.address import AddressError, parse_url
-from moduai.engines.chunked import Decoder, FramingError, one_chunk
+from moduai.engines.chunked import Decoder, FramingError
 from moduai.engines.http import FetchError, Head, fetch, parse_head
 
 
@@ -34,20 +34,6 @@ def test_any_split_gives_the_payload(parts: list[bytes], cuts: list[int]) -> Non
     assert decoder.done
 
 
-@given(st.binary(min_size=1, max_size=3000))
-def test_one_chunk_is_recognised(part: bytes) -> None:
-    data = frame([part], last=False)
-    assert one_chunk(data) is (len(part) < 2048)
-    assert not one_chunk(data[:-1])
-    assert not one_chunk(data + b"0\r\n\r\n")
-
-
-@given(st.binary(max_size=200))
-def test_one_chunk_never_accepts_what_the_decoder_refuses(data: bytes) -> None:
-    if one_chunk(data):
-        assert Decoder().feed(data) == data[data.index(b"\r\n") + 2 : -2]
-
-
 @pytest.mark.parametrize(
     "data",
     [
@@ -56,7 +42,6 @@ def test_one_chunk_never_accepts_what_the_decoder_refuses(data: bytes) -> None:
     ],
 )  # fmt: skip
 def test_unclear_framing_is_refused(data: bytes) -> None:
-    assert not one_chunk(data)
     with pytest.raises(FramingError):
         Decoder().feed(data)
 

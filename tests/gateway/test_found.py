@@ -304,7 +304,7 @@ async def test_many_interim_answers_are_bounded(fake: FakeEngine) -> None:
     pool: Any = SimpleNamespace(give=len, forget=lambda _: None, repeated=None)
     connection = Connection(pool)
     connection.connection_made(SimpleNamespace(write=len, abort=lambda: None, is_closing=lambda: False))  # type: ignore[arg-type]
-    receiver: Any = SimpleNamespace(framed=None, broken=lost.append)
+    receiver: Any = SimpleNamespace(passing=None, broken=lost.append)
     connection.send(b"GET / HTTP/1.1\r\n\r\n", receiver)
     connection.data_received(b"HTTP/1.1 100 Continue\r\n\r\n" * 5000)
     assert len(lost) <= 1
@@ -375,14 +375,15 @@ def relay_to(sink: _Sink, *, usage_wanted: bool = True) -> EventRelay:
 
 
 def test_usage_is_read_where_a_chunk_ends_inside_its_name() -> None:
-    """`framed` searches the framed bytes, so a border of chunks hides the event from the ledger."""
+    """A border of chunks inside the name hid the event from the ledger."""
     sink = _Sink()
     relay = relay_to(sink, usage_wanted=False)
     usage = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":5}}\n\n'
     chunk = lambda payload: b"%x\r\n%b\r\n" % (len(payload), payload)  # noqa: E731
-    relay.framed(chunk(b'data: {"choices":[{}]}\n\n'))
-    relay.framed(chunk(usage[:26]))
-    relay.framed(chunk(usage[26:]))
+    relay.feed(b'data: {"choices":[{}]}\n\n')
+    for part in (usage[:26], usage[26:]):
+        assert not relay.passing(chunk(part))
+        relay.feed(part)
     assert relay.usage is not None
     assert b"prompt_tokens" not in sink.sent
 

@@ -1,8 +1,8 @@
 """Chunked transfer coding of engines' answers (RFC 9112, 7.1), read strictly (fails closed).
 
-Two readers: ``one_chunk`` recognises the common case, a read that is exactly one chunk, so that
-its bytes can be passed on as they are; ``Decoder`` takes any split. Both accept only plain
-hexadecimal sizes: framing that another reader could understand otherwise is never passed on.
+``Decoder`` takes any split; ``SIZES`` serves the common case, a read that is exactly one ordinary
+chunk, whose bytes can be passed on as they are. Both accept only plain hexadecimal sizes: framing
+that another reader could understand otherwise is never passed on.
 """
 
 from __future__ import annotations
@@ -17,12 +17,6 @@ _SIZE_LINE = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;[\t\x20-\x7e]*)?")
 
 class FramingError(ValueError):
     """The engine's framing is broken."""
-
-
-def one_chunk(data: bytes) -> bool:
-    """Whether a read is exactly one ordinary chunk (not the last one)."""
-    line = data.find(b"\r\n", 0, 5)
-    return SIZES.get(data[:line]) == len(data) - line - 4 > 0 and data.endswith(b"\r\n")
 
 
 class Decoder:

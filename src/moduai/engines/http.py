@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol, cast
 
 from moduai.engines.address import Address
-from moduai.engines.chunked import Decoder, FramingError, one_chunk
+from moduai.engines.chunked import Decoder, FramingError
 from moduai.engines.repeated import RepeatedHead
 
 HEAD_LIMIT = 65_536
@@ -28,8 +28,8 @@ class Receiver(Protocol):
     """Takes one answer: ``head``, then data, then ``end`` or ``broken`` (which may come at any time)."""
 
     @property
-    def framed(self) -> Callable[[bytes], None] | None:
-        """Takes a read that is one chunk, with its framing; None: all goes to ``piece``."""
+    def passing(self) -> Callable[[bytes], bool] | None:
+        """Asked first with every read of a chunked body: True if it was passed on as it is."""
 
     def head(self, head: Head) -> None:
         """The answer begins."""
@@ -51,18 +51,8 @@ class Connection(asyncio.Protocol):
     """One connection to an engine."""
 
     __slots__ = (
-        "_decoder",
-        "_head",
-        "_interim",
-        "_left",
-        "_mode",
-        "_paused",
-        "_pool",
-        "_receiver",
-        "_reusable",
-        "_transport",
-        "gone",
-        "kept_until",
+        "_decoder", "_head", "_interim", "_left", "_mode", "_passing", "_paused", "_pool", "_receiver",
+        "_reusable", "_transport", "gone", "kept_until",
     )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
@@ -75,6 +65,7 @@ class Connection(asyncio.Protocol):
         self._decoder: Decoder | None = None
         self._reusable = True
         self._interim = 0
+        self._passing: Callable[[bytes], bool] | None = None
         self._paused = False
         self.kept_until = 0
         self.gone = False
@@ -88,7 +79,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on in the current state."""
-        self._mode(data)
+        if self._passing is None or self._decoder is not None or not self._passing(data):
+            self._mode(data)
 
     def eof_received(self) -> None:
         """The end of an answer without a length; otherwise the connection just closes."""
@@ -123,7 +115,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once; the receiver hears nothing more. This is how a request is cancelled."""
-        self._receiver = None
+        self._receiver = self._passing = None
         self.gone = True
         self._transport.abort()
 
@@ -169,6 +161,8 @@ class Connection(asyncio.Protocol):
             self._pool.repeated = RepeatedHead.of(data)
         if self._receiver is not None:
             self._receiver.head(head)
+        if head.chunked and self._receiver is not None:
+            self._passing = self._receiver.passing
         if rest and self._receiver is not None:
             self._mode(rest)
         elif self._mode == self._counted and not self._left:
@@ -201,9 +195,6 @@ class Connection(asyncio.Protocol):
         receiver, decoder = self._receiver, self._decoder
         if receiver is None:
             return
-        if decoder is None and (framed := receiver.framed) is not None and one_chunk(data):
-            framed(data)
-            return
         if decoder is None:
             decoder = self._decoder = Decoder()
         try:
@@ -220,7 +211,7 @@ class Connection(asyncio.Protocol):
 
     def _complete(self) -> None:
         receiver, self._receiver = self._receiver, None
-        self._mode, self._decoder = self._idle, None
+        self._mode, self._decoder, self._passing = self._idle, None, None
         if receiver is not None:
             receiver.end(self._let_go)
 
@@ -234,7 +225,7 @@ class Connection(asyncio.Protocol):
         self._pool.give(self)
 
     def _break(self, reason: str) -> None:
-        receiver, self._receiver = self._receiver, None
+        receiver, self._receiver, self._passing = self._receiver, None, None
         self.gone = True
         self._transport.abort()
         if receiver is not None:
@@ -378,7 +369,7 @@ class _Collector:
         self.piece(body)
         self.end(let_go)
 
-    framed = None
+    passing = None
 
     def __init__(self, limit: int) -> None:
         self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()

@@ -8,7 +8,6 @@ The body that came is the body that is sent on, byte for byte, except for fields
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any
 
@@ -88,8 +87,7 @@ _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_looked = msgspec.json.Decoder(_Looked).decode
 
 
-@dataclass(slots=True)
-class Ask:
+class Ask(Struct):
     """One request as the lane needs it."""
 
     endpoint: Endpoint

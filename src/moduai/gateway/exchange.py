@@ -65,8 +65,8 @@ class Exchange:
     replica: Replica | None = None
     usage: Usage | None = None
     over = False
-    framed: Callable[[bytes], None] | None = None
-    """Takes whole chunks with their framing, while a stream goes to a client that takes them."""
+    passing: Callable[[bytes], bool] | None = None
+    """Passes chunks on as they are, while a stream goes to a client that takes them framed."""
     _connection: Connection | None = None
     _relay: EventRelay | None = None
     _timer: TimerHandle | None = None
@@ -167,7 +167,7 @@ class Exchange:
             self._relaying = True
             relay = self._stream()
             if self.sink.framed:
-                self.framed = relay.framed
+                self.passing = relay.passing
 
     def piece(self, data: bytes) -> None:
         """A part of the body, without framing."""
@@ -270,7 +270,7 @@ class Exchange:
         self.ticket.avoid = (*self.ticket.avoid, engine)
         self._status = self._seen = self._first = 0
         self._body = []
-        self._relaying, self.framed = False, None
+        self._relaying, self.passing = False, None
         if self._relay is not None:
             self._relay.start_again()
         self._lane.stats.retries += 1

@@ -35,6 +35,9 @@ SLACK = 65_536
 class Ledger(Protocol):
     """What the lane needs of the metering's segment writer."""
 
+    failing: bool
+    """The disk refuses rows; they are kept in memory."""
+
     @property
     def full(self) -> bool:
         """No room for more rows."""
@@ -97,7 +100,7 @@ class Lane:
         """Whether the request can be served at all; engines to avoid. Raises ApiError. Fails closed."""
         if self.draining:
             raise ApiError("draining", retry_after_s=2)
-        if self.ledger.full:
+        if self.ledger.failing and self.ledger.full:  # flushing that stops otherwise stops the worker
             raise ApiError("ledger_unavailable", retry_after_s=5)
         route = self.fleet.route(ask.model, ask.endpoint.word)
         if route is None:

@@ -11,12 +11,14 @@ import re
 import time
 from collections.abc import Callable
 
+from moduai.engines.chunked import SIZES
 from moduai.gateway.sink import Sink
 from moduai.gateway.usage import NOT_READ, Usage, read
 
 EVENT_LIMIT = 4_194_304
 """Most bytes of one event that are held back until its end arrives."""
 _EVENT = re.compile(rb".*?(?:\r\n\r\n|\n\n)", re.DOTALL)
+_ERRORS = (b'data: {"error":', b'data: {"type":"error"')
 _FIELDS = (b"data:", b":", b"event:", b"id:", b"retry:", b"data\n")
 
 
@@ -35,12 +37,14 @@ class EventRelay:
     """One event stream from an engine to a sink. ``refuse`` is called when it is not understandable."""
 
     __slots__ = (
-        "_refuse", "_sink", "_tail", "_usage_wanted", "begun", "error_seen", "first", "pieces", "reads",
-        "usage",
+        "_last", "_refuse", "_sink", "_tail", "_usage_wanted", "_write_framed", "begun", "error_seen",
+        "first", "pieces", "reads", "usage",
     )  # fmt: skip
 
     def __init__(self, sink: Sink, refuse: Callable[[], None], *, usage_wanted: bool) -> None:
         self._sink = sink
+        self._write_framed = sink.write
+        self._last = b""
         self._refuse = refuse
         self._usage_wanted = usage_wanted
         self._tail = bytearray()
@@ -55,26 +59,29 @@ class EventRelay:
         self.usage: Usage | None = None
         self.error_seen = False
 
-    def framed(self, data: bytes) -> None:
-        """One chunk with its framing."""
+    def passing(self, data: bytes) -> bool:
+        """Pass on a read that is one chunk with one ordinary event; False: it needs a closer look."""
+        line = data.find(b"\r\n", 0, 5)
         if (
-            self._tail
-            or not self.pieces
-            or (b'"usage"' in data and b'"usage":null' not in data)
-            or b'"error":' in data
+            SIZES.get(data[:line]) != len(data) - line - 4
             or not data.endswith(b"}\n\n\r\n")
+            or (b'"usage"' in data and b'"usage":null' not in data)
+            or self._tail
+            or not self.begun
             or not (data.isascii() or is_text(data))
         ):
-            self.feed(data[data.index(b"\r\n") + 2 : -2])
-            return
+            return False
         self.pieces += 1
-        self._sink.write(data)
+        self._last = data
+        self._write_framed(data)
+        return True
 
     def feed(self, payload: bytes) -> None:
         """A part of the stream in any split."""
         if not self.first:
             self.first = time.monotonic_ns()
         self.reads += 1
+        self._look_back()
         tail = self._tail
         start = max(0, len(tail) - 3)
         tail += payload
@@ -86,6 +93,7 @@ class EventRelay:
 
     def finish(self) -> bool:
         """The stream has ended; a whole last event may lack its blank line. False: it is cut off."""
+        self._look_back()
         tail = bytes(self._tail).strip(b"\r\n")
         self._tail.clear()
         document = tail.removeprefix(b"data:").strip()
@@ -113,6 +121,11 @@ class EventRelay:
         self._write(events)
         return True
 
+    def _look_back(self) -> None:
+        """An engine's error event is its last one: only the last that was passed on may be it."""
+        self.error_seen |= self._last.partition(b"\r\n")[2].startswith(_ERRORS)
+        self._last = b""
+
     def start_again(self) -> None:
         """Another engine begins the answer anew; nothing of this one has been passed on."""
         self._tail.clear()
@@ -137,7 +150,7 @@ class EventRelay:
         document = b"".join(line[5:] for line in lines if line.startswith(b"data:")).strip()
         if not document.startswith(b"{"):
             return True
-        if document.startswith((b'{"error":', b'{"type":"error"')):
+        if event.startswith(_ERRORS):
             self.error_seen = True
             return True
         found = read(document)

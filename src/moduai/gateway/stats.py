@@ -20,11 +20,6 @@ class Histogram:
         self.by_bits = [0] * 65
         self.sum_us = 0
 
-    def add(self, microseconds: int) -> None:
-        """Count one duration."""
-        self.by_bits[microseconds.bit_length()] += 1
-        self.sum_us += microseconds
-
     def counts(self) -> list[int]:
         """Durations in each bucket of BOUNDS_S, and above the last."""
         low, bits = SHORTEST_BIT, self.by_bits
@@ -72,9 +67,13 @@ class Stats:
         group.tokens_out += row.tokens_out
         group.accelerator_us += row.accelerator_us
         group.energy_mj += row.energy_mj
-        self.queue.add(row.queue_us)
-        self.first_token.add(row.first_token_us)
-        self.duration.add(row.duration_us)
+        queue, first_token, duration = self.queue, self.first_token, self.duration
+        queue.by_bits[row.queue_us.bit_length()] += 1
+        queue.sum_us += row.queue_us
+        first_token.by_bits[row.first_token_us.bit_length()] += 1
+        first_token.sum_us += row.first_token_us
+        duration.by_bits[row.duration_us.bit_length()] += 1
+        duration.sum_us += row.duration_us
 
     def total(self, field: str, *labels: int) -> Counter[tuple[str, ...]]:
         """Sums of one field of the groups over some of their labels (by place in their name)."""

@@ -4,11 +4,10 @@ integer micro-accelerator-seconds, so that decisions are the same on every machi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(slots=True, eq=False)
-class Ticket:
+class Ticket(Struct, eq=False):
     """One request that asks for a place: who, for which pool, at what estimated cost."""
 
     id: int
@@ -23,16 +22,14 @@ class Ticket:
     """Replicas that already failed it."""
 
 
-@dataclass(slots=True, eq=False)
-class Grant:
+class Grant(Struct, frozen=True):
     """The ticket may run now, on this replica."""
 
     ticket: Ticket
     replica: str
 
 
-@dataclass(slots=True, eq=False)
-class Queued:
+class Queued(Struct, frozen=True):
     """The ticket waits. ``position`` counts from 1; ``wait`` is the expected time until it runs,
     or -1 where nothing has been served yet to judge by.
     """
@@ -41,8 +38,7 @@ class Queued:
     wait: int
 
 
-@dataclass(slots=True, eq=False)
-class Refused:
+class Refused(Struct, frozen=True):
     """The ticket was not taken. ``retry_after`` is when it is worth asking again."""
 
     reason: str
