@@ -107,9 +107,7 @@ class Ask(Struct):
 
 def look(body: bytes, endpoint: Endpoint, *, most_choices: int, allowed: frozenset[str]) -> Ask:
     """Look at a body. Raises ApiError for what is not allowed or not understood."""
-    fields = _fields(body)
-    if not fields.keys() <= KNOWN:
-        _check_names(fields, allowed)
+    fields = _fields(body, allowed)
     try:
         looked = _decode_looked(body)
     except msgspec.ValidationError as error:
@@ -137,7 +135,7 @@ def rename(body: bytes, model: str) -> bytes:
     return _rebuild(_decode_fields(body), "model", msgspec.json.encode(model))
 
 
-def _fields(body: bytes) -> dict[str, Raw]:
+def _fields(body: bytes, allowed: frozenset[str]) -> dict[str, Raw]:
     try:
         if not body.isascii():
             body.decode()
@@ -152,20 +150,23 @@ def _fields(body: bytes) -> dict[str, Raw]:
     # A name with a colon, plain or escaped, makes the count unsure.
     for value in fields.values():
         pairs -= bytes(value).count(b":")
-    unsure = not fields.keys() <= KNOWN and any(":" in name for name in fields)
-    if (pairs != len(fields) or unsure) and not _unique(body):
-        raise ApiError("duplicate_field")
+    plain = fields.keys() <= KNOWN
+    if pairs != len(fields) or (not plain and any(":" in name for name in fields)):
+        _check_unique(body)
+    if not plain:
+        _check_names(fields, allowed)
     return fields
 
 
-def _unique(body: bytes) -> bool:
-    """Whether the names are unique, by reading all: for names that hold colons themselves."""
+def _check_unique(body: bytes) -> None:
+    """Names must be unique; all is read, for names that hold colons themselves. Fails closed."""
     try:
         pairs = json.loads(body, object_pairs_hook=list, parse_int=str)
     except (ValueError, RecursionError) as error:
         raise ApiError("invalid_json", f"The body cannot be read: {error}.") from None
     names = [name for name, _ in pairs]
-    return len(names) == len(set(names))
+    if len(names) != len(set(names)):
+        raise ApiError("duplicate_field")
 
 
 def _check_names(fields: dict[str, Raw], allowed: frozenset[str]) -> None:

@@ -350,11 +350,12 @@ class ClientConnection(asyncio.Protocol):
             self.write(
                 GOOD % (self._server.date, request_id.encode(), content_type, headers, len(body), body)
             )
+            self._next()
         else:
             lines = b"content-type: %b\r\n%bcontent-length: %d\r\n" % (content_type, headers, len(body))
             head = self._head(status, lines, request_id)
             self.write(head if self.method == b"HEAD" else head + body)
-        self._answer_over()
+            self._answer_over()
 
     def raw_head(self, status_line: bytes, lines: bytes) -> None:
         """The head of a page, whose framing its own fields say."""
@@ -376,15 +377,20 @@ class ClientConnection(asyncio.Protocol):
         self._server.lane.stats.errors[error.code] += 1
         self.whole(error.status, b"application/json", error.headers() + headers, error.body(), "")
 
+    def _next(self) -> None:
+        """The connection is kept: ready for the next request."""
+        self._work = None
+        if self._raw:
+            self._reset()
+        self._complete = False
+        self.deadline = self._server.clock + self._server.idle_s
+
     def _answer_over(self) -> None:
         self._work = None
         if self.transport.is_closing():
             return
         if self._keeps():
-            if self._raw:
-                self._reset()
-            self._complete = False
-            self.deadline = self._server.clock + self._server.settings.limits.idle_s
+            self._next()
         elif self._pipelined and self._keep:
             self._pipelined = self._keep = False
             self.fail(ApiError("pipelining_refused"))

@@ -362,7 +362,7 @@ class Exchange:
         if self._timer is not None:
             self._timer.cancel()
         now = time.monotonic_ns()
-        grant = self._stop_clock(now)
+        grant = self._stop_clock(now) if self.grant is not None else None
         ran = now - self._granted if outcome == "ok" else -1
         self._lane.settle(self, self._row(now, outcome, status, code), grant, ran)
 

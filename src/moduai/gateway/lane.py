@@ -85,16 +85,14 @@ class Lane:
     def admit(self, exchange: Exchange, *, again: bool = False) -> None:
         """Ask the line for a place. Raises ApiError when it is refused. Fails closed."""
         decision = self.line.submit(exchange.ticket, again=again)
-        match decision:
-            case Grant():
-                exchange.run(decision)
-            case Queued():
-                self._waiting[exchange.ticket.id] = exchange
-                exchange.wait()
-            case _:
-                if decision.reason == "line_full":
-                    raise ApiError("line_full", retry_after_s=seconds(decision.retry_after))
-                raise ApiError("engine_unavailable", retry_after_s=seconds(decision.retry_after))
+        if isinstance(decision, Grant):
+            exchange.run(decision)
+        elif isinstance(decision, Queued):
+            self._waiting[exchange.ticket.id] = exchange
+            exchange.wait()
+        else:
+            code = "line_full" if decision.reason == "line_full" else "engine_unavailable"
+            raise ApiError(code, retry_after_s=seconds(decision.retry_after))
 
     def check(self, ask: Ask) -> tuple[str, ...]:
         """Whether the request can be served at all; engines to avoid. Raises ApiError. Fails closed."""
@@ -122,7 +120,8 @@ class Lane:
         self.stats.count(row)
         self.exchanges.discard(exchange)
         if grant is not None:
-            self.freed(grant, ran)
+            for granted in self.line.finish(grant, ran):
+                self._waiting.pop(granted.ticket.id).run(granted)
         if self.draining and not self.exchanges:
             self._empty.set()
 

@@ -33,6 +33,7 @@ class Server:
         self.allowed_fields = frozenset(settings.gateway.allowed_fields)
         self.date = formatdate(usegmt=True).encode()
         self.draining = False
+        self.idle_s = settings.limits.idle_s
         self.ready: Callable[[], bool] = lambda: True
         """False until keys and engines are known: a good key must not be called wrong."""
         self._routes, self._make_app, self._app = routes, app, None
