@@ -17,11 +17,10 @@ MODELS = """\
 """
 
 
-@pytest.fixture
-def llm(clean, tmp_path):
+def llm_of(service, tmp_path):
     """Runs `llm` with a folder of its own; gives what it prints."""
-    (tmp_path / "extra-openai-models.yaml").write_text(MODELS.format(model=clean.model, url=clean.url))
-    (tmp_path / "keys.json").write_text(json.dumps({"modu": clean.key}))
+    (tmp_path / "extra-openai-models.yaml").write_text(MODELS.format(model=service.model, url=service.url))
+    (tmp_path / "keys.json").write_text(json.dumps({"modu": service.key}))
     environ = {"PATH": os.environ["PATH"], "LLM_USER_PATH": str(tmp_path), "HOME": str(tmp_path)}
 
     def run(*arguments, check=True):
@@ -33,6 +32,19 @@ def llm(clean, tmp_path):
         return done
 
     return run
+
+
+@pytest.fixture
+def llm(clean, tmp_path):
+    return llm_of(clean, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_real_model_answers(whole, tmp_path):
+    asked = ("-m", "modu", "-o", "max_tokens", "24", "대한민국의 수도는 어디인가요?")
+    run = llm_of(whole, tmp_path)
+    assert "서울" in run(*asked).stdout
+    assert "서울" in run("--no-stream", *asked).stdout
 
 
 def test_streams_an_answer(llm, clean):

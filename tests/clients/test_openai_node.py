@@ -40,17 +40,27 @@ def node_folder() -> Path:
     return folder
 
 
-def ask(clean, folder: Path) -> dict:
+def ask(service, folder: Path, *arguments: str) -> dict:
     environ = {
         "PATH": os.environ["PATH"],
-        "URL": f"{clean.url}/v1",
-        "KEY": clean.key,
-        "MODEL": clean.model,
+        "URL": f"{service.url}/v1",
+        "KEY": service.key,
+        "MODEL": service.model,
         "EMBEDDER": "fake-embed",
     }
-    done = node(["ask.mjs"], return_completed_process=True, cwd=folder, env=environ, text=True, **OUTPUT)
+    done = node(
+        ["ask.mjs", *arguments], return_completed_process=True, cwd=folder, env=environ, text=True, **OUTPUT
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_the_real_model_answers(whole, node_folder):
+    told = ask(whole, node_folder, "대한민국의 수도는 어디인가요?")
+    assert "서울" in told["chat"]["text"]
+    assert "서울" in told["stream"]["text"]
+    assert told["chat"]["tokens"] > 0
 
 
 def test_the_node_client(clean, node_folder):

@@ -3,7 +3,9 @@ import OpenAI from "openai";
 
 const [model, embedder] = [process.env.MODEL, process.env.EMBEDDER];
 const client = new OpenAI({ baseURL: process.env.URL, apiKey: process.env.KEY, maxRetries: 0 });
-const messages = [{ role: "user", content: "모두의 AI란?" }];
+// With a question it asks only that (a real model); without one it tries everything (the fake engine).
+const question = process.argv[2];
+const messages = [{ role: "user", content: question ?? "모두의 AI란?" }];
 const tools = [{ type: "function", function: { name: "weather", parameters: { type: "object", properties: {} } } }];
 const told = {};
 
@@ -23,6 +25,10 @@ for await (const part of stream) {
   usage = part.usage ?? usage;
 }
 told.stream = { text, tokens: usage.completion_tokens };
+if (question) {
+  console.log(JSON.stringify(told));
+  process.exit(0);
+}
 
 const called = await client.chat.completions.create({ model, messages, tools });
 told.tool = called.choices[0].message.tool_calls[0].function.name;
