@@ -1,6 +1,6 @@
 """Chunked transfer coding of engines' answers (RFC 9112, 7.1), read strictly (fails closed).
 
-``Decoder`` takes any split; ``SIZES`` serves the common case, a read that is exactly one ordinary
+``Decoder`` takes any split; ``HEADS`` serves the common case, a read that is exactly one ordinary
 chunk, whose bytes can be passed on as they are. Both accept only plain hexadecimal sizes: framing
 that another reader could understand otherwise is never passed on.
 """
@@ -9,8 +9,15 @@ from __future__ import annotations
 
 import re
 
-SIZES = {b"%x" % size: size for size in range(2048)}
-"""Size lines of ordinary chunks: a look-up is both faster and stricter than ``int(…, 16)``."""
+ORDINARY = 2048
+"""Reads shorter than this may be recognised as one chunk."""
+HEADS = [b"\n"] * ORDINARY
+"""The size line that a read of so many bytes begins with if it is exactly one chunk (no size line is a
+bare line feed). Looking it up is faster than reading a size, and stricter."""
+for _size in range(1, ORDINARY):
+    _line = b"%x\r\n" % _size
+    if len(_line) + _size + 2 < ORDINARY:
+        HEADS[len(_line) + _size + 2] = _line
 LINE_LIMIT = 256
 _SIZE_LINE = re.compile(rb"([0-9a-fA-F]{1,8})[ \t]*(?:;[\t\x20-\x7e]*)?")
 

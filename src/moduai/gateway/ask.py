@@ -123,7 +123,7 @@ def look(body: bytes, endpoint: Endpoint, *, most_choices: int, allowed: frozens
                 "value_not_allowed", f"n and best_of may be at most {most_choices} here.", param="n"
             )
     lower = body.lower()
-    if b"_url" in lower or b"\\u00" in lower:
+    if lower.find(b"_url") >= 0 or lower.find(b"\\u00") >= 0:  # on bytes, `in` is much slower
         ask.has_media = _check_media(body, fields)
     if ask.stream and endpoint in STREAMS_WITH_OPTIONS:
         _ask_for_usage(ask, fields, looked.stream_options)

@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable
 
-from moduai.engines.chunked import SIZES
+from moduai.engines.chunked import HEADS, ORDINARY
 from moduai.gateway.sink import Sink
 from moduai.gateway.usage import NOT_READ, Usage, read
 
@@ -60,12 +60,16 @@ class EventRelay:
         self.error_seen = False
 
     def passing(self, data: bytes) -> bool:
-        """Pass on a read that is one chunk with one ordinary event; False: it needs a closer look."""
-        line = data.find(b"\r\n", 0, 5)
+        """Pass on a read that is one chunk with one ordinary event; False: it needs a closer look.
+
+        ``find`` stands for ``in`` here: on bytes ``in`` first fails to read its operand as a number.
+        """
+        size = len(data)
         if (
-            SIZES.get(data[:line]) != len(data) - line - 4
+            size >= ORDINARY
+            or not data.startswith(HEADS[size])
             or not data.endswith(b"}\n\n\r\n")
-            or (b'"usage"' in data and b'"usage":null' not in data)
+            or (data.find(b'"usage"') >= 0 and data.find(b'"usage":null') < 0)
             or self._tail
             or not self.begun
             or not (data.isascii() or is_text(data))
