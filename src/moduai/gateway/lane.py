@@ -120,8 +120,7 @@ class Lane:
         self.stats.count(row)
         self.exchanges.discard(exchange)
         if grant is not None:
-            for granted in self.line.finish(grant, ran):
-                self._waiting.pop(granted.ticket.id).run(granted)
+            self.freed(grant, ran)
         if self.draining and not self.exchanges:
             self._empty.set()
 
