@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +98,10 @@ async def serving(
 ) -> AsyncIterator[str]:
     """A small real server: ``METHOD /path`` to an answer (404 for others), or ``raw`` to everything."""
 
+    answering: set[asyncio.Task[None]] = set()
+
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answering.add(asyncio.current_task())
         try:
             head = (await reader.read(65_536)).decode("latin-1")
             what = " ".join(head.split(" ", 2)[:2])
@@ -110,7 +113,13 @@ async def serving(
             pass
         finally:
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    try:
+        async with server:
+            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        await asyncio.sleep(0)  # connections that were taken but have no task yet
+        await asyncio.wait_for(asyncio.gather(*answering), 10)

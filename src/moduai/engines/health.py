@@ -48,8 +48,10 @@ class HealthWatch:
                 self.tick(time.monotonic())
                 await asyncio.sleep(min(TICK_S, self._settings.health_s))
         finally:
-            for task in self._running.values():
+            running = list(self._running.values())
+            for task in running:
                 task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
     def tick(self, now: float) -> None:
         """Begin the checks that are due at ``now``, in seconds."""
