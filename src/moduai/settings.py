@@ -5,17 +5,20 @@ came from. Rule: later origins win (default, file, environment, command line), a
 not fit stops the start with one line that names it (fails closed).
 
 The file is ``modu.toml`` in the home folder (``MODU_SETTINGS`` names another); the environment
-variable of ``gateway.port`` is ``MODU_GATEWAY__PORT``. Lists are written with commas in variables.
+variable of ``gateway.port`` is ``MODU_GATEWAY__PORT``. Lists are written with commas in variables,
+tables (such as ``sign_in.providers``) as JSON. What is secret is never shown: neither by ``rows`` nor in
+the text of an error.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_type_hints
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -143,6 +146,57 @@ class Web(Struct, frozen=True, forbid_unknown_fields=True):
     title: Annotated[str, Meta(description="Name of the service on its pages.")] = "Modu"
 
 
+class Provider(Struct, frozen=True, forbid_unknown_fields=True):
+    """One OpenID Connect provider. Its secret is given here, or better in a file or a variable."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=60, description="What its button says.")]
+    issuer: Annotated[str, Meta(pattern="^https?://", description="Its address, exactly as it signs.")]
+    client_id: Annotated[str, Meta(min_length=1, description="What this service is called there.")]
+    client_secret: str = ""
+    client_secret_file: str = ""
+    client_secret_env: str = ""
+    scopes: tuple[str, ...] = ("openid", "profile")
+    region_claim: Annotated[str, Meta(description="Claim of the region; dots go into objects.")] = ""
+    region_map: dict[str, str] = {}
+    group_claim: str = ""
+    group_map: dict[str, str] = {}
+    """What the claim says to the code that is kept; anything that is not listed is not kept."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for an address without TLS beyond this machine, or two sources of the secret."""
+        address = urlsplit(self.issuer)
+        if address.scheme != "https" and address.hostname not in ("localhost", "127.0.0.1", "::1"):
+            raise ValueError("issuer has to begin with https://")
+        if sum(map(bool, (self.client_secret, self.client_secret_file, self.client_secret_env))) > 1:
+            raise ValueError("give one of client_secret, client_secret_file and client_secret_env")
+
+
+class SignIn(Struct, frozen=True, forbid_unknown_fields=True):
+    """How people sign in."""
+
+    local: Annotated[bool, Meta(description="Let people sign in with a login name and a password.")] = True
+    public_url: Annotated[
+        str,
+        Meta(
+            pattern="^(https?://[^/?#]+)?$",
+            description="Address of this service as providers know it, without a path; empty: as asked.",
+        ),
+    ] = ""
+    providers: Annotated[
+        dict[Annotated[str, Meta(pattern="^[a-z0-9-]{1,32}$")], Provider],
+        Meta(description="OpenID Connect providers, a table [sign_in.providers.NAME] each."),
+    ] = {}
+
+
+class Outbound(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the service may fetch on behalf of others."""
+
+    private: Annotated[
+        tuple[str, ...],
+        Meta(description="Private addresses or networks that may be reached; public ones always may."),
+    ] = ()
+
+
 class Log(Struct, frozen=True, forbid_unknown_fields=True):
     """What is written to standard error; never a prompt, an answer or a key."""
 
@@ -165,6 +219,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     embedded: Embedded = Embedded()
     ledger: Ledger = Ledger()
     web: Web = Web()
+    sign_in: SignIn = SignIn()
+    outbound: Outbound = Outbound()
     log: Log = Log()
 
 
@@ -194,11 +250,30 @@ class Loaded(NamedTuple):
         return self.home.joinpath(*parts)
 
     def rows(self) -> Iterator[Setting]:
-        """Every setting with its value, origin and description."""
+        """Every setting with its value, origin and description, to be shown: secrets are ``***``."""
         for name, description in catalogue():
             section, field = name.split(".")
-            value = getattr(getattr(self.settings, section), field)
+            value = _shown(getattr(getattr(self.settings, section), field))
             yield Setting(name, value, self.origins.get(name, "default"), description)
+
+
+HIDDEN = "***"
+
+
+def _shown(value: Any) -> Any:
+    """The value without its secrets: passwords in addresses, and fields named for a secret."""
+    if isinstance(value, str):
+        return _PASSWORD.sub(rf"\g<1>{HIDDEN}@", value)
+    if not isinstance(value, dict):
+        return value
+    table = msgspec.to_builtins(value)
+    for row in table.values():
+        if isinstance(row, dict) and row.get("client_secret"):
+            row["client_secret"] = HIDDEN
+    return table
+
+
+_PASSWORD = re.compile(r"^([a-z0-9+]+://[^/:@]*:).*@", re.IGNORECASE)
 
 
 def sections() -> dict[str, type[Struct]]:
@@ -287,9 +362,13 @@ def _build(values: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
 
 
 def _convert(name: str, value: Any, hint: Any, origin: str) -> Any:
-    if isinstance(value, str) and getattr(hint.__origin__, "__origin__", None) is tuple:
+    kind = getattr(hint.__origin__, "__origin__", None)
+    if isinstance(value, str) and kind is tuple:
         value = [part.strip() for part in value.split(",") if part.strip()]
     try:
+        if isinstance(value, str) and kind is dict:
+            value = msgspec.json.decode(value)
         return msgspec.convert(value, hint, strict=origin != "environment")
-    except msgspec.ValidationError as error:
-        raise SettingsError(f"{name} = {value!r} ({origin}): {error}") from None
+    except msgspec.DecodeError as error:
+        said = "" if kind is dict else f" = {value!r}"  # a table may hold secrets
+        raise SettingsError(f"{name}{said} ({origin}): {error}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import typer
 
 from moduai.cli.common import HomeOption, JsonOption, examples, fail, new_app, open_loaded, table, to_json
@@ -46,16 +47,7 @@ def variable(name: str) -> str:
 
 
 def _row(setting: Setting) -> dict[str, object]:
-    return {**setting._asdict(), "variable": variable(setting.name), "value": _hidden(setting)}
-
-
-def _hidden(setting: Setting) -> object:
-    """The value; a password inside a database's address is never shown."""
-    if setting.name != "database.url" or "@" not in setting.value:
-        return setting.value
-    scheme, rest = str(setting.value).split("://", 1)
-    user, place = rest.rsplit("@", 1)
-    return f"{scheme}://{user.split(':', 1)[0]}:***@{place}"
+    return {**setting._asdict(), "variable": variable(setting.name)}
 
 
 def _written(value: object) -> str:
@@ -65,12 +57,14 @@ def _written(value: object) -> str:
             return str(value).lower()
         case tuple():
             return ",".join(value)
+        case dict():
+            return msgspec.json.encode(value).decode()
         case _:
             return str(value)
 
 
 def _described(setting: Setting) -> str:
     return (
-        f"{setting.name} = {_written(_hidden(setting))}\n{setting.description}\n"
+        f"{setting.name} = {_written(setting.value)}\n{setting.description}\n"
         f"from {setting.origin}; set it by {variable(setting.name)} or in modu.toml"
     )

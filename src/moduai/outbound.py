@@ -1,0 +1,136 @@
+"""The outbound guard: what the service fetches for others goes through here.
+
+Rule: an address of a private network is never reached unless the operator lists it, so nobody can look
+at the inner network through us. The name is resolved once, every address it has is checked, and the
+connection goes to an address that was checked (a second answer of the name server changes nothing).
+No proxy and no certificate store is taken from the environment; redirects are not followed; the answer
+is bounded in size and time. Fails closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import httpx2
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+ANSWER_BYTES = 262_144
+WITHIN_S = 10.0
+CONNECT_S = 5.0
+_EMBEDDED = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
+"""Networks whose addresses are IPv4 addresses in other clothes (RFC 6052, 8215)."""
+
+
+class OutboundError(RuntimeError):
+    """The fetch was refused, or its answer was too long or too late; the text says which."""
+
+
+def networks(listed: Iterable[str]) -> tuple[Network, ...]:
+    """The networks that a setting lists. Raises OutboundError."""
+    try:
+        return tuple(ipaddress.ip_network(text, strict=False) for text in listed)
+    except ValueError as error:
+        raise OutboundError(f"outbound.private: {error}") from None
+
+
+def may_reach(address: Address, private: Iterable[Network] = ()) -> bool:
+    """Whether an address is public, or in a listed network. Fails closed for what is not clear."""
+    if any(address in network for network in private if network.version == address.version):
+        return True
+    if isinstance(address, ipaddress.IPv6Address):
+        if any(address in network for network in _EMBEDDED):
+            return may_reach(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF), private)
+        inner = address.ipv4_mapped or address.sixtofour
+        if inner is not None:
+            return may_reach(inner, private)
+        if address.teredo is not None:
+            return False
+    return address.is_global and not address.is_multicast
+
+
+class Guard(httpx2.AsyncBaseTransport):
+    """A transport for one client that reaches only what it may."""
+
+    def __init__(self, private: Iterable[Network] = (), limit: int = ANSWER_BYTES) -> None:
+        self._inner = httpx2.AsyncHTTPTransport(trust_env=False)
+        self._private = tuple(private)
+        self._limit = limit
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send the request to the first checked address that takes it. Raises OutboundError."""
+        host = request.url.host
+        failure: httpx2.TransportError | None = None
+        for address in await self._addresses(
+            host, request.url.port or (443, 80)[request.url.scheme == "http"]
+        ):
+            aimed = httpx2.Request(
+                request.method,
+                request.url.copy_with(host=str(address)),
+                headers=request.headers,
+                stream=request.stream,
+                extensions={**request.extensions, "sni_hostname": host},
+            )
+            try:
+                response = await self._inner.handle_async_request(aimed)
+            except httpx2.ConnectError as error:
+                failure = error
+                continue
+            if response.headers.get("content-encoding", "identity") != "identity":
+                await response.aclose()
+                raise OutboundError("the answer is compressed, which was not asked for")
+            return httpx2.Response(
+                response.status_code,
+                headers=response.headers,
+                stream=_Bounded(response, self._limit),
+                extensions=response.extensions,
+            )
+        raise failure or OutboundError(f"{host} has no address")
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._inner.aclose()
+
+    async def _addresses(self, host: str, port: int) -> list[Address]:
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            raise OutboundError(f"{host} is not known to the name server") from None
+        addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+        if not all(may_reach(address, self._private) for address in addresses):
+            raise OutboundError(f"{host} is a private address that outbound.private does not list")
+        return list(dict.fromkeys(addresses))
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    """The body as it came from the wire, broken off where it becomes too long."""
+
+    def __init__(self, response: httpx2.Response, limit: int) -> None:
+        self._response = response
+        self._left = limit
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._response.stream:  # type: ignore[union-attr]
+            self._left -= len(piece)
+            if self._left < 0:
+                raise OutboundError("the answer is too long")
+            yield piece
+
+    async def aclose(self) -> None:
+        await self._response.aclose()
+
+
+def client_options(private: Iterable[Network]) -> dict[str, Any]:
+    """What a client of httpx2 is made with, so that it is guarded. Compressed answers are not asked for."""
+    return {
+        "transport": Guard(private),
+        "follow_redirects": False,
+        "trust_env": False,
+        "timeout": httpx2.Timeout(WITHIN_S, connect=CONNECT_S),
+        "headers": {"accept": "application/json", "accept-encoding": "identity", "user-agent": "modu"},
+    }
