@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import re
 
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,8})\r\n", re.IGNORECASE)
+DIGITS = 8
+"""Most digits of a length: more than any body that is taken."""
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,%d})\r\n" % DIGITS, re.IGNORECASE)
 
 
 class RepeatedHead:
     """One head, in two parts around the digits."""
 
-    __slots__ = ("_after", "_before", "_size")
+    __slots__ = ("_after", "_before", "_size", "_stop")
 
     def __init__(self, before: bytes, after: bytes) -> None:
         self._before, self._after = before, after
         self._size = len(before)
+        self._stop = self._size + DIGITS + len(after)
 
     @classmethod
     def of(cls, data: bytes) -> RepeatedHead | None:
@@ -33,15 +36,10 @@ class RepeatedHead:
 
     def body(self, data: bytes) -> bytes | None:
         """The body of a whole message with this head; None for anything else."""
-        size = self._size
-        end = data.find(b"\r", size, size + 9)
-        digits = data[size:end]
-        after = self._after
-        if (
-            digits.isdigit()
-            and data.startswith(after, end)
-            and data.startswith(self._before)
-            and len(data) == end + len(after) + int(digits)
-        ):
-            return data[end + len(after) :]
+        size, after = self._size, self._after
+        end = data.find(after, size, self._stop)
+        if end > 0 and data.startswith(self._before) and (digits := data[size:end]).isdigit():
+            body = data[end + len(after) :]
+            if len(body) == int(digits):
+                return body
         return None

@@ -75,22 +75,27 @@ class Remembered(NamedTuple):
 class ClientConnection(asyncio.Protocol):
     """One connection. It is also the sink that the lane writes an answer to."""
 
-    # Defaults stand in the class, so that a new request sets only what differs.
-    transport: asyncio.Transport
-    path = query = method = b""
-    framed = _keep = True
-    """``framed``: HTTP/1.1, so answers of unknown length are chunked."""
-    deadline = 0.0
-    _most_bytes = 0
-    _work: Work | None = None
-    _refused: ApiError | None = None
-    _principal: Principal | None = None
-    _pipelined = _discarding = _in_one_read = False
-    _remembered: Remembered | None = None
+    __slots__ = (
+        "_body", "_complete", "_discarding", "_head_bytes", "_in_head", "_in_one_read", "_keep",
+        "_most_bytes", "_parser", "_pipelined", "_principal", "_raw", "_read_bytes", "_refused",
+        "_remembered", "_seam", "_server", "_url", "_work", "deadline", "fields", "framed", "method", "path",
+        "query", "transport", "write",
+    )  # fmt: skip
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._parser = httptools.HttpRequestParser(self)
+        self.transport: asyncio.Transport
+        self.path = self.query = b""
+        self.framed = self._keep = True
+        """``framed``: HTTP/1.1, so answers of unknown length are chunked."""
+        self.deadline = 0.0
+        self._most_bytes = 0
+        self._work: Work | None = None
+        self._refused: ApiError | None = None
+        self._principal: Principal | None = None
+        self._remembered: Remembered | None = None
+        self._pipelined = self._discarding = self._in_one_read = False
         self._reset()
 
     def _reset(self) -> None:

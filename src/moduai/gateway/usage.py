@@ -90,12 +90,12 @@ def read(document: bytes) -> Read:
 def _tokens(usage: _Usage | None, timings: _Timings | None) -> Usage | None:
     if usage is None:
         return None
-    details = usage.prompt_tokens_details or usage.input_tokens_details
-    cached = details.cached_tokens if details is not None else None
-    if cached is None:
-        cached = timings.cache_n if timings is not None else None
     tokens_in = usage.prompt_tokens or usage.input_tokens or 0
     tokens_out = usage.completion_tokens or usage.output_tokens or 0
-    if not 0 <= tokens_in < BELIEVABLE or not 0 <= tokens_out < BELIEVABLE:
+    if not (0 <= tokens_in < BELIEVABLE and 0 <= tokens_out < BELIEVABLE):
         return None
-    return Usage(tokens_in, max(0, min(tokens_in, cached or 0)), tokens_out)
+    details = usage.prompt_tokens_details or usage.input_tokens_details
+    cached = details.cached_tokens if details is not None else None
+    if cached is None and timings is not None:
+        cached = timings.cache_n
+    return Usage(tokens_in, max(0, min(tokens_in, cached)) if cached else 0, tokens_out)

@@ -109,9 +109,9 @@ class Line:
             pool.mean_run = ran if pool.mean_run < 0 else pool.mean_run + (ran - pool.mean_run) // SMOOTHING
         replica = self._replicas[grant.replica]
         replica.running -= 1
-        if not replica.pools and not replica.running:
+        if not replica.running and not replica.pools:
             del self._replicas[grant.replica]
-        return self._fill(replica)
+        return self._fill(replica) if self._waiting else []
 
     def cancel(self, ticket: Ticket) -> bool:
         """Leave the line; False if the ticket does not wait (any more)."""
