@@ -22,6 +22,7 @@ app = new_app("Show what was used, by whom, on what.", group=False)
 
 COLUMNS = {
     "name": "",
+    "people": "people",
     "requests": "requests",
     "failed": "not ok",
     "tokens_in": "tokens in",
@@ -58,7 +59,8 @@ def show(
     """Sum the ledger. Rows of requests appear within a second of their end.
 
     Waits and durations are means. "Not counted by engine" are requests whose tokens come from our
-    count of the stream's pieces or from bytes, because the engine gave no usage.
+    count of the stream's pieces or from bytes, because the engine gave no usage. "People" are those who
+    asked: persons, programmes with a key, and guests.
     """
     if by not in BY:
         fail(f"--by {by}: choose one of {', '.join(BY)}", 2)
@@ -91,9 +93,9 @@ async def _names(connection: Connection, by: str) -> dict[str, str]:
 
 
 def _name(group: str, by: str, names: dict[str, str], shift: int) -> str:
-    if by in {"day", "hour"}:
+    if by in {"day", "hour", "minute"}:
         start = datetime.fromtimestamp(int(group) // 1_000_000, timezone(timedelta(seconds=shift)))
-        return start.strftime("%Y-%m-%d" if by == "day" else "%Y-%m-%d %H:00")
+        return start.strftime("%Y-%m-%d" if by == "day" else "%Y-%m-%d %H:%M")
     return names.get(group, group) or "(none)"
 
 

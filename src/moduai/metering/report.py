@@ -10,11 +10,13 @@ from sqlalchemy import BigInteger, ColumnElement, case, cast, func, literal, sel
 from moduai.metering.tables import usage as table
 from moduai.store.database import Connection
 
-By = Literal["model", "organisation", "key", "engine", "day", "hour", "outcome", "region", "source"]
-"""source: where the token counts come from (engine, counted, estimated)."""
+By = Literal[
+    "model", "organisation", "key", "engine", "day", "hour", "minute", "outcome", "region", "group", "source"
+]
+"""group: coarse group of people; source: where the token counts come from (engine, counted, estimated)."""
 BY: tuple[str, ...] = get_args(By)
 
-_PERIODS = {"day": 86_400_000_000, "hour": 3_600_000_000}
+_PERIODS = {"day": 86_400_000_000, "hour": 3_600_000_000, "minute": 60_000_000}
 _NAMES = {"source": "tokens_source"}
 
 
@@ -22,7 +24,9 @@ class Usage(Struct, frozen=True, kw_only=True):
     """Sums over the requests of one group. Times in microseconds, energy in millijoules."""
 
     group: str
-    """A name or id; for day and hour the start as Unix microseconds; "" where a row has none."""
+    """A name or id; for day, hour and minute the start as Unix microseconds; "" where a row has none."""
+    people: int
+    """Subjects that asked: people, programmes with a key, and guests."""
     requests: int
     failed: int
     """Requests whose outcome is not ok."""
@@ -44,8 +48,8 @@ class Usage(Struct, frozen=True, kw_only=True):
 async def usage(
     connection: Connection, since: int, until: int, by: By, *, offset_s: int = 0, organisation: str = ""
 ) -> list[Usage]:
-    """Usage of requests that arrived in [since, until), Unix microseconds; the most tokens first, days
-    and hours in order. ``offset_s`` is the time zone's, east of UTC; ``organisation`` is an id.
+    """Usage of requests that arrived in [since, until), Unix microseconds; the most tokens first, days,
+    hours and minutes in order. ``offset_s`` is the time zone's, east of UTC; ``organisation`` is an id.
     """
     return await _select(connection, since, until, _group(by, offset_s), organisation)
 
@@ -54,6 +58,17 @@ async def total(connection: Connection, since: int, until: int, *, organisation:
     """Everything in [since, until) in one."""
     found = await _select(connection, since, until, literal("total"), organisation)
     return found[0] if found else Usage(group="total", **dict.fromkeys(Usage.__struct_fields__[1:], 0))
+
+
+async def people_of_small(
+    connection: Connection, since: int, until: int, by: By, *, least: int, offset_s: int = 0
+) -> int:
+    """How many people all groups of fewer than ``least`` have together."""
+    group = _group(by, offset_s).label("group")
+    rows = select(group, table.c.subject).where(table.c.at >= since, table.c.at < until).distinct().subquery()
+    small = select(rows.c.group).group_by(rows.c.group).having(func.count() < least)
+    query = select(func.count(rows.c.subject.distinct())).where(rows.c.group.in_(small))
+    return int((await connection.execute(query)).scalar_one())
 
 
 async def _select(
@@ -65,7 +80,8 @@ async def _select(
     rows = inner.subquery()
     sums = [_whole(func.sum(rows.c[name])).label(name) for name in _SUMS]
     means = [_whole(func.coalesce(func.avg(rows.c[name]), 0)).label(name) for name in _MEANS]
-    query = select(rows.c.group, *sums, *means).group_by(rows.c.group)
+    people = func.count(rows.c.subject.distinct()).label("people")
+    query = select(rows.c.group, people, *sums, *means).group_by(rows.c.group)
     timed = isinstance(group.type, BigInteger)
     query = query.order_by(rows.c.group if timed else (sums[3] + sums[5]).desc(), rows.c.group)
     found = (await connection.execute(query)).mappings()
@@ -99,6 +115,7 @@ _SUMS = (
 )
 _MEANS = ("queue_us", "first_token_us", "duration_us")
 _MEASURES = (
+    table.c.subject,
     literal(1).label("requests"),
     _one_if(table.c.outcome != "ok", "failed"),
     _one_if(table.c.tokens_source != "engine", "uncounted"),
