@@ -155,7 +155,7 @@ audit = Table(
     Index(None, "at"),
     Index(None, "target"),
 )
-"""One chain a writer; ``detail`` is canonical JSON without any person's text."""
+"""One chain a writer; ``at`` is in microseconds; ``detail`` is canonical JSON without any person's text."""
 
 audit_roots = Table(
     "audit_roots",

@@ -57,6 +57,8 @@ CATALOGUE: dict[str, ErrorKind] = {
     "engine_unavailable": ErrorKind(
         503, _SERVER, "All engines of this model are down or busy; try again soon."
     ),
+    "service_stopped": ErrorKind(503, _SERVER, "The service is stopped by its operator."),
+    "model_stopped": ErrorKind(503, _SERVER, "This model is stopped by the operator."),
     "ledger_unavailable": ErrorKind(503, _SERVER, "Usage cannot be written now, so nothing is served."),
     "not_ready": ErrorKind(503, _SERVER, "The service is starting; try again in a moment."),
     "draining": ErrorKind(503, _SERVER, "The service is stopping; try again in a moment."),
