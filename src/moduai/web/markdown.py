@@ -2,7 +2,8 @@
 
 Words: a *block* is one top-level piece of Markdown (a paragraph, a list, a table, a piece of code); a
 block is *finished* once the next one has begun. Rule: what a model writes is never trusted. Raw HTML is
-text, images become links, and everything passes an allow-list (fails closed: what is not listed goes).
+text, images become links, formulas MathML, and everything passes an allow-list (fails closed: what is
+not listed goes).
 
 Blocks are independent of each other (link reference definitions are off), so a growing answer can be
 shown block by block and equals the rendering of the whole text when it is done.
@@ -19,18 +20,19 @@ from html import escape
 import nh3
 from markdown_it import MarkdownIt
 from markdown_it.rules_core import StateCore
-from markdown_it.rules_inline import StateInline
-from markdown_it.rules_inline.state_inline import Delimiter
 from markdown_it.token import Token
+
+from moduai.web import formulas, maths
+from moduai.web.emphasis import emphasis
 
 LARGEST_BLOCK = 50_000
 """Characters; a larger block is shown as plain text."""
 LARGEST_CODE = 20_000
 """Characters; longer code is shown without colours."""
 
-_CJK = re.compile(r"[\u1100-\u11ff\u2e80-\u9fff\uac00-\ud7ff\uf900-\ufaff\uff00-\uffef]")
 _LANGUAGE = re.compile(r"[A-Za-z0-9+#.-]{1,20}")
 _TAGS = {
+    *maths.TAGS,
     *("p", "br", "hr", "div", "span", "h3", "h4", "h5", "h6", "blockquote", "ul", "ol", "li"),
     *("a", "em", "strong", "s", "del", "code", "pre"),
     *("table", "thead", "tbody", "tr", "th", "td"),
@@ -41,6 +43,7 @@ _ATTRIBUTES: dict[str, set[str]] = {
     "ol": {"start"},
     "pre": {"data-language"},
     "div": {"tabindex"},
+    **{tag: set(names) for tag, names in maths.ATTRIBUTES.items()},
 }
 
 
@@ -54,9 +57,13 @@ class Block:
 
 
 class Stream:
-    """Renders a growing text. Give it pieces with ``feed``, take what has changed with ``blocks``."""
+    """Renders a growing text. Give it pieces with ``feed``, take what has changed with ``blocks``.
 
-    def __init__(self) -> None:
+    ``copy``: what the button beside code says; empty: no button.
+    """
+
+    def __init__(self, copy: str = "") -> None:
+        self._copy = copy
         self._rest = ""
         self._index = 0
         self._sent = ""
@@ -75,11 +82,11 @@ class Stream:
         parts = list(split(lines))
         finished = parts if end else parts[:-1]
         for part in finished:
-            done.append(render_block(part))
+            done.append(render_block(part, self._copy))
             self._rest = self._rest[len(part) :]
         changed = [Block(self._index + n, html, finished=True) for n, html in enumerate(done)]
         self._index += len(done)
-        growing = "" if end else "".join(render_block(part) for part in split(self._rest))
+        growing = "" if end else "".join(render_block(part, self._copy) for part in split(self._rest))
         if done:
             self._sent = ""
         if growing and growing != self._sent:
@@ -88,9 +95,9 @@ class Stream:
         return changed
 
 
-def render(text: str) -> str:
-    """The whole text as safe HTML."""
-    return "".join(render_block(part) for part in split(_clean_text(text)))
+def render(text: str, copy: str = "") -> str:
+    """The whole text as safe HTML; ``copy`` as for Stream."""
+    return "".join(render_block(part, copy) for part in split(_clean_text(text)))
 
 
 def split(text: str) -> Iterator[str]:
@@ -103,11 +110,19 @@ def split(text: str) -> Iterator[str]:
         yield "".join(lines[begin:end])
 
 
-def render_block(source: str) -> str:
+def render_block(source: str, copy: str = "") -> str:
     """One block's source as safe HTML."""
     if len(source) > LARGEST_BLOCK:
         return f"<p>{escape(source, quote=False)}</p>\n"
-    return _cleaner().clean(_renderer().render(source))
+    return _with_buttons(_cleaner().clean(_renderer().render(source)), copy)
+
+
+def _with_buttons(html: str, copy: str) -> str:
+    """Code with a button to copy it. Text that came in is escaped: ``<pre`` can only be our own tag."""
+    if not copy or "<pre" not in html:
+        return html
+    button = f'<button type="button" class="js" data-do="code">{escape(copy)}</button>'
+    return html.replace("<pre", f'<div class="code">{button}<pre').replace("</pre>", "</pre></div>")
 
 
 def _lines(text: str) -> list[str]:
@@ -122,14 +137,18 @@ def _clean_text(text: str) -> str:
 
 @cache
 def _splitter() -> MarkdownIt:
-    return MarkdownIt("commonmark", {"html": False}).enable("table").disable(["reference", "inline"])
+    md = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["reference", "inline"])
+    formulas.block(md)
+    return md
 
 
 @cache
 def _renderer() -> MarkdownIt:
     md = MarkdownIt("commonmark", {"html": False, "highlight": _code})
     md.enable(["table", "strikethrough"]).disable("reference")
-    md.inline.ruler.before("emphasis", "emphasis_cjk", _emphasis)
+    formulas.block(md)
+    formulas.inline(md)
+    md.inline.ruler.before("emphasis", "emphasis_cjk", emphasis)
     md.core.ruler.push("page", _for_page)
     md.add_render_rule("code_block", lambda _, tokens, index, *__: _code(tokens[index].content))
     md.add_render_rule("table_open", lambda *_: '<div class="scroll" tabindex="0"><table>\n')
@@ -147,7 +166,8 @@ def _cleaner() -> nh3.Cleaner:
         attributes=_ATTRIBUTES,
         allowed_classes={
             "span": {name for name in STANDARD_TYPES.values() if name},
-            "div": {"scroll"},
+            "div": {"scroll", "maths"},
+            "code": {"tex"},
             "td": {"right", "center"},
             "th": {"right", "center"},
         },
@@ -198,26 +218,3 @@ def _coloured(code: str, language: str) -> str:
     except ClassNotFound:
         return escape(code, quote=False)
     return str(highlight(code, lexer, HtmlFormatter(nowrap=True)))
-
-
-def _emphasis(state: StateInline, silent: bool) -> bool:
-    """``*`` beside Korean, Chinese or Japanese.
-
-    CommonMark opens and closes emphasis by spaces around punctuation, which these scripts do not
-    write: ``**모두(Modu)**는`` would stay as typed. A letter of theirs counts as a space here.
-    """
-    if silent or state.src[state.pos] != "*":
-        return False
-    start = state.pos
-    run = state.scanDelims(start, True)
-    before, after = state.src[start - 1 : start], state.src[start + run.length : start + run.length + 1]
-    can_open = run.can_open or bool(_CJK.match(before) and after and not after.isspace())
-    can_close = run.can_close or bool(_CJK.match(after) and before and not before.isspace())
-    for _ in range(run.length):
-        token = state.push("text", "", 0)
-        token.content = "*"
-        state.delimiters.append(
-            Delimiter(ord("*"), run.length, len(state.tokens) - 1, -1, open=can_open, close=can_close)
-        )
-    state.pos += run.length
-    return True
