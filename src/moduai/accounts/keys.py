@@ -13,7 +13,7 @@ from sqlalchemy import Select, or_, select, update
 
 from moduai.accounts.organisations import AccountError, default_organisation, get_organisation
 from moduai.accounts.principal import Principal
-from moduai.accounts.tables import api_keys, organisations
+from moduai.accounts.tables import api_keys, organisations, people
 from moduai.store.database import Connection
 from moduai.store.feed import announce
 
@@ -22,7 +22,7 @@ PREFIX = 12
 """Characters of a key that are kept to be shown: 5 that all keys share and 7 of 43."""
 SCOPES = {"inference": "ask models"}
 """What keys may do."""
-SERVICE_CLASSES = ("standard", "guest")
+SERVICE_CLASSES = ("standard", "resident", "guest")
 
 
 class KeyInfo(Struct, frozen=True, kw_only=True):
@@ -143,9 +143,12 @@ async def revoke_key(connection: Connection, id_or_prefix: str) -> KeyInfo:
 
 
 async def load_principals(connection: Connection) -> list[tuple[bytes, Principal]]:
-    """Digest and principal of every key that is not revoked, for ``KeyTable.replace``."""
+    """Digest and principal of every key that is not revoked and whose person is not blocked, for
+    ``KeyTable.replace``.
+    """
     columns = [column for column in api_keys.c if column.name in _PRINCIPAL]
-    query = select(*columns).where(api_keys.c.revoked_at == 0)
+    blocked = select(people.c.id).where(people.c.state != "active")
+    query = select(*columns).where(api_keys.c.revoked_at == 0, api_keys.c.subject.not_in(blocked))
     return [
         (
             bytes(row.digest),

@@ -21,3 +21,7 @@ class Principal(Struct, frozen=True, kw_only=True):
     region: str = ""
     zone: str = ""
     group: str = ""
+    history: bool = False
+    """Whether its turns are kept; only a resident's can be."""
+    role: str = ""
+    """A resident's role; empty for keys and guests."""
