@@ -146,6 +146,32 @@ class Web(Struct, frozen=True, forbid_unknown_fields=True):
     title: Annotated[str, Meta(description="Name of the service on its pages.")] = "Modu"
 
 
+Code = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$")]
+"""A coarse code of a region or group."""
+Named = dict[Code, dict[str, str]]
+"""Codes with what each is called, by language."""
+
+
+class People(Struct, frozen=True, forbid_unknown_fields=True):
+    """People with an account."""
+
+    sign_up: Annotated[
+        str, Meta(pattern="^(invited|open)$", description="Who may make an account: invited or open.")
+    ] = "invited"
+    session_days: Annotated[
+        Positive, Meta(le=365, description="How long a browser stays signed in; staff at most a day.")
+    ] = 30
+    ask_region: Annotated[bool, Meta(description="Let people say in which region they live.")] = True
+    regions: Annotated[
+        Named,
+        Meta(description="Regions to choose from, each with its names by language; empty: Korea's 17."),
+    ] = {}
+    groups: Annotated[
+        Named,
+        Meta(description="Groups to choose from, as regions are; empty: nobody is asked for one."),
+    ] = {}
+
+
 class Provider(Struct, frozen=True, forbid_unknown_fields=True):
     """One OpenID Connect provider. Its secret is given here, or better in a file or a variable."""
 
@@ -157,9 +183,9 @@ class Provider(Struct, frozen=True, forbid_unknown_fields=True):
     client_secret_env: str = ""
     scopes: tuple[str, ...] = ("openid", "profile")
     region_claim: Annotated[str, Meta(description="Claim of the region; dots go into objects.")] = ""
-    region_map: dict[str, str] = {}
+    region_map: dict[str, Code] = {}
     group_claim: str = ""
-    group_map: dict[str, str] = {}
+    group_map: dict[str, Code] = {}
     """What the claim says to the code that is kept; anything that is not listed is not kept."""
 
     def __post_init__(self) -> None:
@@ -219,6 +245,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     embedded: Embedded = Embedded()
     ledger: Ledger = Ledger()
     web: Web = Web()
+    people: People = People()
     sign_in: SignIn = SignIn()
     outbound: Outbound = Outbound()
     log: Log = Log()
