@@ -146,10 +146,10 @@ async def list_entries(
 async def every_entry(connection: Connection) -> AsyncIterator[Entry]:
     """All entries, chain by chain, in order; a thousand are in memory at a time."""
     order = (audit.c.writer, audit.c.number)
-    after: tuple[str, int] = ("", 0)
+    query = select(audit).order_by(*order).limit(_PAGE)
+    after: tuple[str, int] | None = None
     while True:
-        query = select(audit).where(tuple_(*order) > after).order_by(*order).limit(_PAGE)
-        rows = (await connection.execute(query)).all()
+        rows = (await connection.execute(query.where(tuple_(*order) > after) if after else query)).all()
         for row in rows:
             yield _entry(row)
         if len(rows) < _PAGE:
