@@ -20,6 +20,7 @@ from moduai.gateway.errors import ApiError
 from moduai.gateway.exchange import Exchange
 from moduai.gateway.sink import Sink
 from moduai.gateway.stats import Stats
+from moduai.gateway.switches import Switches
 from moduai.metering.row import UsageRow
 from moduai.scheduling import BusyClock, Grant, Line, Queued
 from moduai.settings import Settings
@@ -60,6 +61,7 @@ class Lane:
         self.line = Line(settings.line.max_waiting)
         self.loop = asyncio.get_running_loop()
         self.stats = Stats()
+        self.switches = Switches()
         self.draining = False
         self.clocks: dict[str, BusyClock] = {}
         self.exchanges: set[Exchange] = set()
@@ -70,6 +72,7 @@ class Lane:
         self.count = 0
         """Requests so far: with ``boot``, the id of the last one."""
         fleet.listener = self._fleet_changed
+        self.switches.listener = self._switched
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
 
     def submit(self, ask: Ask, principal: Principal, sink: Sink) -> Exchange:
@@ -98,6 +101,7 @@ class Lane:
         """Whether the request can be served at all; engines to avoid. Raises ApiError. Fails closed."""
         if self.draining:
             raise ApiError("draining", retry_after_s=2)
+        self.switches.check(ask.model)
         if self.ledger.failing and self.ledger.full:  # flushing that stops otherwise stops the worker
             raise ApiError("ledger_unavailable", retry_after_s=5)
         route = self.fleet.route(ask.model, ask.endpoint.word)
@@ -177,6 +181,15 @@ class Lane:
             exchange.fail(ApiError("draining", retry_after_s=2))
         self._sweeper.cancel()
         return len(rest)
+
+    def _switched(self) -> None:
+        """What waits for something that was stopped is refused; what runs ends as it would."""
+        for exchange in list(self._waiting.values()):
+            try:
+                self.switches.check(exchange.model)
+            except ApiError as error:
+                self.leave_line(exchange)
+                exchange.fail(error)
 
     def _fleet_changed(self, engine: str, replica: Replica | None) -> None:
         if replica is None:
