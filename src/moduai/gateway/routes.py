@@ -1,4 +1,4 @@
-"""The small addresses that the gateway answers itself: models, the line, health, metrics."""
+"""The small addresses that the gateway answers itself: models, the line, health, metrics, audit roots."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from moduai.gateway.lane import Lane
 from moduai.gateway.metrics import exposition
 
 JSON = b"application/json"
+_PATHS = (
+    b"/health/live", b"/health/ready", b"/metrics", b"/audit/roots.json", b"/v1/models", b"/v1/queue",
+)  # fmt: skip
 
 
 class Answer(NamedTuple):
@@ -26,12 +29,21 @@ class Answer(NamedTuple):
 
 
 class Routes:
-    """Answers from memory. ``degraded`` names what does not work now, for readiness."""
+    """Answers from memory. ``degraded`` names what does not work now, for readiness; ``roots`` gives the
+    published roots of the audit log in JSON.
+    """
 
-    def __init__(self, lane: Lane, degraded: Callable[[], list[str]], started: float) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        degraded: Callable[[], list[str]],
+        started: float,
+        roots: Callable[[], bytes] = lambda: b"",
+    ) -> None:
         self._lane = lane
         self._degraded = degraded
         self._started = int(started)
+        self._roots = roots
 
     def answer(self, method: bytes, path: bytes, principal: Principal | None, *, local: bool) -> Answer:
         """Answer a GET. Raises ApiError."""
@@ -44,6 +56,8 @@ class Routes:
                 return self._ready()
             case b"/metrics":
                 return self._metrics(local=local)
+            case b"/audit/roots.json":
+                return Answer(200, JSON, self._roots() or b'{"keys":{},"roots":[]}')
             case b"/v1/models":
                 return _json(
                     {
@@ -63,7 +77,7 @@ class Routes:
 
     @staticmethod
     def _known(path: bytes) -> bool:
-        return path in (b"/health/live", b"/health/ready", b"/metrics", b"/v1/models", b"/v1/queue")
+        return path in _PATHS
 
     def _ready(self) -> Answer:
         """Ready means that requests are taken; what is degraded is named beside it."""
