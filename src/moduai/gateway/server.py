@@ -165,7 +165,7 @@ class Server:
     def serve_other(self, connection: ClientConnection, principal: Principal | None) -> None:
         """The small addresses of the API, health and metrics; everything else is a page."""
         path = connection.path
-        if not path.startswith((b"/v1/", b"/health/")) and path != b"/metrics":
+        if not path.startswith((b"/v1/", b"/health/")) and path not in (b"/metrics", b"/audit/roots.json"):
             self._serve_page(connection)
             return
         try:
