@@ -18,9 +18,12 @@ import socket
 import sys
 import time
 
+import msgspec
 import uvloop
 
 from moduai import log as logs
+from moduai.accounts.audit_roots import TOPIC as ROOTS
+from moduai.accounts.audit_roots import keep_sealed, published
 from moduai.accounts.keys import load_principals
 from moduai.accounts.table import KeyTable
 from moduai.engines.address import AddressError
@@ -33,6 +36,8 @@ from moduai.gateway.lane import Lane
 from moduai.gateway.local import LocalAsk
 from moduai.gateway.routes import Routes
 from moduai.gateway.server import Server
+from moduai.gateway.switches import TOPIC as SWITCHES
+from moduai.gateway.switches import load_switches
 from moduai.metering.machine import machine_id
 from moduai.metering.segment import SegmentWriter
 from moduai.parent import CHECK_S, Parent
@@ -67,7 +72,9 @@ class Worker:
         self.engines_unread = False
         """True while the record of an engine cannot be read."""
         self.lane = Lane(settings, self.fleet, self.writer, secrets.token_hex(6))
-        routes = Routes(self.lane, self.degraded, time.time())
+        self.roots = b""
+        """The published roots of the audit log, in JSON."""
+        routes = Routes(self.lane, self.degraded, time.time(), lambda: self.roots)
         self.server = Server(settings, self.lane, self.keys, routes, self._pages)
         self.server.ready = lambda: self.known
         self._tasks: list[asyncio.Task[None]] = []
@@ -82,6 +89,7 @@ class Worker:
             follow(self.database, settings.database.feed_s, self._read, self.feed),
             watch.run(),
             self._flush(settings.ledger.flush_s),
+            keep_sealed(self.database, self.loaded.home),
         ]
         fd = os.environ.get("MODU_LISTEN_FD")
         if fd:
@@ -121,6 +129,10 @@ class Worker:
                 self.keys.replace(await load_principals(connection))
             if "engines" in topics or not self.known:
                 await self._read_engines(connection)
+            if SWITCHES in topics or not self.known:
+                self.lane.switches.replace(await load_switches(connection))
+            if ROOTS in topics or not self.known:
+                self.roots = msgspec.json.encode(await published(connection, self.loaded.home))
         self.known = True
 
     async def _read_engines(self, connection: Connection) -> None:
