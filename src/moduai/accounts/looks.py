@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import secrets
 import time
-import unicodedata
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -19,6 +18,8 @@ from msgspec import Struct
 from sqlalchemy import select, update
 
 from moduai.accounts import audit
+from moduai.accounts.organisations import AccountError
+from moduai.accounts.people import clean_line
 from moduai.accounts.roles import may
 from moduai.accounts.tables import looks, organisations, people
 from moduai.store.database import Connection, Database
@@ -71,11 +72,12 @@ async def take_leave(
     role of ``staff`` may not look. Fails closed.
     """
     await _check_staff(connection, staff)
-    reason = " ".join(reason.split())
-    if not LEAST_REASON <= len(reason) <= MOST_REASON or not _plain(reason):
-        raise LookError(
-            f"say why in {LEAST_REASON} to {MOST_REASON} plain characters: the person will read it"
-        )
+    try:
+        reason = clean_line(reason, MOST_REASON, "a reason")
+    except AccountError as error:
+        raise LookError(str(error)) from None
+    if len(reason) < LEAST_REASON:
+        raise LookError(f"say why in at least {LEAST_REASON} characters: the person will read it")
     if not 0 < hours <= MOST_HOURS:
         raise LookError(f"leave lasts at most {MOST_HOURS} hours")
     if await connection.scalar(select(people.c.id).where(people.c.id == person)) is None:
@@ -181,12 +183,4 @@ def _looked(row: Any) -> Looked:
         created_at=row.created_at,
         expires_at=row.expires_at,
         used_at=row.used_at,
-    )
-
-
-def _plain(text: str) -> bool:
-    """No control characters and none that turn the direction of what is read."""
-    return text.isprintable() and not any(
-        unicodedata.bidirectional(char) in {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
-        for char in text
     )

@@ -48,36 +48,34 @@ class Routes:
     def answer(self, method: bytes, path: bytes, principal: Principal | None, *, local: bool) -> Answer:
         """Answer a GET. Raises ApiError."""
         if method not in (b"GET", b"HEAD"):
-            raise ApiError("method_not_allowed" if self._known(path) else "not_found")
+            raise ApiError("method_not_allowed" if path in _PATHS else "not_found")
         match path:
             case b"/health/live":
-                return Answer(200, JSON, b'{"status":"live"}')
+                found = Answer(200, JSON, b'{"status":"live"}')
             case b"/health/ready":
-                return self._ready()
+                found = self._ready()
             case b"/metrics":
-                return self._metrics(local=local)
+                found = self._metrics(local=local)
             case b"/audit/roots.json":
-                return Answer(200, JSON, self._roots() or b'{"keys":{},"roots":[]}')
+                found = Answer(200, JSON, self._roots() or b'{"keys":{},"roots":[]}')
             case b"/v1/models":
-                return _json(
-                    {
-                        "object": "list",
-                        "data": [self._model(name, can) for name, can in self._lane.fleet.models().items()],
-                    }
-                )
+                models = self._lane.fleet.models()
+                data = [self._model(name, can) for name, can in models.items()]
+                found = _json({"object": "list", "data": data})
             case b"/v1/queue":
-                return self._queue(principal)
-        if path.startswith(b"/v1/models/"):
-            name = path[11:].decode("utf-8", "replace")
-            can = self._lane.fleet.models().get(name)
-            if can is not None:
-                return _json(self._model(name, can))
-            raise ApiError("model_not_found", f"No engine serves {name[:128]!r}.")
-        raise ApiError("not_found")
+                found = self._queue(principal)
+            case _:
+                found = self._one_model(path)
+        return found
 
-    @staticmethod
-    def _known(path: bytes) -> bool:
-        return path in _PATHS
+    def _one_model(self, path: bytes) -> Answer:
+        if not path.startswith(b"/v1/models/"):
+            raise ApiError("not_found")
+        name = path[11:].decode("utf-8", "replace")
+        can = self._lane.fleet.models().get(name)
+        if can is None:
+            raise ApiError("model_not_found", f"No engine serves {name[:128]!r}.")
+        return _json(self._model(name, can))
 
     def _ready(self) -> Answer:
         """Ready means that requests are taken; what is degraded is named beside it."""

@@ -10,7 +10,6 @@ that cannot read the switches goes on with those that it knows.
 from __future__ import annotations
 
 import time
-import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Literal
 
@@ -19,6 +18,8 @@ from msgspec import Struct
 from sqlalchemy import delete, select
 
 from moduai.accounts import audit
+from moduai.accounts.organisations import AccountError
+from moduai.accounts.people import clean_line
 from moduai.gateway.errors import CATALOGUE, ApiError
 from moduai.gateway.tables import switches
 from moduai.store.database import Connection, insert
@@ -85,7 +86,9 @@ class Switches:
     def banner(self, now: float) -> Banner | None:
         """The banner to show at ``now``, if there is one."""
         shown = self._banner
-        return shown if shown is not None and (not shown.until or now < shown.until) else None
+        if shown is None or not (shown.ko or shown.en) or 0 < shown.until <= now:
+            return None
+        return shown
 
     def stop_of(self, model: str) -> Stop | None:
         """What stops a model now: the service's stop comes first. None: nothing does."""
@@ -127,6 +130,7 @@ async def list_switches(connection: Connection) -> list[Switch]:
 async def set_switch(connection: Connection, name: str, value: Banner | Stop, actor: str) -> Switch:
     """Set a switch, in place of what was set before. Raises SwitchError."""
     _check(name, value)
+    value = msgspec.structs.replace(value, ko=_words(value.ko), en=_words(value.en))
     made = Switch(name=name, value=value, set_by=actor, set_at=int(time.time()))
     row = {"value": msgspec.to_builtins(value), "set_by": actor, "set_at": made.set_at}
     statement = insert(connection, switches).values(name=name, **row)
@@ -150,7 +154,18 @@ async def clear_switch(connection: Connection, name: str, actor: str) -> bool:
 
 
 def _value(name: str, value: object) -> Banner | Stop:
-    return msgspec.convert(value, Banner) if name == "banner" else msgspec.convert(value, Stop)
+    """What a row says. One that cannot be read still stops, without words: fails closed."""
+    try:
+        return msgspec.convert(value, Banner) if name == "banner" else msgspec.convert(value, Stop)
+    except msgspec.ValidationError:
+        return Banner() if name == "banner" else Stop()
+
+
+def _words(text: str) -> str:
+    try:
+        return clean_line(text, MOST_WORDS, "each language of a switch")
+    except AccountError as error:
+        raise SwitchError(str(error)) from None
 
 
 def _check(name: str, value: Banner | Stop) -> None:
@@ -159,19 +174,10 @@ def _check(name: str, value: Banner | Stop) -> None:
         raise SwitchError("a switch is banner, service or model:NAME")
     if isinstance(value, Banner) is not (name == "banner"):
         raise SwitchError("a banner has a level and an end, a stop has neither")
-    for words in (value.ko, value.en):
-        if len(words) > MOST_WORDS or not _plain(words):
-            raise SwitchError(f"words have at most {MOST_WORDS} plain characters on one line")
     if isinstance(value, Banner):
-        if not (value.ko or value.en):
+        if not (value.ko.strip() or value.en.strip()):
             raise SwitchError("a banner needs words in Korean or English, best in both")
         if value.level not in {"info", "warning"}:
             raise SwitchError("the level of a banner is info or warning")
         if value.until and value.until <= time.time():
             raise SwitchError("a banner cannot end in the past")
-
-
-def _plain(text: str) -> bool:
-    """No control characters and none that turn the direction of what is read."""
-    turning = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
-    return text.isprintable() and all(unicodedata.bidirectional(c) not in turning for c in text)
