@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -12,11 +12,13 @@ import msgspec
 import typer
 from msgspec.structs import replace
 
+from moduai.accounts.audit import record
 from moduai.cli import data
 from moduai.cli.common import HomeOption, JsonOption, done, examples, fail, new_app, open_loaded, run, table
 from moduai.engines import repository
-from moduai.engines.discovery import LONGEST_NAME, DiscoveryError, discover, is_name
-from moduai.engines.record import Capability, Engine, Hardware, Model, State
+from moduai.engines.adding import Wanted, keep, offered
+from moduai.engines.discovery import DiscoveryError, discover
+from moduai.engines.record import Capability, Engine, Hardware, State
 from moduai.engines.repository import EngineError
 from moduai.store.database import Connection
 from moduai.store.keyring import Keyring, KeyringError
@@ -26,9 +28,6 @@ app = new_app("Add, list, show, drain, resume and remove engines.")
 T = TypeVar("T")
 Work = Callable[[Connection, Keyring], Awaitable[T]]
 NamedArgument = Annotated[str, typer.Argument(metavar="ENGINE", help="Its name, id or URL.")]
-
-NPUS = {"rngd": "furiosa", "atom": "rbln", "rebel": "rbln"}
-"""First letters of an accelerator's name to the kind of server it implies where HTTP cannot tell."""
 
 
 @app.command(
@@ -83,16 +82,15 @@ def add(
         "embeddings": embeddings,
     }
     changes = {field: value for field, value in said.items() if value is not None}
-    hardware = Hardware(kind=accelerator, count=count, watts=watts)
-    found = _ask(_canonical(url), _key(key, key_env))
-    found = replace(
-        found,
-        kind=kind or _kind(found.kind, accelerator),
-        concurrency=concurrency or found.concurrency,
-        hardware=hardware,
-        models=_models(found, model or [], changes),
-        follows=not model,
+    wanted = Wanted(
+        name=name,
+        kind=kind,
+        concurrency=concurrency,
+        hardware=Hardware(kind=accelerator, count=count, watts=watts),
+        models=tuple(model or ()),
+        capability=changes,
     )
+    found = _offered(_ask(_canonical(url), _key(key, key_env)), wanted)
     engine = _use(home, lambda connection, keyring: _write(connection, keyring, found, name), write=True)
     models = ", ".join(one.name for one in engine.models[:5]) + (", …" if len(engine.models) > 5 else "")
     done(f"{engine.name} ({engine.kind}) serves: {models}", _shown(engine), json=json)
@@ -163,6 +161,13 @@ def remove(
     done(f"{found.name} is removed; undo: modu engine resume {found.name}", _shown(found), json=json)
 
 
+_ACTIONS: dict[State, str] = {
+    "draining": "engine.drain",
+    "active": "engine.resume",
+    "removed": "engine.remove",
+}
+
+
 def _canonical(url: str) -> str:
     try:
         return repository.canonical(url)
@@ -202,49 +207,17 @@ def _ask(url: str, key: str) -> Engine:
         fail(str(error))
 
 
-def _kind(found: str, accelerator: str) -> str:
-    for start, kind in NPUS.items():
-        if accelerator.lower().startswith(start):
-            return kind
-    return found
-
-
-def _models(found: Engine, named: list[str], changes: dict[str, Any]) -> tuple[Model, ...]:
-    """The models to offer: all, or those of ``--model`` under the names that it gives them."""
-    there = {model.upstream_name: model for model in found.models}
-    offered: dict[str, Model] = {}
-    for served, name in [_served(there, one) for one in named] or [(name, name) for name in there]:
-        if offered.setdefault(name, replace(there[served], name=name)).upstream_name != served:
-            fail(f"two models cannot both be offered as {name!r}", 2)
-    return tuple(
-        replace(model, capability=replace(model.capability, **changes)) for model in offered.values()
-    )
-
-
-def _served(there: Mapping[str, Model], given: str) -> tuple[str, str]:
-    """What the engine calls it and what we do, of ``SERVED`` or ``SERVED=NAME``."""
-    served, _, name = (given, "", given) if given in there else given.rpartition("=")
-    if served not in there:
-        fail(f"the engine has no model {served or given!r}; it has: {', '.join(sorted(there)[:20])}")
-    if not is_name(name):
-        fail(f"a model's name has 1 to {LONGEST_NAME} printable characters, not {name[:300]!r}", 2)
-    return served, name
+def _offered(found: Engine, wanted: Wanted) -> Engine:
+    try:
+        return offered(found, wanted)
+    except EngineError as error:
+        fail(str(error), 2)
 
 
 async def _write(connection: Connection, keyring: Keyring, found: Engine, name: str) -> Engine:
-    """Keep the id and name of an engine that is or was there under this URL."""
-    known = await repository.list_engines(connection, keyring)
-    same = next((one for one in known if one.url == found.url), None)
-    name = name or (same.name if same else "") or _host(found.url)
-    if any(one.name == name and one.url != found.url and one.state != "removed" for one in known):
-        raise EngineError(f"there is already an engine {name!r}: choose another --name")
-    engine = replace(found, id=same.id if same else repository.new_id(), name=name, state="active")
-    await repository.add_engine(connection, keyring, engine)
+    engine = await keep(connection, keyring, found, name)
+    await record(connection, actor="cli", action="engine.add", target=engine.id)
     return engine
-
-
-def _host(url: str) -> str:
-    return Path(url).stem if url.startswith("unix:") else url.split("://", 1)[1].split("/", 1)[0]
 
 
 def _set(home: Path | None, named: str, state: State) -> Engine:
@@ -252,6 +225,7 @@ def _set(home: Path | None, named: str, state: State) -> Engine:
         again = state == "active"
         found = await repository.find_engine(connection, keyring, named, removed=again)
         await repository.set_state(connection, found.id, state)
+        await record(connection, actor="cli", action=_ACTIONS[state], target=found.id)
         return replace(found, state=state)
 
     return _use(home, work, write=True)
