@@ -121,7 +121,7 @@ def listen(host: str, port: int) -> socket.socket:
             raise NotStartedError(f"{host!r} is not an address of this machine; see gateway.host") from None
         if error.errno != errno.EADDRINUSE:
             raise
-    answer = asyncio.run(probe(f"http://{_authority(host, port)}", "/health/live", within_s=1.0))
+    answer = asyncio.run(probe(f"http://{authority(host, port)}", "/health/live", within_s=1.0))
     raise PortTakenError(port, _free(host, port), modu=answer is not None and answer.modu)
 
 
@@ -150,10 +150,11 @@ def _free(host: str, port: int) -> int:
 def url_of(listening: socket.socket, *, tls: bool) -> str:
     """The address by which this machine reaches the socket."""
     host, port = listening.getsockname()[:2]
-    return f"{'https' if tls else 'http'}://{_authority(host, port)}"
+    return f"{'https' if tls else 'http'}://{authority(host, port)}"
 
 
-def _authority(host: str, port: int) -> str:
+def authority(host: str, port: int) -> str:
+    """Host and port as an address has them; one that stands for every address is this machine's."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

@@ -105,13 +105,15 @@ async def create_key(  # noqa: PLR0913  (the fields of a key)
 
 
 async def list_keys(
-    connection: Connection, *, organisation: str = "", revoked: bool = False
+    connection: Connection, *, organisation: str = "", subject: str = "", revoked: bool = False
 ) -> list[KeyInfo]:
-    """Keys, oldest first; of one organisation if named, and with the revoked ones if asked."""
+    """Keys, oldest first; of one organisation or subject if named, and with the revoked ones if asked."""
     query = _query().order_by(api_keys.c.created_at, api_keys.c.id)
     if organisation:
         owner = await get_organisation(connection, organisation)
         query = query.where(api_keys.c.organisation == owner.id)
+    if subject:
+        query = query.where(api_keys.c.subject == subject)
     if not revoked:
         query = query.where(api_keys.c.revoked_at == 0)
     return [_info(dict(row)) for row in (await connection.execute(query)).mappings()]

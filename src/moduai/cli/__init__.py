@@ -32,6 +32,8 @@ COMMANDS = {
     "engine": Entry("moduai.cli.engine:app", "Add, list, show, drain and remove engines."),
     "key": Entry("moduai.cli.key:app", "Create, list and revoke API keys."),
     "org": Entry("moduai.cli.org:app", "Create and list organisations, the owners of keys."),
+    "person": Entry("moduai.cli.person:app", "List, add, change and delete people with an account."),
+    "invite": Entry("moduai.cli.invite:app", "Let people in by links that work once."),
     "report": Entry("moduai.cli.report:app", "See and close what readers reported of answers."),
     "switch": Entry("moduai.cli.switch:app", "Set the banner; stop and start a model or the service."),
     "audit": Entry("moduai.cli.audit:app", "See what staff did, and check that the log of it is whole."),
@@ -45,6 +47,7 @@ EXAMPLES = """\
   modu up                                  start, then open the address that it prints
   modu engine add http://10.0.0.5:8000     put an engine of your own behind it
   modu key create "data team"              give someone an API key
+  modu invite create                       let someone in with an account
   modu usage --by model                    what was used
   modu doctor                              when something does not work
 """

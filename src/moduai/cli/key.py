@@ -9,10 +9,12 @@ from typing import Annotated
 import msgspec
 import typer
 
+from moduai.accounts import audit
 from moduai.accounts.keys import KeyInfo, create_key, find_key, list_keys, revoke_key
 from moduai.accounts.organisations import AccountError
 from moduai.cli.common import HomeOption, JsonOption, done, examples, fail, new_app, open_loaded, table
 from moduai.cli.data import duration, moment, read, utc, write
+from moduai.store.database import Connection
 
 app = new_app("Create, list and revoke API keys.")
 
@@ -49,9 +51,9 @@ def create(
 ) -> None:
     """Make a key and show it, this one time: only its digest is kept."""
     ends = _end(expires)
-    clear, info = write(
-        open_loaded(home),
-        lambda connection: create_key(
+
+    async def make(connection: Connection) -> tuple[str, KeyInfo]:
+        clear, info = await create_key(
             connection,
             name=name,
             organisation=org,
@@ -59,9 +61,11 @@ def create(
             group=group,
             region=region,
             zone=zone,
-        ),
-        AccountError,
-    )
+        )
+        await audit.record(connection, actor="cli", action="key.create", target=info.id)
+        return clear, info
+
+    clear, info = write(open_loaded(home), make, AccountError)
     if quiet and not json:
         typer.echo(clear)
         return
@@ -105,7 +109,13 @@ def revoke(
         return
     if not yes:
         _confirm(found)
-    gone = write(loaded, lambda connection: revoke_key(connection, found.id), AccountError)
+
+    async def refuse(connection: Connection) -> KeyInfo:
+        gone = await revoke_key(connection, found.id)
+        await audit.record(connection, actor="cli", action="key.revoke", target=gone.id)
+        return gone
+
+    gone = write(loaded, refuse, AccountError)
     done(f"Revoked {gone.id} ({gone.name}).", _row(gone), json=json)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from moduai.accounts import audit
 from moduai.accounts.organisations import (
     AccountError,
     Organisation,
@@ -16,6 +17,7 @@ from moduai.accounts.organisations import (
 )
 from moduai.cli.common import HomeOption, JsonOption, done, examples, new_app, open_loaded, table
 from moduai.cli.data import read, utc, write
+from moduai.store.database import Connection
 
 app = new_app("Create and list organisations, the owners of keys.")
 
@@ -31,11 +33,13 @@ def create(
     json: JsonOption = False,
 ) -> None:
     """Add an organisation."""
-    made = write(
-        open_loaded(home),
-        lambda connection: create_organisation(connection, name, region=region, zone=zone),
-        AccountError,
-    )
+
+    async def make(connection: Connection) -> Organisation:
+        made = await create_organisation(connection, name, region=region, zone=zone)
+        await audit.record(connection, actor="cli", action="organisation.create", target=made.id)
+        return made
+
+    made = write(open_loaded(home), make, AccountError)
     done(f"{made.id}  {made.name}", made, json=json)
 
 

@@ -1,4 +1,5 @@
-"""What ``modu up`` does before the service begins: folders, keyring, schema, first key, engine's record.
+"""What ``modu up`` does before the service begins: folders, keyring, schema, first key and administrator's
+invitation, engine's record.
 
 It runs in a forked process, so the memory that the database's library takes is given back when it ends
 and the supervisor stays small.
@@ -42,6 +43,8 @@ class Prepared(Struct, frozen=True):
 
     first_key: str = ""
     """The first API key in clear; empty except on the first run."""
+    first_invitation: str = ""
+    """Token of the first administrator's invitation; empty except on the first run."""
     engines: int = 0
     embedded_url: str = ""
     """Where the embedded engine is to listen; empty: it is not started."""
@@ -105,7 +108,9 @@ def _answer(writer: int, work: Callable[[Loaded, Start], Prepared], loaded: Load
 
 
 def prepare_database(loaded: Loaded, start: Start) -> Prepared:
-    """Bring the schema to head, make the first key, and record the embedded engine or remove its record."""
+    """Bring the schema to head, make the first key and invitation, and record the embedded engine or remove
+    its record.
+    """
     from moduai.store.keyring import Keyring, KeyringError  # noqa: PLC0415  only the forked process pays
 
     try:
@@ -119,16 +124,19 @@ def _prepared(loaded: Loaded, start: Start, keyring: Keyring) -> Prepared:
     from moduai.engines.embedded import ENGINE_ID  # noqa: PLC0415
 
     embedded, why = _embedded(loaded, start)
-    engines, first_key = steady(loaded, keyring, ENGINE_ID, embedded), ""
+    engines, first_key, invitation = steady(loaded, keyring, ENGINE_ID, embedded), "", ""
     if engines is None:
-        engines, first_key = asyncio.run(_prepare(loaded, keyring, embedded))
+        engines, first_key, invitation = asyncio.run(_prepare(loaded, keyring, embedded))
     active = [one for one in engines if one.state == "active"]
     models = [model.name for engine in active for model in engine.models if model.capability.chat]
-    return Prepared(first_key, len(active), embedded.url if embedded else "", next(iter(models), ""), why)
+    embedded_url, model = embedded.url if embedded else "", next(iter(models), "")
+    return Prepared(first_key, invitation, len(active), embedded_url, model, why)
 
 
-async def _prepare(loaded: Loaded, keyring: Keyring, embedded: Engine | None) -> tuple[list[Engine], str]:
-    """Make and write what is missing; the engines then, and the first key if it was made just now."""
+async def _prepare(
+    loaded: Loaded, keyring: Keyring, embedded: Engine | None
+) -> tuple[list[Engine], str, str]:
+    """Make and write what is missing; the engines then, and the first key and invitation if just made."""
     from moduai.engines.repository import list_engines  # noqa: PLC0415
     from moduai.store.database import Database, brief  # noqa: PLC0415
     from moduai.store.migrate import SchemaError, upgrade  # noqa: PLC0415
@@ -139,7 +147,8 @@ async def _prepare(loaded: Loaded, keyring: Keyring, embedded: Engine | None) ->
         async with db.begin() as connection:
             first_key = await _first_key(connection)
             await _record(connection, keyring, embedded)
-            return await list_engines(connection, keyring), first_key
+            invitation = await _first_invitation(connection)
+            return await list_engines(connection, keyring), first_key, invitation
     except SchemaError as error:
         raise NotStartedError(str(error)) from None
     except db.errors as error:
@@ -185,6 +194,25 @@ async def _first_key(connection: Connection) -> str:
         return ""
     clear, _ = await create_key(connection, name="first key")
     return clear
+
+
+async def _first_invitation(connection: Connection) -> str:
+    """A token that lets the first administrator in, where nobody was ever invited; otherwise empty."""
+    from sqlalchemy import exists, select  # noqa: PLC0415
+
+    from moduai.accounts import audit  # noqa: PLC0415
+    from moduai.accounts.invitations import invite  # noqa: PLC0415
+    from moduai.accounts.roles import ADMIN  # noqa: PLC0415
+    from moduai.accounts.tables import deletions, invitations, people  # noqa: PLC0415
+
+    for table in (people, invitations, deletions):
+        if await connection.scalar(select(exists(select(table)))):
+            return ""
+    token, made = await invite(connection, role=ADMIN, note="first administrator", made_by="system")
+    await audit.record(
+        connection, actor="system", action="invitation.create", target=made.id, detail={"role": ADMIN}
+    )
+    return token
 
 
 def _say(told: str) -> None:

@@ -86,6 +86,7 @@ def _up(loaded: Loaded, overrides: Mapping[str, Any]) -> None:
         _already(found)
         return
     prepare_home(loaded.home)
+    _tell_lost_keyring(loaded.home)
     lock = service.hold(loaded.home)
     listening = _listen(loaded)
     url = service.url_of(listening, tls=bool(loaded.settings.gateway.tls_certificate))
@@ -93,15 +94,31 @@ def _up(loaded: Loaded, overrides: Mapping[str, Any]) -> None:
     try:
         start = Start(embedded=_wants_engine(loaded), key=_engine_key(loaded.home))
         prepared = in_child(prepare_database, loaded, start)
-        if prepared.first_key:  # at once: whatever happens later, it is not shown again
-            typer.echo(
-                f"Your first API key, shown only now:\n  {typer.style(prepared.first_key, bold=True)}\n"
-            )
+        _show_first(loaded.settings.sign_in.public_url or url, prepared)
         children = plan(loaded, listening, prepared, start, environ_of(loaded, overrides, url))
         asyncio.run(_serve(loaded, url, listening, children, prepared))
     finally:
         listening.close()
         os.close(lock)
+
+
+def _tell_lost_keyring(home: Path) -> None:
+    """The service starts without its old keyring, so that people can ask; it must not do so unseen."""
+    if (home / "modu.db").exists() and not (home / "keyring" / "master.key").exists():
+        typer.echo(
+            f"{home / 'keyring'} is lost, so a new one is made: what was sealed with the old one cannot be "
+            "read, and nobody can sign in as before. Put back your copy, if there is one: `modu doctor`",
+            err=True,
+        )
+
+
+def _show_first(url: str, prepared: Prepared) -> None:
+    """At once: whatever happens later, they are not shown again."""
+    if prepared.first_key:
+        typer.echo(f"Your first API key, shown only now:\n  {typer.style(prepared.first_key, bold=True)}\n")
+    if prepared.first_invitation:
+        link = typer.style(f"{url}/join/{prepared.first_invitation}", bold=True)
+        typer.echo(f"Your sign-in as administrator, good once and for a week:\n  {link}\n")
 
 
 async def _serve(

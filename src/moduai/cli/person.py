@@ -1,0 +1,303 @@
+"""``modu person``: people with an account. What is done here stands in the audit log, by "cli"."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from moduai.accounts import audit
+from moduai.accounts.keys import list_keys
+from moduai.accounts.organisations import AccountError, get_organisation, list_organisations
+from moduai.accounts.people import Person, change_person, create_person, find_people, get_person
+from moduai.accounts.roles import ROLES
+from moduai.accounts.sessions import end_all, list_sessions
+from moduai.accounts.sign_in import identities_of, set_password
+from moduai.cli.common import HomeOption, JsonOption, done, examples, fail, new_app, open_loaded, table
+from moduai.cli.data import read, utc, write
+from moduai.settings import Loaded
+from moduai.store.database import Connection
+from moduai.store.keyring import Keyring, KeyringError
+from moduai.store.subjects import SubjectKeys
+
+app = new_app("List, show, add, change and delete people with an account.")
+
+Keys = tuple[Keyring, SubjectKeys]
+IdArgument = Annotated[str, typer.Argument(metavar="PERSON", help="The person's id, as in modu person list.")]
+LoginOption = Annotated[str, typer.Option(help="Name to sign in with; the password is asked for, unseen.")]
+StdinOption = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
+REFUSALS = (AccountError, KeyringError)
+
+COLUMNS = {
+    "id": "id",
+    "name": "name",
+    "address": "address",
+    "role": "role",
+    "organisation": "organisation",
+    "state": "state",
+    "region": "region",
+    "created": "created (UTC)",
+    "seen": "last seen",
+}
+
+
+@app.command(
+    "list",
+    epilog=examples("modu person list", "modu person list 길동", "modu person list --role admin --json"),
+)
+def list_some(
+    text: Annotated[str, typer.Argument(help="Part of a name or address, or how an id begins.")] = "",
+    *,
+    role: Annotated[str, typer.Option(help=f"Only of this role: {', '.join(ROLES)}.")] = "",
+    org: Annotated[str, typer.Option(help="Only of this organisation.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Most to show.")] = 100,
+    after: Annotated[str, typer.Option(help="Go on after this id.")] = "",
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show people, by id. Names are sealed: where their keys are lost, they are left out."""
+    loaded = open_loaded(home)
+    _, subjects = _keys(loaded, needed=False)
+
+    async def look(connection: Connection) -> list[dict[str, object]]:
+        owner = (await get_organisation(connection, org)).id if org else ""
+        found = await find_people(
+            connection, subjects, text, role=role, organisation=owner, limit=limit, after=after
+        )
+        names = await _organisations(connection)
+        return [_row(person, names) for person in found]
+
+    rows = read(loaded, look, *REFUSALS)
+    table(rows, COLUMNS, json=json, empty="Nobody: modu invite create lets people in.")
+
+
+@app.command(epilog=examples("modu person show sub_1f2e3d4c5b6a798800112233"))
+def show(person: IdArgument, home: HomeOption = None, json: JsonOption = False) -> None:
+    """Show one person: how they sign in, how many sessions and keys they have; never their text."""
+    loaded = open_loaded(home)
+    _, subjects = _keys(loaded, needed=False)
+
+    async def look(connection: Connection) -> dict[str, object]:
+        found = await get_person(connection, subjects, person)
+        signs_in = [one.issuer for one in await identities_of(connection, person)]
+        sessions = len(await list_sessions(connection, person, time.time()))
+        keys = [key.id for key in await list_keys(connection, subject=person)]
+        more = {"signs_in_by": signs_in, "sessions": sessions, "keys": keys}
+        return {**_row(found, await _organisations(connection)), **more}
+
+    row = read(loaded, look, *REFUSALS)
+    heads = {**COLUMNS, "group": "group", "language": "language", "history": "history kept"}
+    table([row], {**heads, "signs_in_by": "signs in by", "sessions": "sessions", "keys": "keys"}, json=json)
+
+
+@app.command(
+    epilog=examples(
+        'modu person add "홍길동" --login gildong',
+        "modu person add Kim --role operator --org busan --login kim --password-stdin < password.txt",
+    )
+)
+def add(
+    name: Annotated[str, typer.Argument(help="The person's name, or any other they chose.")] = "",
+    *,
+    role: Annotated[str, typer.Option(help=f"One of {', '.join(ROLES)}.")] = "resident",
+    org: Annotated[str, typer.Option(help="Name or id of the organisation [default: the default one].")] = "",
+    address: Annotated[str, typer.Option(help="E-mail address.")] = "",
+    region: Annotated[str, typer.Option(help="Coarse region.")] = "",
+    group: Annotated[str, typer.Option(help="Coarse group of people.")] = "",
+    language: Annotated[str, typer.Option(help="ko or en.")] = "",
+    login: LoginOption = "",
+    password_stdin: StdinOption = False,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Add a person. Without --login they cannot sign in yet: an invitation is often what is meant."""
+    loaded = open_loaded(home)
+    keyring, subjects = _keys(loaded)
+    password = _password(from_stdin=password_stdin) if login else ""
+
+    async def make(connection: Connection) -> Person:
+        made = await create_person(
+            connection,
+            subjects,
+            name=name,
+            address=address,
+            role=role,
+            organisation=org,
+            region=region,
+            group=group,
+            language=language,
+        )
+        if login:
+            await set_password(connection, keyring, made.id, login, password)
+        detail: dict[str, audit.Value] = {"role": role, "organisation": made.organisation}
+        await audit.record(connection, actor="cli", action="person.add", target=made.id, detail=detail)
+        return made
+
+    made = write(loaded, make, *REFUSALS)
+    done(f"{made.id}  {made.name} ({made.role})", made, json=json)
+
+
+@app.command(epilog=examples("modu person role sub_1f2e3d4c5b6a798800112233 operator"))
+def role(
+    person: IdArgument,
+    role: Annotated[str, typer.Argument(help=f"One of {', '.join(ROLES)}.")],
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Give a person another role. They are signed out, so that it holds everywhere at once."""
+
+    async def change(connection: Connection, subjects: SubjectKeys) -> Person:
+        had = await get_person(connection, subjects, person)
+        made = await change_person(connection, subjects, person, role=role)
+        await end_all(connection, person)
+        detail: dict[str, audit.Value] = {"from": had.role, "to": role}
+        await audit.record(connection, actor="cli", action="person.role", target=person, detail=detail)
+        return made
+
+    made = _change(home, change)
+    done(f"{made.id} is {made.role} now.", made, json=json)
+
+
+@app.command(epilog=examples("modu person block sub_1f2e3d4c5b6a798800112233"))
+def block(person: IdArgument, home: HomeOption = None, json: JsonOption = False) -> None:
+    """Sign a person out everywhere and refuse them and their keys until they are unblocked."""
+
+    async def change(connection: Connection, subjects: SubjectKeys) -> Person:
+        made = await change_person(connection, subjects, person, state="blocked")
+        await end_all(connection, person)
+        await audit.record(connection, actor="cli", action="person.block", target=person)
+        return made
+
+    made = _change(home, change)
+    done(f"{made.id} is blocked. To undo it: modu person unblock {made.id}", made, json=json)
+
+
+@app.command(epilog=examples("modu person unblock sub_1f2e3d4c5b6a798800112233"))
+def unblock(person: IdArgument, home: HomeOption = None, json: JsonOption = False) -> None:
+    """Let a blocked person sign in again; their keys are good again too."""
+
+    async def change(connection: Connection, subjects: SubjectKeys) -> Person:
+        made = await change_person(connection, subjects, person, state="active")
+        await audit.record(connection, actor="cli", action="person.unblock", target=person)
+        return made
+
+    made = _change(home, change)
+    done(f"{made.id} may sign in again.", made, json=json)
+
+
+@app.command(
+    epilog=examples(
+        "modu person password sub_1f2e3d4c5b6a798800112233 gildong",
+        "modu person password sub_1f2e3d4c5b6a798800112233 gildong --password-stdin < password.txt",
+    )
+)
+def password(
+    person: IdArgument,
+    login: Annotated[str, typer.Argument(help="Name to sign in with.")],
+    password_stdin: StdinOption = False,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Give a person a login and a password, instead of those they had, and sign them out everywhere."""
+    loaded = open_loaded(home)
+    keyring, subjects = _keys(loaded)
+    given = _password(from_stdin=password_stdin)
+
+    async def change(connection: Connection) -> Person:
+        found = await get_person(connection, subjects, person)
+        await set_password(connection, keyring, person, login, given)
+        await end_all(connection, person)
+        await audit.record(connection, actor="cli", action="person.password", target=person)
+        return found
+
+    made = write(loaded, change, *REFUSALS)
+    done(f"{made.id} signs in as {login!r} now.", made, json=json)
+
+
+@app.command(epilog=examples("modu person delete sub_1f2e3d4c5b6a798800112233 --yes"))
+def delete(
+    person: IdArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Delete an account and all that is kept of it, for good: its key is destroyed, so backups of it cannot
+    be read either.
+    """
+    from moduai.history.forgetting import delete_account  # noqa: PLC0415  (only this command needs it)
+
+    loaded = open_loaded(home)
+    keys = _keys(loaded)
+    found = read(loaded, lambda connection: get_person(connection, keys[1], person), *REFUSALS)
+    if not yes:
+        _confirm(found)
+
+    async def forget(connection: Connection) -> None:
+        await delete_account(connection, keys[1], person, time.time())
+        await audit.record(connection, actor="cli", action="person.delete", target=person)
+
+    write(loaded, forget, *REFUSALS)
+    done(f"Deleted {person} and all that was kept of it.", {"id": person, "deleted": True}, json=json)
+
+
+def _keys(loaded: Loaded, *, needed: bool = True) -> Keys:
+    """The keyring and the subjects' keys. Where they are lost the command ends with one line, or, if they
+    are not needed, goes on without names after a line on standard error.
+    """
+    there = loaded.path("modu.db").exists()
+    try:
+        keyring = Keyring.open(loaded.home, create=needed and not there)  # a lost one is not replaced here
+        return keyring, SubjectKeys.open(loaded.home, keyring, create=needed)
+    except KeyringError as error:
+        if needed:
+            fail(str(error))
+        if there:
+            typer.echo(f"modu: names cannot be read: {error}", err=True)
+        nothing = Keyring(bytes(32))
+        return nothing, SubjectKeys(loaded.path("keyring", "none"), nothing)
+
+
+def _change(home: Path | None, work: Callable[[Connection, SubjectKeys], Awaitable[Person]]) -> Person:
+    """Change what is not sealed: it works without the keyring, so anybody can be blocked at any time."""
+    loaded = open_loaded(home)
+    _, subjects = _keys(loaded, needed=False)
+    return write(loaded, lambda connection: work(connection, subjects), *REFUSALS)
+
+
+async def _organisations(connection: Connection) -> dict[str, str]:
+    return {one.id: one.name for one in await list_organisations(connection)}
+
+
+def _password(*, from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline(10_000).rstrip("\r\n")
+    try:
+        given: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    except typer.Abort:
+        fail("no password was given; --password-stdin reads it from standard input")
+    return given
+
+
+def _confirm(person: Person) -> None:
+    question = f"Delete {person.id} ({person.name or 'no name'}) with everything kept? This cannot be undone."
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort:
+        typer.echo("", err=True)
+        agreed = False
+    if not agreed:
+        fail("nothing was deleted; --yes does it without asking")
+
+
+def _row(person: Person, organisations: dict[str, str]) -> dict[str, object]:
+    return {
+        **msgspec.structs.asdict(person),
+        "organisation": organisations.get(person.organisation, person.organisation),
+        "created": utc(person.created_at),
+        "seen": utc(person.seen_on)[:10] or "never",
+    }
