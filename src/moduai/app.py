@@ -25,6 +25,7 @@ from moduai import log as logs
 from moduai.accounts.audit_roots import TOPIC as ROOTS
 from moduai.accounts.audit_roots import keep_sealed, published
 from moduai.accounts.keys import load_principals
+from moduai.accounts.sessions import SessionTable
 from moduai.accounts.table import KeyTable
 from moduai.engines.address import AddressError
 from moduai.engines.fleet import Fleet
@@ -32,12 +33,14 @@ from moduai.engines.health import HealthWatch
 from moduai.engines.record import Engine, Model
 from moduai.engines.repository import list_engines, set_models
 from moduai.gateway.asgi import AsgiApp
+from moduai.gateway.author import Sessions
 from moduai.gateway.lane import Lane
 from moduai.gateway.local import LocalAsk
 from moduai.gateway.routes import Routes
 from moduai.gateway.server import Server
 from moduai.gateway.switches import TOPIC as SWITCHES
 from moduai.gateway.switches import load_switches
+from moduai.history.recorder import Recorder
 from moduai.metering.machine import machine_id
 from moduai.metering.segment import SegmentWriter
 from moduai.parent import CHECK_S, Parent
@@ -45,6 +48,7 @@ from moduai.settings import Loaded, SettingsError, load
 from moduai.store.database import Connection, Database
 from moduai.store.feed import FeedState, follow
 from moduai.store.keyring import Keyring, KeyringError
+from moduai.store.subjects import SubjectKeys
 
 LAG_S = 10.0
 """What is known may be this old before readiness says so."""
@@ -61,21 +65,25 @@ class Worker:
         self.parent = Parent()
         self.database = Database(loaded.database_url)
         self.keyring = Keyring.open(loaded.home, create=True)
+        self.subjects = SubjectKeys.open(loaded.home, self.keyring, create=True)
         self.keys = KeyTable()
+        self.sessions = SessionTable()
         self.fleet = Fleet(settings.upstream)
-        self.writer = SegmentWriter(
-            loaded.path("usage"), settings.ledger, f"{machine_id(loaded.home)}-worker"
-        )
+        name = f"{machine_id(loaded.home)}-worker"
+        self.writer = SegmentWriter(loaded.path("usage"), settings.ledger, name)
+        self.recorder = Recorder(loaded.path("turns"), self.subjects, settings.ledger, name)
         self.feed = FeedState()
         self.known = False
         """True once keys and engines have been read."""
         self.engines_unread = False
         """True while the record of an engine cannot be read."""
         self.lane = Lane(settings, self.fleet, self.writer, secrets.token_hex(6))
+        self.lane.recorder = self.recorder
         self.roots = b""
         """The published roots of the audit log, in JSON."""
         routes = Routes(self.lane, self.degraded, time.time(), lambda: self.roots)
         self.server = Server(settings, self.lane, self.keys, routes, self._pages)
+        self.server.sessions = Sessions(self.sessions, self.database)
         self.server.ready = lambda: self.known
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -89,6 +97,7 @@ class Worker:
             follow(self.database, settings.database.feed_s, self._read, self.feed),
             watch.run(),
             self._flush(settings.ledger.flush_s),
+            self._record(settings.ledger.flush_s),
             keep_sealed(self.database, self.loaded.home),
         ]
         fd = os.environ.get("MODU_LISTEN_FD")
@@ -110,6 +119,8 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.writer.close()
+        self.recorder.close()
+        self.subjects.close()
         await self.database.dispose()
         log.info("stopped", extra={"cut_off": cut_off})
 
@@ -118,12 +129,15 @@ class Worker:
         states = {
             "database": not self.known or self.feed.lag_s > LAG_S,
             "ledger": self.writer.failing,
+            "history": self.recorder.failing,
             "engines": self.engines_unread
             or not any(replica.is_open for replica in self.fleet.replicas.values()),
         }
         return [name for name, bad in states.items() if bad]
 
     async def _read(self, topics: frozenset[str]) -> None:
+        if topics & {"sessions", "people"}:
+            self.sessions.clear()
         async with self.database.connect() as connection:
             if "keys" in topics or not self.known:
                 self.keys.replace(await load_principals(connection))
@@ -157,6 +171,11 @@ class Worker:
             self.writer.flush()
             await asyncio.sleep(seconds)
 
+    async def _record(self, seconds: float) -> None:
+        while True:
+            await self.recorder.flush()
+            await asyncio.sleep(seconds)
+
     def _pages(self) -> AsgiApp:
         """The web application, loaded at the first page."""
         from moduai.web import Services, create_app  # noqa: PLC0415  (memory: a worker may never serve a page)
@@ -166,6 +185,11 @@ class Worker:
             ask=LocalAsk(self.lane),
             models=self._models,
             secret=self.keyring.secret("pages"),
+            database=self.database,
+            keyring=self.keyring,
+            subjects=self.subjects,
+            sessions=self.sessions,
+            switches=self.lane.switches,
         )
         return create_app(services)
 

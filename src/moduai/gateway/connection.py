@@ -16,7 +16,9 @@ import httptools
 from moduai.accounts.principal import Principal
 from moduai.engines.repeated import RepeatedHead
 from moduai.gateway.ask import Endpoint, look
+from moduai.gateway.author import Author, Authors
 from moduai.gateway.errors import ApiError
+from moduai.history.record import NEW, PlaceError, TurnPlace
 
 if TYPE_CHECKING:
     from moduai.gateway.server import Server
@@ -68,16 +70,18 @@ class Remembered(NamedTuple):
     endpoint: Endpoint
     token: bytes
     principal: Principal
+    table: Authors
     version: int
-    """Of the key table in which the principal was found."""
+    """Of the table in which the principal was found."""
+    place: TurnPlace
 
 
 class ClientConnection(asyncio.Protocol):
     """One connection. It is also the sink that the lane writes an answer to."""
 
     __slots__ = (
-        "_body", "_complete", "_discarding", "_head_bytes", "_in_head", "_in_one_read", "_keep",
-        "_most_bytes", "_parser", "_pipelined", "_principal", "_raw", "_read_bytes", "_refused",
+        "_author", "_body", "_complete", "_discarding", "_head_bytes", "_in_head", "_in_one_read", "_keep",
+        "_most_bytes", "_parser", "_pipelined", "_raw", "_read_bytes", "_refused",
         "_remembered", "_seam", "_server", "_url", "_work", "deadline", "fields", "framed", "method", "path",
         "query", "transport", "write",
     )  # fmt: skip
@@ -93,7 +97,7 @@ class ClientConnection(asyncio.Protocol):
         self._most_bytes = 0
         self._work: Work | None = None
         self._refused: ApiError | None = None
-        self._principal: Principal | None = None
+        self._author: Author | None = None
         self._remembered: Remembered | None = None
         self._pipelined = self._discarding = self._in_one_read = False
         self._reset()
@@ -146,6 +150,21 @@ class ClientConnection(asyncio.Protocol):
             elif self._complete:
                 self._serve(data)
 
+    def author_known(self, author: Author) -> None:
+        """The session has been looked up: go on where the head ended."""
+        if self._discarding or self.transport.is_closing():
+            return
+        self._author = author
+        self.transport.resume_reading()
+        if self._complete:
+            self._serve(b"")
+
+    def author_refused(self, error: ApiError) -> None:
+        """There is no such session."""
+        if not self._discarding and not self.transport.is_closing():
+            self.transport.resume_reading()
+            self._refuse(error)
+
     def _count(self, data: bytes) -> None:
         """Bound what one request may send, framing and all. Raises ApiError. Fails closed."""
         limits = self._server.settings.limits
@@ -173,13 +192,15 @@ class ClientConnection(asyncio.Protocol):
         body = known.head.body(data)
         if body is None or len(body) > self._server.settings.limits.body_bytes:
             return False
-        if known.version != self._server.keys.version or known.principal.expires_at:
-            principal = self._server.keys.find(known.token, time.time())
+        table = known.table
+        if known.version != table.version or known.principal.expires_at:
+            principal = table.find(known.token, time.time())
             if principal is None:
                 return False
-            self._remembered = known = known._replace(principal=principal, version=self._server.keys.version)
+            if known.version != table.version:
+                self._remembered = known = known._replace(principal=principal, version=table.version)
         self.method, self.framed, self._complete = b"POST", True, True
-        self._serve_lane(known.endpoint, known.principal, body)
+        self._serve_lane(known.endpoint, known.principal, body, known.place)
         return True
 
     def eof_received(self) -> None:
@@ -257,7 +278,7 @@ class ClientConnection(asyncio.Protocol):
         if not self.path.startswith(b"/"):
             raise ApiError("bad_request", "Only plain targets such as /v1/models are served.")
         server.check_host(fields.get(b"host"), old=not self.framed)
-        self._principal = None
+        self._author = None
         self._most_bytes = limits.body_bytes if self.path.startswith(b"/v1/") else limits.form_bytes
         length = fields.get(b"content-length")
         if length is not None and int(length) > self._most_bytes:
@@ -265,7 +286,7 @@ class ClientConnection(asyncio.Protocol):
         if fields.get(b"content-encoding", b"identity").lower() != b"identity":
             raise ApiError("unsupported_encoding")
         if self.path.startswith(b"/v1/"):
-            self._principal = server.authenticate(fields.get(b"authorization"))
+            self._author = server.authenticate(self)
         expect = fields.get(b"expect")
         if expect is not None:
             if expect.lower() != b"100-continue":
@@ -279,30 +300,39 @@ class ClientConnection(asyncio.Protocol):
         return bytes(self._body)
 
     def _serve(self, data: bytes) -> None:
-        endpoint = LANE.get(self.path)
+        author, endpoint = self._author, LANE.get(self.path)
+        if author is not None and author.principal is None:
+            return  # its session is being looked up
         if endpoint is None:
             self.deadline = 0.0
-            self._server.serve_other(self, self._principal)
+            self._server.serve_other(self, author.principal if author is not None else None)
         elif self.method != b"POST":
             self.fail(ApiError("method_not_allowed", f"{endpoint.path} takes POST."), b"allow: POST\r\n")
-        elif self._principal is not None:
-            self._remember(data, endpoint, self._principal)
-            self._serve_lane(endpoint, self._principal, self.body())
+        elif author is not None and author.principal is not None:
+            try:
+                place = _place(self.fields) if author.principal.history else NEW
+            except PlaceError as error:
+                self.fail(ApiError("bad_request", f"modu-conversation, modu-parent: {error}."))
+                return
+            self._remember(data, endpoint, author.principal, author, place)
+            self._serve_lane(endpoint, author.principal, self.body(), place)
 
-    def _remember(self, data: bytes, endpoint: Endpoint, principal: Principal) -> None:
+    def _remember(
+        self, data: bytes, endpoint: Endpoint, principal: Principal, author: Author, place: TurnPlace
+    ) -> None:
         """Keep a head that came whole, in one read, with a Content-Length."""
         head = (
             RepeatedHead.of(data)
             if self._keep and self._in_one_read and b"expect" not in self.fields
             else None
         )
-        if head is None:
-            self._remembered = None
-            return
-        token = self.fields[b"authorization"].partition(b" ")[2].strip()
-        self._remembered = Remembered(head, endpoint, token, principal, self._server.keys.version)
+        self._remembered = (
+            Remembered(head, endpoint, author.token, principal, author.table, author.table.version, place)
+            if head is not None
+            else None
+        )
 
-    def _serve_lane(self, endpoint: Endpoint, principal: Principal, body: bytes) -> None:
+    def _serve_lane(self, endpoint: Endpoint, principal: Principal, body: bytes, place: TurnPlace) -> None:
         self.deadline = 0.0
         server = self._server
         try:
@@ -314,7 +344,7 @@ class ClientConnection(asyncio.Protocol):
         except ApiError as error:
             server.lane.refuse(endpoint, principal, self, error)
             return
-        exchange = server.lane.submit(ask, principal, self)
+        exchange = server.lane.submit(ask, principal, self, place)
         if not exchange.over:
             self._work = exchange
 
@@ -432,6 +462,12 @@ class ClientConnection(asyncio.Protocol):
         """The service stops: close unless an answer is under way."""
         if self._work is None and not self._complete:
             self.transport.close()
+
+
+def _place(fields: dict[bytes, bytes]) -> TurnPlace:
+    """Where the request's turn goes. Raises PlaceError."""
+    conversation, parent = fields.get(b"modu-conversation", b""), fields.get(b"modu-parent", b"")
+    return TurnPlace.of(conversation.decode("latin-1"), parent.decode("latin-1"))
 
 
 def join_fields(raw: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

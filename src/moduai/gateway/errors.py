@@ -37,6 +37,8 @@ CATALOGUE: dict[str, ErrorKind] = {
         401, "authentication_error", "Send an API key: Authorization: Bearer modu-…"
     ),
     "invalid_api_key": ErrorKind(401, "authentication_error", "The API key is wrong, expired or revoked."),
+    "session_ended": ErrorKind(401, "authentication_error", "You are no longer signed in; sign in again."),
+    "cross_site": ErrorKind(403, "permission_error", "Only our own pages may ask with a session's cookie."),
     "scope_missing": ErrorKind(403, "permission_error", "The API key may not do this."),
     "not_found": ErrorKind(404, _REQUEST, "There is nothing at this address."),
     "model_not_found": ErrorKind(404, _REQUEST, "No engine serves this model; GET /v1/models lists them."),

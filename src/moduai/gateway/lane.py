@@ -21,6 +21,9 @@ from moduai.gateway.exchange import Exchange
 from moduai.gateway.sink import Sink
 from moduai.gateway.stats import Stats
 from moduai.gateway.switches import Switches
+from moduai.gateway.tee import Tee
+from moduai.history.record import NEW, TurnPlace
+from moduai.history.recorder import Recorder
 from moduai.metering.row import UsageRow
 from moduai.scheduling import BusyClock, Grant, Line, Queued
 from moduai.settings import Settings
@@ -58,6 +61,8 @@ class Lane:
         self.settings = settings
         self.fleet = fleet
         self.ledger = ledger
+        self.recorder: Recorder | None = None
+        """Keeps turns of people who want that."""
         self.line = Line(settings.line.max_waiting)
         self.loop = asyncio.get_running_loop()
         self.stats = Stats()
@@ -75,8 +80,10 @@ class Lane:
         self.switches.listener = self._switched
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
 
-    def submit(self, ask: Ask, principal: Principal, sink: Sink) -> Exchange:
-        """Take a request; the sink hears all that follows."""
+    def submit(self, ask: Ask, principal: Principal, sink: Sink, place: TurnPlace = NEW) -> Exchange:
+        """Take a request; the sink hears all that follows. ``place``: where its turn goes, if kept."""
+        if principal.history and self.recorder is not None and ask.endpoint is not Endpoint.EMBEDDINGS:
+            sink = Tee(sink, ask.body, place, self.recorder)
         exchange = Exchange(self, ask.endpoint, ask.model, principal, sink)
         exchange.begin(ask)
         return exchange
@@ -122,6 +129,8 @@ class Lane:
         if row.engine or not self.ledger.full:  # a refusal used nothing: it may not fill what is full
             self.ledger.add(row)
         self.stats.count(row)
+        if isinstance(exchange.sink, Tee):
+            exchange.sink.over(row)
         self.exchanges.discard(exchange)
         if grant is not None:
             self.freed(grant, ran)

@@ -17,6 +17,16 @@ from moduai.gateway.ask import Endpoint, look
 from moduai.gateway.errors import ApiError
 from moduai.gateway.lane import Lane
 from moduai.gateway.usage import NOT_READ, read
+from moduai.history.record import TurnPlace
+
+
+class Begun(Struct, frozen=True):
+    """It was taken: the first event of all that are not refused at once."""
+
+    id: str
+    """The request's id, and the turn's where it is kept."""
+    conversation: str = ""
+    """Where the turn goes; empty: nothing is kept."""
 
 
 class Place(Struct, frozen=True):
@@ -39,6 +49,8 @@ class Done(Struct, frozen=True):
     model: str
     tokens_in: int
     tokens_out: int
+    id: str = ""
+    """The turn's id."""
 
 
 class Failed(Struct, frozen=True):
@@ -50,7 +62,7 @@ class Failed(Struct, frozen=True):
     retry_after_s: int | None = None
 
 
-Event = Place | Delta | Done | Failed
+Event = Begun | Place | Delta | Done | Failed
 
 
 class _Message(Struct):
@@ -87,6 +99,7 @@ class _PageSink:
     def __init__(self, model: str) -> None:
         self.events: asyncio.Queue[Event | None] = asyncio.Queue()
         self._model = model
+        self._id = ""
         self._rest = b""
         self._finish = ""
         self._usage = (0, 0)
@@ -96,6 +109,7 @@ class _PageSink:
 
     def head(self, status: int, content_type: bytes, request_id: str) -> None:
         """A stream begins."""
+        self._id = request_id
 
     def write(self, data: bytes) -> None:
         """Whole or broken events of the stream."""
@@ -136,11 +150,12 @@ class _PageSink:
     def end(self, *, close: bool = False) -> None:
         """The stream is complete."""
         if not self._failed:
-            self.events.put_nowait(Done(self._finish or "stop", self._model, *self._usage))
+            self.events.put_nowait(Done(self._finish or "stop", self._model, *self._usage, self._id))
         self.events.put_nowait(None)
 
     def whole(self, status: int, content_type: bytes, headers: bytes, body: bytes, request_id: str) -> None:
         """An error, or an engine that does not stream."""
+        self._id = request_id
         if status == 200:
             self._whole(body)
             return
@@ -180,8 +195,15 @@ class LocalAsk:
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
 
-    async def __call__(self, body: dict[str, Any], principal: Principal) -> AsyncIterator[Event]:
-        """Events of one chat request. Closing the iterator cancels it."""
+    async def __call__(
+        self, body: dict[str, Any], principal: Principal, *, conversation: str = "", parent: str = ""
+    ) -> AsyncIterator[Event]:
+        """Events of one chat request. Closing the iterator cancels it.
+
+        ``conversation`` and ``parent`` say where its turn goes if the person's history is on (see
+        ``TurnPlace``). Raises PlaceError where they are no ids.
+        """
+        goes = TurnPlace.of(conversation, parent)
         sink = _PageSink(str(body.get("model", "")))
         raw = msgspec.json.encode({**body, "stream": True, "stream_options": {"include_usage": True}})
         try:
@@ -189,8 +211,10 @@ class LocalAsk:
         except ApiError as error:
             yield Failed(error.code, error.message, error.status, error.retry_after_s)
             return
-        exchange = self._lane.submit(ask, principal, sink)
+        exchange = self._lane.submit(ask, principal, sink, goes)
         try:
+            if not exchange.over:
+                yield Begun(exchange.id, goes.conversation_of(exchange.id) if principal.history else "")
             if place := self._lane.line.place(exchange.ticket):
                 yield Place(place.position, None if place.wait < 0 else place.wait / 1e9)
             sink.pause = exchange.pause

@@ -13,6 +13,7 @@ from typing import Any
 from moduai.accounts.principal import Principal
 from moduai.accounts.table import KeyTable
 from moduai.gateway.asgi import AsgiApp, Page
+from moduai.gateway.author import Author, Sessions, from_our_page, session_token
 from moduai.gateway.connection import ClientConnection
 from moduai.gateway.errors import ApiError
 from moduai.gateway.lane import Lane
@@ -36,6 +37,9 @@ class Server:
         self.idle_s = settings.limits.idle_s
         self.ready: Callable[[], bool] = lambda: True
         """False until keys and engines are known: a good key must not be called wrong."""
+        self.sessions: Sessions | None = None
+        """None: nobody can sign in."""
+        self._looks: set[asyncio.Task[None]] = set()
         self._routes, self._make_app, self._app = routes, app, None
         self._hosts = {
             host.lower().encode() for host in (*settings.gateway.allowed_hosts, settings.gateway.host)
@@ -84,6 +88,8 @@ class Server:
         for connection in list(self._connections):
             connection.transport.abort()
         self._sweeper.cancel()
+        for look in self._looks:
+            look.cancel()
         return cut_off
 
     # connections
@@ -126,19 +132,48 @@ class Server:
                 "This service does not answer to this host name (gateway.allowed_hosts lists them).",
             )
 
-    def authenticate(self, authorization: bytes | None) -> Principal:
-        """The author of an API request. Raises ApiError. Fails closed."""
+    def authenticate(self, connection: ClientConnection) -> Author:
+        """The author of an API request, by key, or by the cookie of a session where no key is sent; one
+        whose session is not in memory is looked up. Raises ApiError. Fails closed.
+        """
+        authorization = connection.fields.get(b"authorization")
         if authorization is None:
-            raise ApiError("missing_api_key")
+            return self._by_session(connection)
         scheme, _, token = authorization.partition(b" ")
         if scheme.lower() != b"bearer":
             raise ApiError("missing_api_key")
         if not self.ready():
             raise ApiError("not_ready", retry_after_s=2)
-        principal = self.keys.find(token.strip(), time.time())
+        token = token.strip()
+        principal = self.keys.find(token, time.time())
         if principal is None:
             raise ApiError("invalid_api_key")
-        return principal
+        return Author(principal, token, self.keys)
+
+    def _by_session(self, connection: ClientConnection) -> Author:
+        sessions = self.sessions
+        token = session_token(connection.fields, secure=self.scheme(connection) == "https")
+        if token is None or sessions is None:
+            raise ApiError("missing_api_key")
+        if not from_our_page(connection.fields):
+            raise ApiError("cross_site")
+        if not self.ready():
+            raise ApiError("not_ready", retry_after_s=2)
+        author = Author(sessions.find(token, time.time()), token, sessions)
+        if author.principal is None:
+            connection.transport.pause_reading()
+            look = self._loop.create_task(self._look_up(connection, sessions, author))
+            self._looks.add(look)
+            look.add_done_callback(self._looks.discard)
+        return author
+
+    async def _look_up(self, connection: ClientConnection, sessions: Sessions, author: Author) -> None:
+        try:
+            principal = await sessions.load(author.token)
+        except ApiError as error:
+            connection.author_refused(error)
+        else:
+            connection.author_known(author._replace(principal=principal))
 
     def peer(self, connection: ClientConnection) -> tuple[str, bool]:
         """The client's address, and whether it is the connection's own: a listed proxy is believed."""
@@ -152,6 +187,13 @@ class Server:
             if not self._is_proxy(hop):
                 break
         return address, False
+
+    def scheme(self, connection: ClientConnection) -> str:
+        """The scheme (http, https) as the client sees it: a listed proxy is believed."""
+        proto = connection.fields.get(b"x-forwarded-proto")
+        if proto in (b"http", b"https") and not self.peer(connection)[1]:
+            return proto.decode()
+        return "https" if self.settings.gateway.tls_certificate else "http"
 
     def _is_proxy(self, address: str) -> bool:
         try:
@@ -180,11 +222,7 @@ class Server:
     def _serve_page(self, connection: ClientConnection) -> None:
         if self._app is None:
             self._app = self._make_app()
-        address, direct = self.peer(connection)
-        proto = connection.fields.get(b"x-forwarded-proto", b"").decode("latin-1")
-        scheme = "https" if self.settings.gateway.tls_certificate else "http"
-        scheme = proto if not direct and proto in ("http", "https") else scheme
-        Page(self._app, connection, scheme, address).begin()
+        Page(self._app, connection, self.scheme(connection), self.peer(connection)[0]).begin()
 
 
 def _tls(certificate: str, key: str) -> ssl.SSLContext:

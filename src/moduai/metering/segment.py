@@ -1,4 +1,4 @@
-"""Usage rows on their way to the database: appended to a file of lines, the segment.
+"""Usage rows, and other lines, on their way to the database: appended to a file, the segment.
 
 A writer holds a lock (flock) on its segment, so that the loader knows whether more can come; it
 never opens an old segment again. A row is safe from a crash of the process once ``flush`` has
@@ -11,7 +11,9 @@ import fcntl
 import logging
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import msgspec
 
@@ -21,27 +23,37 @@ from moduai.settings import Ledger
 SUFFIX = ".jsonl"
 
 log = logging.getLogger(__name__)
+Item = TypeVar("Item")
 _encoder = msgspec.json.Encoder()
 
 
-class SegmentWriter:
-    """Rows of one worker. ``add`` is for the hot lane; ``flush`` is called every ``ledger.flush_s``.
+class LineWriter(Generic[Item]):
+    """What one worker has to keep, as lines of its segments. ``add`` is for the hot lane; ``flush`` is
+    called every ``ledger.flush_s``.
 
     While the disk refuses (``failing``), rows stay in memory and each flush tries again at the very
     byte where the last one stopped, so a line is neither lost nor written twice. ``full`` says that
-    the memory set aside for this is used up: the lane then refuses requests (fails closed), because
-    it could not account for them.
+    the memory set aside for this is used up.
     """
 
-    def __init__(self, folder: Path, settings: Ledger, worker: str) -> None:
-        """``worker`` is part of the file's name; nothing is opened until there is a row."""
+    suffix: str
+    what: str
+    """What they are, for the log."""
+
+    def __init__(
+        self, folder: Path, settings: Ledger, worker: str, encode: Callable[[list[Item]], bytes]
+    ) -> None:
+        """``worker`` is part of the file's name; nothing is opened until there is a row. ``encode`` makes
+        whole lines of them.
+        """
         self._folder = folder
         self._settings = settings
         self._name = f"{worker}-{secrets.token_hex(4)}"
         self._segment = 0
         self._file: int | None = None
         self._size = 0
-        self._rows: list[UsageRow] = []
+        self._encode = encode
+        self._rows: list[Item] = []
         self._unwritten = b""
         """Encoded lines that the disk has not taken, or not all of them."""
         self._unwritten_rows = 0
@@ -68,25 +80,27 @@ class SegmentWriter:
         try:
             self._write_unwritten()
             if self._rows:
-                self._unwritten, self._unwritten_rows = _encode(self._rows), len(self._rows)
+                self._unwritten, self._unwritten_rows = self._encode(self._rows), len(self._rows)
                 self._rows.clear()
                 self._write_unwritten()
         except OSError as error:
             if not self.failing:
                 log.warning(
-                    "usage cannot be written", extra={"why": error.strerror, "rows": self.rows_waiting}
+                    f"{self.what} cannot be written",  # noqa: G004  (one of two texts)
+                    extra={"why": error.strerror, "rows": self.rows_waiting},
                 )
             self.failing = True
             return
         if self.failing:
-            log.warning("usage is written again")
+            log.warning(f"{self.what} is written again")  # noqa: G004
             self.failing = False
 
     def close(self) -> None:
         """Write what waits and give up the segment; rows that cannot be written are lost, with an error."""
         self.flush()
         if self.rows_waiting:
-            log.error("usage is lost: the disk does not take it", extra={"rows": self.rows_waiting})
+            why = f"{self.what} is lost: the disk does not take it"
+            log.error(why, extra={"rows": self.rows_waiting})
         self._release()
 
     def _write_unwritten(self) -> None:
@@ -111,7 +125,7 @@ class SegmentWriter:
     def _create(self) -> int:
         """A new, locked file. It gets its name only when locked, or the loader could take it for left."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        name = f"{self._name}-{self._segment:06d}{SUFFIX}"
+        name = f"{self._name}-{self._segment:06d}{self.suffix}"
         draft = self._folder / f".{name}.new"
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         try:
@@ -128,6 +142,18 @@ class SegmentWriter:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+class SegmentWriter(LineWriter[UsageRow]):
+    """Usage rows. When it is ``full`` the lane refuses requests (fails closed), because it could not
+    account for them.
+    """
+
+    suffix = SUFFIX
+    what = "usage"
+
+    def __init__(self, folder: Path, settings: Ledger, worker: str) -> None:
+        super().__init__(folder, settings, worker, _encode)
 
 
 def _encode(rows: list[UsageRow]) -> bytes:

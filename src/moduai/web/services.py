@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from moduai.accounts.principal import Principal
+from moduai.accounts.sessions import SessionTable
 from moduai.engines.record import Model
+from moduai.gateway.switches import Switches
 from moduai.settings import Loaded
+from moduai.store.database import Database
+from moduai.store.keyring import Keyring
+from moduai.store.subjects import SubjectKeys
 
-Ask = Callable[[dict[str, Any], Principal], AsyncIterator[Any]]
-"""``gateway.local.ask``: a chat request's body and its author to events; closing it cancels upstream."""
+
+class Ask(Protocol):
+    """``gateway.local.LocalAsk``."""
+
+    def __call__(
+        self, body: dict[str, Any], principal: Principal, *, conversation: str = "", parent: str = ""
+    ) -> AsyncIterator[Any]:
+        """A chat request's body and its author to events; closing it cancels upstream. ``conversation``
+        and ``parent`` say where its turn goes if the person's history is on.
+        """
 
 
 @dataclass(frozen=True)
@@ -24,3 +37,10 @@ class Services:
     """Models that can be talked to now, each name once."""
     secret: bytes
     """32 bytes that never leave the machine; every signature of the pages is derived from it."""
+    database: Database
+    keyring: Keyring
+    subjects: SubjectKeys
+    sessions: SessionTable
+    """The lane looks sessions up in the same table."""
+    switches: Switches = field(default_factory=Switches)
+    """What staff set for everyone: here the banner."""

@@ -1,0 +1,159 @@
+"""The recorder: turns from the lane, sealed, into segments of this worker.
+
+Recording fails open: an answer is given whether or not its turn can be kept. Where turns cannot be sealed
+(the keys are away) or written (the disk is full), ``failing`` says so, they wait in memory as far as that
+is set aside for them, and later ones are not kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from moduai.history.record import Line, Text, TurnPlace, title_of, title_purpose, turn_purpose
+from moduai.metering.row import UsageRow
+from moduai.metering.segment import LineWriter
+from moduai.settings import Ledger
+from moduai.store.keyring import KeyringError
+from moduai.store.subjects import SubjectGoneError, SubjectKeys, SubjectsAwayError
+
+SUFFIX = ".seg"
+MOST_HELD = 64 << 20
+"""Bytes of requests and answers that may wait to be sealed and written."""
+
+log = logging.getLogger(__name__)
+_encode = msgspec.json.Encoder().encode
+
+
+class Heard(Protocol):
+    """What passed of one exchange."""
+
+    place: TurnPlace
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it holds."""
+
+    def text(self) -> Text:
+        """Question and answer."""
+
+
+_Heard = tuple[Heard, UsageRow]
+
+
+class _Turns(LineWriter[_Heard]):
+    suffix = SUFFIX
+    what = "history"
+
+
+class Recorder:
+    """Turns of one worker. ``add`` is for the hot lane; ``flush`` is called every ``ledger.flush_s``."""
+
+    def __init__(self, folder: Path, subjects: SubjectKeys, settings: Ledger, worker: str) -> None:
+        """``folder`` is made at the first turn; ``worker`` is part of the segments' names."""
+        self._subjects = subjects
+        self._writer = _Turns(folder, settings, worker, self._lines)
+        self._heard: list[_Heard] = []
+        self._again: list[_Heard] = []
+        """Those that could not be sealed for now."""
+        self._held = 0
+        self._unsealed = False
+        self._writing = threading.Lock()
+        self.skipped = 0
+        """Turns that were not kept, because too many waited or their person's key could not be used."""
+
+    @property
+    def failing(self) -> bool:
+        """Turns cannot be sealed or written now."""
+        return self._writer.failing or self._unsealed
+
+    @property
+    def waiting(self) -> int:
+        """Turns that are not yet on disk."""
+        return len(self._heard) + len(self._again) + self._writer.rows_waiting
+
+    def add(self, heard: Heard, row: UsageRow) -> None:
+        """Keep a turn until the next flush; ``row`` is its request's in the ledger."""
+        if self._held >= MOST_HELD:
+            self.skipped += 1
+            return
+        self._held += heard.size
+        self._heard.append((heard, row))
+
+    async def flush(self) -> None:
+        """Seal and write what waits, in a thread: keys may have to be read, and the disk may be slow."""
+        if self._take():
+            await asyncio.to_thread(self._write)
+            self._let_go()
+
+    def close(self) -> None:
+        """Write what waits and give up the segment; what cannot be written is lost, with an error."""
+        with self._writing:
+            self._take()
+            self._writer.close()
+        if self._again:
+            log.error("history is lost: it cannot be sealed", extra={"turns": len(self._again)})
+
+    def _write(self) -> None:
+        with self._writing:
+            self._writer.flush()
+
+    def _take(self) -> bool:
+        """Hand to the writer what waits, while nothing else runs in the loop: then each is complete."""
+        heard, self._again, self._heard = [*self._again, *self._heard], [], []
+        for each in heard:
+            self._writer.add(each)
+        return self._writer.rows_waiting > 0
+
+    def _let_go(self) -> None:
+        if not self._writer.rows_waiting:
+            self._held = sum(heard.size for heard, _ in (*self._again, *self._heard))
+
+    def _lines(self, turns: list[_Heard]) -> bytes:
+        lines, failed = [], False
+        for each in turns:
+            try:
+                lines.append(_encode(self._sealed(*each)) + b"\n")
+            except SubjectGoneError:
+                continue  # the account was deleted: nothing is kept for it
+            except SubjectsAwayError as error:
+                self._again.append(each)
+                failed = self._failed(error)
+            except KeyringError as error:
+                self.skipped += 1
+                failed = self._failed(error)
+        self._unsealed = failed
+        return b"".join(lines)
+
+    def _failed(self, error: KeyringError) -> bool:
+        if not self._unsealed:
+            log.warning("history cannot be sealed", extra={"why": str(error)})
+            self._unsealed = True
+        return True
+
+    def _sealed(self, heard: Heard, row: UsageRow) -> Line:
+        """Raises KeyringError."""
+        text, place, person = heard.text(), heard.place, row.subject
+        conversation = place.conversation_of(row.id)
+        sealed, title = self._subjects.seal(person, turn_purpose(row.id), _encode(text)), b""
+        if not place.parent:
+            clear = title_of(text.question).encode("utf-8", "replace")
+            title = self._subjects.seal(person, title_purpose(conversation), clear)
+        return Line(
+            row.id,
+            conversation,
+            person,
+            row.at,
+            row.model,
+            row.engine,
+            row.outcome,
+            "",
+            place.parent,
+            sealed,
+            title,
+        )
