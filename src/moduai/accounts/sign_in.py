@@ -43,6 +43,10 @@ AT_ONCE = 2
 """Passwords that are hashed at once; each takes 19 MiB and some 30 ms of a processor."""
 
 
+class TakenError(AccountError):
+    """The login or identity is another person's."""
+
+
 class Identity(Struct, frozen=True, kw_only=True):
     """One way that a person signs in; whose name it is cannot be read back."""
 
@@ -189,7 +193,7 @@ class Attempts:
 async def _link(connection: Connection, kept: bytes, person: str, issuer: str, hashed: str) -> None:
     taken = await connection.scalar(select(identities.c.person).where(identities.c.digest == kept))
     if taken is not None and taken != person:
-        raise AccountError("this name belongs to another account")
+        raise TakenError("this name belongs to another account")
     if taken is None:
         values = {"digest": kept, "person": person, "issuer": issuer, "password": hashed}
         await connection.execute(identities.insert().values({**values, "created_at": int(time.time())}))

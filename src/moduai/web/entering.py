@@ -1,0 +1,155 @@
+"""How a visitor becomes a resident: what signing in by password, at a provider and joining share.
+
+Rule: a sign-in always begins a session with a new token and ends the one that the browser had, so a token
+that somebody else put there is worth nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from moduai.accounts import audit
+from moduai.accounts.invitations import Invitation, use_invitation
+from moduai.accounts.organisations import AccountError
+from moduai.accounts.people import Person, create_person
+from moduai.accounts.roles import STAFF
+from moduai.accounts.sessions import device_of, end_session, start_session
+from moduai.accounts.sign_in import Attempts
+from moduai.store.database import Connection
+from moduai.store.keyring import KeyringError
+from moduai.web import visitor
+from moduai.web.forms import FormError
+from moduai.web.language import COOKIE as LANGUAGE_COOKIE
+from moduai.web.language import NAMES
+from moduai.web.site import Site, site_of
+
+if TYPE_CHECKING:
+    from moduai.accounts.oidc import Providers
+
+_YEAR_S = 31_536_000
+
+
+@dataclass
+class Entrance:
+    """What the pages remember of sign-ins, in this worker; held by the application's state."""
+
+    attempts: Attempts = field(default_factory=Attempts)
+    providers: Providers | None = None
+
+    def count(self, login: str, network: str) -> None:
+        """Count an attempt; it counts as failed until ``attempts.succeeded``. Raises FormError."""
+        wait = self.attempts.begin(login, network, time.monotonic())
+        if wait > 0:
+            raise FormError("too_often", 429, wait)
+
+
+def entrance_of(request: Request) -> Entrance:
+    """The entrance of the application that serves this request."""
+    entrance: Entrance = request.app.state.entrance
+    return entrance
+
+
+def network(request: Request) -> str:
+    """The network prefix that a request comes from: /24 or /56, as for guests."""
+    try:
+        address = ipaddress.ip_address(request.client.host if request.client else "")
+    except ValueError:
+        return ""
+    inner = getattr(address, "ipv4_mapped", None) or address
+    return str(ipaddress.ip_network((inner, 24 if inner.version == 4 else 56), strict=False))
+
+
+@asynccontextmanager
+async def records(site: Site) -> AsyncIterator[Connection]:
+    """A write transaction, whose failures are told to people. Raises FormError."""
+    with _told(site):
+        async with site.services.database.begin() as connection:
+            yield connection
+
+
+@asynccontextmanager
+async def reading(site: Site) -> AsyncIterator[Connection]:
+    """A connection to read with, whose failures are told to people. Raises FormError."""
+    with _told(site):
+        async with site.services.database.connect() as connection:
+            yield connection
+
+
+@contextmanager
+def _told(site: Site) -> Iterator[None]:
+    try:
+        yield
+    except site.services.database.errors:
+        raise FormError("database_away", 503) from None
+    except KeyringError:
+        raise FormError("key_lost", 503) from None
+
+
+async def make_person(
+    connection: Connection, site: Site, invitation: Invitation | None, token: str, **profile: str
+) -> Person:
+    """A new person, who uses up the invitation if there is one. Raises FormError, AccountError."""
+    if invitation is None and site.services.loaded.settings.people.sign_up != "open":
+        raise FormError("no_account", 403)
+    place = {"role": invitation.role, "organisation": invitation.organisation} if invitation else {}
+    person = await create_person(connection, site.services.subjects, **profile, **place)
+    if invitation is not None:
+        try:
+            await use_invitation(connection, token, person.id, time.time())
+        except AccountError:
+            raise FormError("no_invitation", 403) from None
+        detail: dict[str, audit.Value] = {"invitation": invitation.id, "role": person.role}
+        await audit.record(connection, actor=person.id, action="person.join", target=person.id, detail=detail)
+    return person
+
+
+async def welcome(request: Request, person: Person, target: str) -> Response:
+    """Sign the person in and go on. Raises FormError."""
+    site, now = site_of(request), time.time()
+    days = site.services.loaded.settings.people.session_days
+    device = device_of(request.headers.get("user-agent", ""))
+    async with records(site) as connection:
+        await _end_present(request, connection)
+        try:
+            token, session = await start_session(connection, person, device, now, days=days)
+        except AccountError:
+            raise FormError("blocked", 403) from None
+        if person.role in STAFF:
+            await audit.record(connection, actor=person.id, action="session.start", target=session.id)
+    response = go(target)
+    visitor.keep(request, response, token, site)
+    if person.language in NAMES:
+        keep_language(request, response, person.language)
+    return response
+
+
+async def leave(request: Request) -> None:
+    """End the session that the browser has, if it has one. Raises FormError."""
+    async with records(site_of(request)) as connection:
+        await _end_present(request, connection)
+
+
+async def _end_present(request: Request, connection: Connection) -> None:
+    session = site_of(request).who(request).session
+    if session is not None:
+        await end_session(connection, session.id)
+        site_of(request).services.sessions.drop(session.person)
+
+
+def keep_language(request: Request, response: Response, code: str) -> None:
+    """Let the browser keep a language."""
+    secure = request.url.scheme == "https"
+    response.set_cookie(LANGUAGE_COOKIE, code, max_age=_YEAR_S, httponly=True, samesite="lax", secure=secure)
+
+
+def go(path: str) -> Response:
+    """Go on to another page."""
+    return RedirectResponse(path, 303, {"cache-control": "no-store"})
