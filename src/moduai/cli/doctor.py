@@ -46,6 +46,7 @@ LITTLE_ROOM, NO_ROOM = 2_000_000_000, 200_000_000
 """Free bytes below which the disk is a warning, and a problem."""
 SEGMENTS_LATE_S = 60
 CLOCK_OFF_S = 2.0
+PEOPLE_LOOKED_AT = 2000
 
 
 class Finding(NamedTuple):
@@ -136,7 +137,7 @@ async def keyring(loaded: Loaded) -> list[Finding]:
     try:
         Keyring.open(loaded.home, create=False)
     except KeyringError as error:
-        return [Finding("keyring", "problem", str(error), "without it engines' keys cannot be read")]
+        return [Finding("keyring", "problem", str(error), "without it nothing that is sealed can be read")]
     return [Finding("keyring", "ok", "opens; keep a copy of it apart from backups")]
 
 
@@ -243,6 +244,57 @@ async def ledger(loaded: Loaded) -> list[Finding]:
     return findings or [Finding("ledger", "ok", f"{count(len(files), 'segment')} on disk")]
 
 
+async def people(loaded: Loaded) -> list[Finding]:
+    """What is kept of people can be read: their keys are there, and the keyring opens them.
+
+    It looks at ``PEOPLE_LOOKED_AT`` of them by id; ids are random, so these stand for all.
+    """
+    from sqlalchemy import func, select  # noqa: PLC0415
+
+    from moduai.accounts.tables import people as table  # noqa: PLC0415
+    from moduai.store.migrate import SchemaError, check  # noqa: PLC0415
+
+    async with _database(loaded) as db:
+        told_above: tuple[type[Exception], ...] = (SchemaError, *db.errors)
+        try:
+            await check(db)
+            async with db.connect() as connection:
+                total = await connection.scalar(select(func.count()).select_from(table)) or 0
+                query = select(table.c.id, table.c.sealed_profile).order_by(table.c.id)
+                rows = (await connection.execute(query.limit(PEOPLE_LOOKED_AT))).all()
+        except told_above:
+            return [Finding("people", "warning", "not known", "first mend the database")]
+    sealed = {row.id: bytes(row.sealed_profile) for row in rows}
+    lost, why = await asyncio.to_thread(_lost_people, loaded.home, sealed)
+    if not lost:
+        told = f"{total:,} {'person' if total == 1 else 'people'} with an account"
+        return [Finding("people", "ok", told)]
+    told = (
+        f"{lost:,} of {len(sealed):,} people looked at cannot be read (names, conversations, reports): {why}"
+    )
+    todo = (
+        "put back your copy of the folder keyring; if there is none it is lost, and with master.key also how "
+        "people sign in: modu invite create --role admin"
+    )
+    return [Finding("people", "problem", told, todo)]
+
+
+def _lost_people(home: Path, sealed: dict[str, bytes]) -> tuple[int, str]:
+    """How many profiles cannot be read, and why not."""
+    from moduai.store.keyring import Keyring, KeyringError  # noqa: PLC0415
+    from moduai.store.subjects import SubjectKeys  # noqa: PLC0415
+
+    if not sealed:
+        return 0, ""
+    try:
+        subjects = SubjectKeys.open(home, Keyring.open(home, create=False), create=False)
+        lost = sum(not subjects.readable(subject, text) for subject, text in sealed.items())
+        subjects.close()
+    except KeyringError as error:
+        return len(sealed), str(error)
+    return lost, "their keys are not in keyring/subjects.db, or keyring/master.key is another"
+
+
 async def engines(loaded: Loaded) -> list[Finding]:
     """Every engine that takes requests answers and accepts its key."""
     from moduai.engines.repository import list_engines  # noqa: PLC0415
@@ -333,6 +385,7 @@ CHECKS: tuple[Check, ...] = (
     keyring,
     database,
     ledger,
+    people,
     address,
     weights,
     engines,

@@ -93,7 +93,7 @@ class SubjectKeys:
         try:
             mode = file.stat().st_mode & 0o777
         except OSError as error:
-            raise SubjectsAwayError(f"{file} cannot be read: {error.strerror}: put back your copy") from None
+            raise SubjectsAwayError(f"{file} cannot be read: {error.strerror}") from None
         if mode & 0o077:
             raise KeyringError(f"{file} is open to others (mode {mode:o}): run chmod 600 {file}")
         return cls(file, keyring)
@@ -203,7 +203,7 @@ class SubjectKeys:
                 row = (subject, _id(key), self._keyring.seal(_purpose(subject), key), int(time.time()))
                 connection.execute("INSERT INTO keys VALUES (?, ?, ?, ?)", row)
                 keys = self._read(connection, subject)
-        self._cache[subject] = keys
+        self._remember(subject, keys)
         return keys
 
     def _keys(self, subject: str) -> _Keys:
@@ -214,10 +214,13 @@ class SubjectKeys:
         with self._told() as connection:
             found = self._read(connection, subject)
         if found.ciphers:
-            self._cache[subject] = found
-            if len(self._cache) > CACHED:
-                self._cache.popitem(last=False)
+            self._remember(subject, found)
         return found
+
+    def _remember(self, subject: str, keys: _Keys) -> None:
+        self._cache[subject] = keys
+        if len(self._cache) > CACHED:
+            self._cache.popitem(last=False)
 
     def _read(self, connection: sqlite3.Connection, subject: str) -> _Keys:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415  (6 MB)
@@ -259,8 +262,11 @@ class SubjectKeys:
                 self._connect()
             assert self._connection is not None  # noqa: S101  (for the type checker)
             yield self._connection
-        except sqlite3.Error as error:
+        except sqlite3.OperationalError as error:
             raise SubjectsAwayError(f"{self.file} cannot be used: {error}") from None
+        except sqlite3.Error as error:
+            told = f"{self.file} is damaged ({error}): put back your copy, or move it away to begin anew"
+            raise SubjectsAwayError(told) from None
 
     def _connect(self) -> None:
         self.close()
