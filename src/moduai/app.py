@@ -81,7 +81,8 @@ class Worker:
         self.lane.recorder = self.recorder
         self.roots = b""
         """The published roots of the audit log, in JSON."""
-        routes = Routes(self.lane, self.degraded, time.time(), lambda: self.roots)
+        self.started = time.time()
+        routes = Routes(self.lane, self.degraded, self.started, lambda: self.roots)
         self.server = Server(settings, self.lane, self.keys, routes, self._pages)
         self.server.sessions = Sessions(self.sessions, self.database)
         self.server.ready = lambda: self.known
@@ -190,6 +191,10 @@ class Worker:
             subjects=self.subjects,
             sessions=self.sessions,
             switches=self.lane.switches,
+            keys=self.keys,
+            lane=self.lane,
+            started=int(self.started),
+            degraded=self.degraded,
         )
         return create_app(services)
 

@@ -223,6 +223,24 @@ class Outbound(Struct, frozen=True, forbid_unknown_fields=True):
     ] = ()
 
 
+class Console(Struct, frozen=True, forbid_unknown_fields=True):
+    """The pages of staff."""
+
+    utc_offset: Annotated[
+        str,
+        Meta(
+            pattern=r"^[+-](0\d|1[0-4]):[0-5]\d$",
+            description="Where days and hours begin and what times are shown in, such as +09:00.",
+        ),
+    ] = "+00:00"
+
+    @property
+    def offset_s(self) -> int:
+        """Seconds east of UTC."""
+        hours, minutes = self.utc_offset[1:].split(":")
+        return (int(hours) * 3600 + int(minutes) * 60) * (-1 if self.utc_offset[0] == "-" else 1)
+
+
 class Log(Struct, frozen=True, forbid_unknown_fields=True):
     """What is written to standard error; never a prompt, an answer or a key."""
 
@@ -248,6 +266,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     people: People = People()
     sign_in: SignIn = SignIn()
     outbound: Outbound = Outbound()
+    console: Console = Console()
     log: Log = Log()
 
 

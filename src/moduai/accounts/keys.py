@@ -20,7 +20,7 @@ from moduai.store.feed import announce
 TOPIC = "keys"
 PREFIX = 12
 """Characters of a key that are kept to be shown: 5 that all keys share and 7 of 43."""
-SCOPES = {"inference": "ask models"}
+SCOPES = {"inference": "ask models", "manage": "manage the service with the role of the key's person"}
 """What keys may do."""
 SERVICE_CLASSES = ("standard", "resident", "guest")
 

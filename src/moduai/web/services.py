@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from moduai.accounts.principal import Principal
 from moduai.accounts.sessions import SessionTable
+from moduai.accounts.table import KeyTable
 from moduai.engines.record import Model
+from moduai.gateway.lane import Lane
 from moduai.gateway.switches import Switches
 from moduai.settings import Loaded
 from moduai.store.database import Database
@@ -44,3 +45,11 @@ class Services:
     """The lane looks sessions up in the same table."""
     switches: Switches = field(default_factory=Switches)
     """What staff set for everyone: here the banner."""
+    keys: KeyTable = field(default_factory=KeyTable)
+    """API keys: those with the scope ``manage`` may call the operations."""
+    lane: Lane | None = None
+    """For live figures; None where there is none."""
+    started: int = 0
+    """When this worker began, Unix time in seconds."""
+    degraded: Callable[[], list[str]] = list
+    """What does not work now, by name."""

@@ -1,0 +1,218 @@
+"""How the service is right now: load, line, waits, engines, errors."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from moduai.accounts.reports import count_reports
+from moduai.engines.fleet import Replica
+from moduai.gateway.errors import ApiError
+from moduai.gateway.lane import Lane
+from moduai.gateway.stats import BOUNDS_S, Histogram
+from moduai.metering import report
+from moduai.store.database import Connection
+from moduai.web.api.operation import Call, Nothing, Operation
+
+MINUTES = 60
+"""How far back the counts of all workers go, in minutes."""
+
+
+class Quantiles(Struct, frozen=True, kw_only=True):
+    """Times of requests that ran since this worker began, in seconds; a quantile is the upper end of the
+    histogram's bucket that it falls into, null before the first request.
+    """
+
+    count: int
+    mean_s: float | None
+    median_s: float | None
+    p95_s: float | None
+
+
+class EngineNow(Struct, frozen=True, kw_only=True):
+    """One engine as this worker sees it."""
+
+    id: str
+    name: str
+    kind: str
+    state: str
+    """active or draining."""
+    health: str
+    """well; shaky: it failed just now; away: nothing is sent to it until a check succeeds."""
+    running: int
+    concurrency: int
+    failures: int
+    """Requests that it failed since this worker began."""
+    models: list[str]
+
+
+class ModelNow(Struct, frozen=True, kw_only=True):
+    """One model as this worker sees it."""
+
+    name: str
+    waiting: int
+    engines: int
+    """Engines that take requests for it."""
+    stopped: bool
+
+
+class ErrorNow(Struct, frozen=True, kw_only=True):
+    """Errors told to clients since this worker began."""
+
+    code: str
+    count: int
+
+
+class Minute(Struct, frozen=True, kw_only=True):
+    """One minute, over all workers: requests that arrived in it and have ended."""
+
+    at: int
+    """Its start, Unix time in seconds."""
+    requests: int
+    failed: int
+
+
+class Recent(Struct, frozen=True, kw_only=True):
+    """The last hour of all workers, from the ledger."""
+
+    requests: int
+    failed: int
+    tokens_out: int
+    wait_ms: float
+    first_token_ms: float
+    minutes: list[Minute]
+    """Sixty minutes, the newest last."""
+
+
+class Now(Struct, frozen=True, kw_only=True):
+    """The state of the worker that answers, and the last hour of all workers."""
+
+    at: int
+    """Unix time in seconds."""
+    worker: str
+    """The worker that answers: its figures are its own since ``started_at``."""
+    started_at: int
+    draining: bool
+    degraded: list[str]
+    """What does not work now, by name."""
+    running: int
+    capacity: int
+    """Requests that engines which take some can run at once."""
+    waiting: int
+    unwritten: int
+    """Usage rows that are not yet on disk."""
+    wait: Quantiles
+    first_token: Quantiles
+    engines: list[EngineNow]
+    models: list[ModelNow]
+    errors: list[ErrorNow]
+    recent: Recent | None
+    """Null while the database does not answer."""
+    open_reports: int | None
+
+
+async def now(call: Call, _: Nothing) -> Now:
+    """Figures of the worker that answers come from its memory; the last hour comes from the ledger and is of
+    all workers. While the database is away the rest is shown all the same.
+    """
+    services, lane, at = call.services, _lane(call), int(call.now)
+    recent, reports = None, None
+    try:
+        async with call.read() as connection:
+            recent = await _recent(connection, at)
+            reports = await count_reports(connection)
+    except services.database.errors:
+        pass  # `degraded` names it
+    engines = [_engine(lane, replica) for replica in lane.fleet.replicas.values()]
+    waiting = lane.line.waiting()
+    return Now(
+        at=at,
+        worker=lane.boot,
+        started_at=services.started,
+        draining=lane.draining,
+        degraded=services.degraded(),
+        running=sum(lane.line.running().values()),
+        capacity=sum(r.engine.concurrency for r in lane.fleet.replicas.values() if r.is_open),
+        waiting=sum(waiting.values()),
+        unwritten=lane.ledger.rows_waiting,
+        wait=_quantiles(lane.stats.queue),
+        first_token=_quantiles(lane.stats.first_token),
+        engines=sorted(engines, key=lambda one: one.name),
+        models=[_model(lane, name, waiting.get(name, 0)) for name in sorted(lane.fleet.models())],
+        errors=[ErrorNow(code=code, count=count) for code, count in lane.stats.errors.most_common()],
+        recent=recent,
+        open_reports=reports,
+    )
+
+
+def _engine(lane: Lane, replica: Replica) -> EngineNow:
+    engine, breaker = replica.engine, replica.breaker
+    health = "away" if breaker.state != "closed" else "shaky" if breaker.troubled else "well"
+    return EngineNow(
+        id=engine.id,
+        name=engine.name,
+        kind=engine.kind,
+        state=engine.state,
+        health=health,
+        running=lane.line.running().get(engine.id, 0),
+        concurrency=engine.concurrency,
+        failures=lane.stats.engine_failures[engine.id],
+        models=sorted(replica.models),
+    )
+
+
+def _lane(call: Call) -> Lane:
+    if call.services.lane is None:
+        raise ApiError("not_ready")
+    return call.services.lane
+
+
+def _model(lane: Lane, name: str, waiting: int) -> ModelNow:
+    return ModelNow(
+        name=name,
+        waiting=waiting,
+        engines=sum(replica.is_open for replica in lane.fleet.serving(name)),
+        stopped=lane.switches.stop_of(name) is not None,
+    )
+
+
+def _quantiles(histogram: Histogram) -> Quantiles:
+    counts = histogram.counts()
+    count = sum(counts)
+    mean = round(histogram.sum_us / count / 1e6, 3) if count else None
+    return Quantiles(count=count, mean_s=mean, median_s=quantile(counts, 0.5), p95_s=quantile(counts, 0.95))
+
+
+def quantile(counts: list[int], part: float) -> float | None:
+    """The upper end, in seconds, of the bucket that the quantile falls into; None where there is nothing."""
+    wanted, seen = sum(counts) * part, 0
+    for bound, count in zip((*BOUNDS_S, 2 * BOUNDS_S[-1]), counts, strict=True):
+        seen += count
+        if count and seen >= wanted:
+            return round(bound, 3)
+    return None
+
+
+async def _recent(connection: Connection, at: int) -> Recent:
+    first = at // 60 * 60 - (MINUTES - 1) * 60
+    since, until = first * 1_000_000, (at + 1) * 1_000_000
+    total = await report.total(connection, since, until)
+    lines = {int(line.group): line for line in await report.usage(connection, since, until, "minute")}
+    minutes = []
+    for start in range(first, first + MINUTES * 60, 60):
+        line = lines.get(start * 1_000_000)
+        minutes.append(
+            Minute(at=start, requests=line.requests if line else 0, failed=line.failed if line else 0)
+        )
+    return Recent(
+        requests=total.requests,
+        failed=total.failed,
+        tokens_out=total.tokens_out,
+        wait_ms=round(total.queue_us / 1000, 1),
+        first_token_ms=round(total.first_token_us / 1000, 1),
+        minutes=minutes,
+    )
+
+
+OPERATIONS = (
+    Operation("now", "GET", "/api/now", "console", "How the service is right now.", Nothing, Now, now, "now"),
+)

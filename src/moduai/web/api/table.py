@@ -1,0 +1,19 @@
+"""The table of all operations: the one source of addresses, permissions, documents and forms."""
+
+from __future__ import annotations
+
+from moduai.web.api import engines, keys, looks, now, oversight, people, reports, switches, usage
+from moduai.web.api.operation import Operation
+
+OPERATIONS: tuple[Operation, ...] = (
+    *now.OPERATIONS,
+    *usage.OPERATIONS,
+    *engines.OPERATIONS,
+    *switches.OPERATIONS,
+    *people.OPERATIONS,
+    *looks.OPERATIONS,
+    *keys.OPERATIONS,
+    *reports.OPERATIONS,
+    *oversight.OPERATIONS,
+)
+BY_NAME = {operation.name: operation for operation in OPERATIONS}
