@@ -155,9 +155,7 @@ class _Walk:
         number, previous = (last.number, last.hash) if last else (0, FIRST)
         name = f"entry {entry.number} of chain {entry.writer}"
         if entry.number != number + 1:
-            self._verdict.problem(
-                f"{_missing(number + 1, entry.number - 1)} of chain {entry.writer}: removed"
-            )
+            self._verdict.problem(f"chain {entry.writer}: {_missing(number + 1, entry.number - 1)} removed")
         elif entry.previous != previous:
             self._verdict.problem(f"{name} does not follow the one before it: one of them was changed")
         if _hash(entry) != entry.hash:
