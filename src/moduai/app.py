@@ -40,6 +40,7 @@ from moduai.gateway.routes import Routes
 from moduai.gateway.server import Server
 from moduai.gateway.switches import TOPIC as SWITCHES
 from moduai.gateway.switches import load_switches
+from moduai.history.forgetting import replay
 from moduai.history.recorder import Recorder
 from moduai.metering.machine import machine_id
 from moduai.metering.segment import SegmentWriter
@@ -48,7 +49,7 @@ from moduai.settings import Loaded, SettingsError, load
 from moduai.store.database import Connection, Database
 from moduai.store.feed import FeedState, follow
 from moduai.store.keyring import Keyring, KeyringError
-from moduai.store.subjects import SubjectKeys
+from moduai.store.subjects import SubjectKeys, SubjectsAwayError
 
 LAG_S = 10.0
 """What is known may be this old before readiness says so."""
@@ -139,6 +140,8 @@ class Worker:
     async def _read(self, topics: frozenset[str]) -> None:
         if topics & {"sessions", "people"}:
             self.sessions.clear()
+        if not self.known:
+            await self._forget()
         async with self.database.connect() as connection:
             if "keys" in topics or not self.known:
                 self.keys.replace(await load_principals(connection))
@@ -149,6 +152,19 @@ class Worker:
             if ROOTS in topics or not self.known:
                 self.roots = msgspec.json.encode(await published(connection, self.loaded.home))
         self.known = True
+
+    async def _forget(self) -> None:
+        """Deletions that an older copy of the database or of the keys would undo are done again, before
+        anyone is served. While the keys are away this is left out, with an error: nothing can be unsealed
+        then (fails open for the rest, such as sessions).
+        """
+        try:
+            forgotten = await replay(self.database, self.subjects)
+        except SubjectsAwayError as error:
+            log.error("deletions cannot be replayed", extra={"why": str(error)})  # noqa: TRY400  one line says it
+            return
+        if forgotten:
+            log.warning("accounts that had been deleted were there again", extra={"deleted": forgotten})
 
     async def _read_engines(self, connection: Connection) -> None:
         """An engine's record that cannot be read must not keep revoked keys good: the engines stay as they

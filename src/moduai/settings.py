@@ -172,6 +172,15 @@ class People(Struct, frozen=True, forbid_unknown_fields=True):
     ] = {}
 
 
+class History(Struct, frozen=True, forbid_unknown_fields=True):
+    """Conversations that people choose to keep."""
+
+    default: Annotated[bool, Meta(description="Whether history is on for a new account.")] = False
+    retention_days: Annotated[
+        int, Meta(ge=0, description="Turns older than this are deleted; 0: kept until their person deletes.")
+    ] = 0
+
+
 class Provider(Struct, frozen=True, forbid_unknown_fields=True):
     """One OpenID Connect provider. Its secret is given here, or better in a file or a variable."""
 
@@ -264,6 +273,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     ledger: Ledger = Ledger()
     web: Web = Web()
     people: People = People()
+    history: History = History()
     sign_in: SignIn = SignIn()
     outbound: Outbound = Outbound()
     console: Console = Console()

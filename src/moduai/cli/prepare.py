@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from moduai.store.database import Connection
     from moduai.store.keyring import Keyring
 
-FOLDERS = ("run", "usage", "weights", "keyring")
+FOLDERS = ("run", "usage", "turns", "weights", "keyring")
 
 
 class Start(Struct, frozen=True):

@@ -1,7 +1,8 @@
-"""The metering process, ``python -m moduai.metering``: loads segments until told to stop.
+"""The metering process, ``python -m moduai.metering``: loads segments until told to stop, and keeps house.
 
-While the database is locked or away it waits longer and longer, and loses nothing: the rows stay in
-their files. At SIGTERM, or when its parent is gone, it loads what is there once more and ends.
+While the database is locked or away it waits longer and longer, and loses nothing: rows and turns stay in
+their files. At SIGTERM, or when its parent is gone, it loads what is there once more and ends. Once an
+hour it deletes what its time has passed: sessions that ended, and turns beyond their retention.
 """
 
 from __future__ import annotations
@@ -10,35 +11,46 @@ import asyncio
 import logging
 import signal
 import sys
+import time
+from collections.abc import Sequence
 
 from moduai import settings
+from moduai.accounts.sessions import purge_sessions
+from moduai.history.conversations import purge
+from moduai.history.loader import TURNS
 from moduai.log import configure
 from moduai.metering.loader import Loader
 from moduai.metering.machine import machine_id
 from moduai.parent import Parent
+from moduai.settings import Loaded
 from moduai.store.database import Database, brief
 
 EVERY_S = 0.2
 MOST_WAIT_S = 5.0
 """Longest wait between two tries while the database is away."""
+PURGE_S = 3600.0
 
 log = logging.getLogger("moduai.metering")
 
 
-async def run(loader: Loader, errors: tuple[type[Exception], ...], stop: asyncio.Event) -> None:
+async def run(loaders: Sequence[Loader], loaded: Loaded, db: Database, stop: asyncio.Event) -> None:
     """Load every ``EVERY_S`` until ``stop`` is set or the parent process has gone, then once more."""
     parent = Parent()
-    wait = EVERY_S
+    wait, purged = EVERY_S, float("-inf")
     failing = False
     while True:
         last = stop.is_set() or parent.gone
         try:
-            await loader.load_once()
+            for loader in loaders:
+                await loader.load_once()
+            if not last and time.monotonic() - purged >= PURGE_S:
+                await _purge(db, loaded.settings.history.retention_days)
+                purged = time.monotonic()
             wait = EVERY_S
             if failing:
                 log.warning("usage is loaded again")
             failing = False
-        except errors as error:
+        except db.errors as error:
             if not failing:
                 log.warning("usage cannot be loaded, and waits in its files", extra={"why": brief(error)})
             failing = True
@@ -46,6 +58,14 @@ async def run(loader: Loader, errors: tuple[type[Exception], ...], stop: asyncio
         if last:
             return
         await _sleep(stop, wait)
+
+
+async def _purge(db: Database, retention_days: int) -> None:
+    async with db.begin() as connection:
+        turns = await purge(connection, time.time(), retention_days)
+        sessions = await purge_sessions(connection, time.time())
+    if turns or sessions:
+        log.info("what its time has passed was deleted", extra={"turns": turns, "sessions": sessions})
 
 
 async def _sleep(stop: asyncio.Event, seconds: float) -> None:
@@ -65,8 +85,13 @@ async def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: sys.exit(1) if stop.is_set() else stop.set())
     db = Database(loaded.database_url)
+    machine = machine_id(loaded.home)
+    loaders = [
+        Loader(db, loaded.path("usage"), machine),
+        Loader(db, loaded.path("turns"), machine, TURNS),
+    ]
     try:
-        await run(Loader(db, loaded.path("usage"), machine_id(loaded.home)), db.errors, stop)
+        await run(loaders, loaded, db, stop)
     finally:
         await db.dispose()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import delete, select, update
@@ -25,14 +25,34 @@ BATCH_BYTES = 1 << 20
 REJECTED = ".rejected"
 
 log = logging.getLogger(__name__)
-_decoder = msgspec.json.Decoder(UsageRow)
+Rows = list[dict[str, Any]]
+
+
+class Kind(NamedTuple):
+    """What the lines of a folder's segments are, and where they go."""
+
+    name: str
+    """For the log."""
+    suffix: str
+    """Of the segments' names."""
+    decode: Callable[[bytes], Any]
+    """A line to a Struct of its columns. Raises msgspec.DecodeError."""
+    put: Callable[[Connection, Rows], Awaitable[None]]
+    """Rows into the database; those that are there already stay as they are."""
+
+
+async def _put_usage(connection: Connection, rows: Rows) -> None:
+    await connection.execute(insert(connection, usage).on_conflict_do_nothing(index_elements=["id"]), rows)
+
+
+USAGE = Kind("usage rows", SUFFIX, msgspec.json.Decoder(UsageRow).decode, _put_usage)
 
 
 @dataclass(slots=True)
 class _Batch:
     """A piece of a segment, as far as its last whole line."""
 
-    rows: list[dict[str, Any]]
+    rows: Rows
     rejected: list[bytes]
     end: int
     """Offset after its last line."""
@@ -41,24 +61,25 @@ class _Batch:
 class Loader:
     """Loads the segments of one folder. ``load_once`` is called again and again."""
 
-    def __init__(self, db: Database, folder: Path, machine: str = "") -> None:
+    def __init__(self, db: Database, folder: Path, machine: str = "", kind: Kind = USAGE) -> None:
         """``folder`` need not exist yet. Of offsets in the database, only those of segments whose name
         begins with ``machine`` are this loader's to delete (empty: all), for others may share it.
         """
         self._db = db
         self._folder = folder
         self._machine = machine
+        self._kind = kind
         self.torn = 0
         """Half lines that killed writers left."""
         self.rejected = 0
-        """Lines that were no usage rows; they are kept in ``<segment>.rejected``."""
+        """Lines that were not understood; they are kept in ``<segment>.rejected``."""
 
     async def load_once(self) -> int:
         """Load what is there and return the rows read. Raises one of ``db.errors``; what was loaded
         until then stays, and the rest is found again.
         """
         offsets = await self._offsets()  # before the names: what has an offset and no file is finished
-        names = sorted(file.name for file in self._folder.glob(f"[!.]*{SUFFIX}"))
+        names = sorted(file.name for file in self._folder.glob(f"[!.]*{self._kind.suffix}"))
         own = {name for name in offsets if name.startswith(self._machine)}
         if left := own - set(names):
             async with self._db.begin() as connection:
@@ -68,7 +89,7 @@ class Loader:
     async def _offsets(self) -> dict[str, int]:
         async with self._db.connect() as connection:
             rows = await connection.execute(select(segments.c.name, segments.c.offset))
-            return {row.name: row.offset for row in rows}
+            return {row.name: row.offset for row in rows if row.name.endswith(self._kind.suffix)}
 
     async def _load(self, name: str, offset: int) -> int:
         file = self._folder / name
@@ -79,7 +100,7 @@ class Loader:
             return 0  # another loader was first
         with _closing(handle):
             left = _writer_has_left(handle)  # before reading: then nothing can come after what we read
-            while batch := _read(handle, offset):
+            while batch := _read(handle, offset, self._kind.decode):
                 if not await self._store(file, offset, batch):
                     return loaded  # another loader is at it; the next round sees how far it came
                 loaded += len(batch.rows)
@@ -93,15 +114,14 @@ class Loader:
         async with self._db.begin() as connection:
             if not await _claim(connection, file.name, start, batch.end):
                 return False
-            refused = await _insert(connection, batch.rows) if batch.rows else []
+            refused = await _insert(connection, batch.rows, self._kind.put) if batch.rows else []
             rejected = batch.rejected + [msgspec.json.encode(row) for row in refused]
             if rejected:
                 _keep(file.with_name(file.name + REJECTED), rejected)
         if rejected:
             self.rejected += len(rejected)
-            log.warning(
-                "lines were no usage rows", extra={"kept": file.name + REJECTED, "lines": len(rejected)}
-            )
+            kept = {"kept": file.name + REJECTED, "lines": len(rejected), "kind": self._kind.name}
+            log.warning("lines could not be loaded", extra=kept)
         return True
 
     def _finish(self, file: Path, rest: int) -> None:
@@ -125,19 +145,20 @@ async def _claim(connection: Connection, name: str, start: int, end: int) -> boo
     return bool(moved.rowcount)
 
 
-async def _insert(connection: Connection, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Insert rows whose id is new; returns those that the database cannot hold (such as 2**70)."""
-    statement = insert(connection, usage).on_conflict_do_nothing(index_elements=["id"])
+async def _insert(
+    connection: Connection, rows: Rows, put: Callable[[Connection, Rows], Awaitable[None]]
+) -> Rows:
+    """Put rows in; returns those that the database cannot hold (such as 2**70)."""
     try:
         async with connection.begin_nested():
-            await connection.execute(statement, rows)
+            await put(connection, rows)
     except (DBAPIError, OverflowError) as error:
         if not _is_of_a_row(error):
             raise
         if len(rows) == 1:
             return rows
         middle = len(rows) // 2
-        return await _insert(connection, rows[:middle]) + await _insert(connection, rows[middle:])
+        return await _insert(connection, rows[:middle], put) + await _insert(connection, rows[middle:], put)
     return []
 
 
@@ -148,7 +169,7 @@ def _is_of_a_row(error: DBAPIError | OverflowError) -> bool:
     return str(getattr(error.orig, "sqlstate", None) or "")[:2] in {"22", "23"}
 
 
-def _read(handle: int, offset: int) -> _Batch | None:
+def _read(handle: int, offset: int, decode: Callable[[bytes], Any]) -> _Batch | None:
     """The next whole lines; None if there are none."""
     size = BATCH_BYTES
     while True:
@@ -162,7 +183,7 @@ def _read(handle: int, offset: int) -> _Batch | None:
     batch = _Batch([], [], offset + end)
     for line in piece[: end - 1].split(b"\n"):
         try:
-            batch.rows.append(msgspec.structs.asdict(_decoder.decode(line)))
+            batch.rows.append(msgspec.structs.asdict(decode(line)))
         except (msgspec.DecodeError, UnicodeDecodeError):
             batch.rejected.append(line)
     return batch
