@@ -6,9 +6,11 @@ import os
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, BrowserContext, async_playwright
 
-from .harness import Script, Served, serve
+from moduai.accounts.sessions import COOKIE
+
+from .harness import Script, Served, resident, serve
 from .pages import ARGUMENTS, CHROMIUM
 
 
@@ -34,3 +36,13 @@ async def served(script: Script) -> AsyncIterator[Served]:
     """The pages on a free port of the loopback."""
     async with serve(script) as running:
         yield running
+
+
+@pytest.fixture
+async def signed_in(served: Served, chromium: Browser) -> AsyncIterator[BrowserContext]:
+    """A browser in which a resident is signed in at ``served``: take its pages with ``new_page()``."""
+    _, token = await resident(served.services)
+    context = await chromium.new_context(base_url=served.url)
+    await context.add_cookies([{"name": COOKIE, "value": token, "url": served.url}])
+    yield context
+    await context.close()

@@ -8,17 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import tempfile
+import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import h11
 
+from moduai.accounts.people import Person, create_person
 from moduai.accounts.principal import Principal
+from moduai.accounts.sessions import SessionTable, start_session
+from moduai.accounts.sign_in import set_password
 from moduai.engines.record import Capability, Model
 from moduai.gateway.local import Delta, Done, Failed, Place
 from moduai.settings import Loaded, load
+from moduai.store import migrate
+from moduai.store.database import Database
+from moduai.store.keyring import Keyring
+from moduai.store.subjects import SubjectKeys
 from moduai.web import Services, create_app
 
 SMALL = Model(
@@ -112,18 +123,65 @@ class Served:
 
     url: str
     script: Script
+    services: Services
 
 
-def services(script: Script, home: Path | None = None, **overrides: Any) -> Services:
-    """The seam with the script behind it."""
-    loaded: Loaded = load(home or Path("/nonexistent/modu"), {}, overrides)
-    return Services(loaded, script.ask, lambda: script.models, b"s" * 32)
+@cache
+def _empty_database() -> bytes:
+    """A database at head, made once."""
+    with tempfile.TemporaryDirectory(prefix="modu-empty-") as folder:
+        file = Path(folder) / "modu.db"
+        with ThreadPoolExecutor(1) as thread:  # the caller may be inside an event loop
+            thread.submit(lambda: asyncio.run(migrate.upgrade(f"sqlite+aiosqlite:///{file}"))).result()
+        return file.read_bytes()
+
+
+@contextlib.asynccontextmanager
+async def services(script: Script, **overrides: Any) -> AsyncIterator[Services]:
+    """The seam with the script behind it, on a home folder and database of its own."""
+    with tempfile.TemporaryDirectory(prefix="modu-web-") as folder:
+        home = Path(folder)
+        (home / "modu.db").write_bytes(_empty_database())
+        loaded: Loaded = load(home, {}, overrides)
+        database, keyring = Database(loaded.database_url), Keyring.open(home)
+        subjects = SubjectKeys.open(home, keyring)
+        yield Services(
+            loaded=loaded,
+            ask=script.ask,
+            models=lambda: script.models,
+            secret=b"s" * 32,
+            database=database,
+            keyring=keyring,
+            subjects=subjects,
+            sessions=SessionTable(),
+        )
+        subjects.close()
+        await database.dispose()
+
+
+PASSWORD = "moon over seven rivers"
+
+
+async def resident(
+    services: Services, login: str = "haneul", *, role: str = "resident", **fields: Any
+) -> tuple[Person, str]:
+    """A person with a local account (``PASSWORD``), and the token of a session of theirs."""
+    async with services.database.begin() as connection:
+        person = await create_person(connection, services.subjects, name="하늘", role=role, **fields)
+        await set_password(connection, services.keyring, person.id, login, PASSWORD)
+        token, _ = await start_session(connection, person, "Firefox · Linux", time.time())
+    return person, token
 
 
 @contextlib.asynccontextmanager
 async def serve(script: Script, **overrides: Any) -> AsyncIterator[Served]:
     """Serve the pages until left."""
-    app = create_app(services(script, **overrides))
+    async with services(script, **overrides) as parts, _listening(create_app(parts)) as url:
+        yield Served(url, script, parts)
+
+
+@contextlib.asynccontextmanager
+async def _listening(app: Any) -> AsyncIterator[str]:
     connections: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -133,7 +191,7 @@ async def serve(script: Script, **overrides: Any) -> AsyncIterator[Served]:
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     try:
-        yield Served(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", script)
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
         for task in list(connections):

@@ -32,6 +32,10 @@ class Client:
     async def sign_in(self, login="haneul", password=PASSWORD, **fields):
         return await self.post("/signin", login=login, password=password, **fields)
 
+    def carry(self, token):
+        """Carry this session's cookie from now on."""
+        self.http.cookies.set(COOKIE, token, domain="127.0.0.1", path="/")
+
     @property
     def session(self):
         return self.http.cookies.get(COOKIE)
@@ -61,7 +65,7 @@ async def test_a_resident_signs_in_and_out(client, haneul):
     answer = await client.post("/signout")
     assert answer.status_code == 303
     assert client.session is None
-    client.http.cookies.set(COOKIE, before)
+    client.carry(before)
     assert 'href="/signin"' in (await client.get("/about")).text
 
 
@@ -92,12 +96,12 @@ async def test_attempts_are_counted(client, haneul):
 
 
 async def test_a_token_that_was_there_before_is_worth_nothing(client, served, haneul):
-    client.http.cookies.set(COOKIE, "planted-by-somebody")
+    client.carry("planted-by-somebody")
     await client.sign_in()
     first = client.session
     assert first != "planted-by-somebody"
     await client.post("/signout")
-    client.http.cookies.set(COOKIE, first)
+    client.carry(first)
     await client.sign_in()
     assert client.session != first
 
@@ -109,7 +113,7 @@ async def test_signing_in_ends_the_session_that_was_there(client, served, haneul
     answer = await client.http.post("/signin", data={"token": token, "login": "bada", "password": PASSWORD})
     assert answer.status_code == 303
     assert client.session != first
-    client.http.cookies.set(COOKIE, first)
+    client.carry(first)
     assert 'href="/signin"' in (await client.get("/about")).text
 
 
