@@ -11,7 +11,7 @@ from moduai.accounts.keys import KeyInfo
 from moduai.accounts.organisations import AccountError
 from moduai.gateway.errors import ApiError
 from moduai.web.api.caller import SCOPE
-from moduai.web.api.operation import Call, Code, Operation, Page, Request, Text, Time, Word, refused
+from moduai.web.api.operation import Call, Code, Name, Operation, Page, Request, Text, Time, Word, refused
 
 
 class KeyShown(Struct, frozen=True, kw_only=True):
@@ -40,7 +40,7 @@ class KeysWanted(Page, frozen=True):
 class KeyMade(Request, frozen=True):
     """A new key."""
 
-    name: Annotated[Word, Meta(max_length=100)]
+    name: Name
     organisation: Annotated[Text, Meta(description="Its name or id; empty: the default one.")] = ""
     expires_at: Annotated[Time, Meta(description="Unix time in seconds; 0: it does not expire.")] = 0
     region: Code = ""

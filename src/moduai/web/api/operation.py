@@ -23,11 +23,14 @@ if TYPE_CHECKING:
     from moduai.web.services import Services
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
-Word = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+_LINE = r"^[^\x00-\x1f\x7f]*$"
+Name = Annotated[str, Meta(min_length=1, max_length=100, pattern=_LINE)]
+"""A name for people."""
+Word = Annotated[str, Meta(min_length=1, max_length=200, pattern=_LINE)]
 """A name or id."""
-Text = Annotated[str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Text = Annotated[str, Meta(max_length=200, pattern=_LINE)]
 """A name, id or part of one; may be empty."""
-Words = Annotated[str, Meta(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Words = Annotated[str, Meta(max_length=500, pattern=_LINE)]
 """A line for people."""
 Code = Annotated[str, Meta(max_length=32, pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]*)?$")]
 """A coarse code, such as a region; may be empty."""

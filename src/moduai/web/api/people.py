@@ -17,7 +17,18 @@ from moduai.accounts.sessions import SessionInfo
 from moduai.accounts.tables import people
 from moduai.gateway.errors import ApiError
 from moduai.store.database import Connection
-from moduai.web.api.operation import Call, Code, Nothing, Operation, Page, Request, Text, Word, Words, refused
+from moduai.web.api.operation import (
+    Call,
+    Code,
+    Name,
+    Nothing,
+    Operation,
+    Page,
+    Request,
+    Text,
+    Word,
+    refused,
+)
 
 Role = Literal["resident", "operator", "steward", "officer", "committee", "admin"]
 
@@ -76,7 +87,7 @@ class Organisations(Struct, frozen=True):
 class OrganisationMade(Request, frozen=True):
     """A new organisation."""
 
-    name: Annotated[Word, Meta(max_length=100)]
+    name: Name
     region: Code = ""
     zone: Code = ""
 
@@ -106,7 +117,7 @@ class InvitationMade(Request, frozen=True):
 
     role: Role = "resident"
     organisation: Annotated[Text, Meta(description="Its name or id; empty: the default one.")] = ""
-    note: Annotated[Words, Meta(max_length=200, description="For staff.")] = ""
+    note: Annotated[Text, Meta(description="For staff.")] = ""
     hours: Annotated[int, Meta(ge=1, le=invitations.MOST_HOURS)] = invitations.HOURS
 
 

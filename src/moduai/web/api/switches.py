@@ -10,7 +10,7 @@ from moduai.gateway import switches as repository
 from moduai.gateway.switches import MODEL, Banner, Stop, Switch, SwitchError
 from moduai.web.api.operation import Call, Nothing, Operation, Request, Text, Time, Words, refused
 
-Model = Annotated[Text, Meta(max_length=190, description="A model's name; empty: the whole service.")]
+Model = Annotated[Text, Meta(description="A model's name; empty: the whole service.")]
 
 
 class SwitchInfo(Struct, frozen=True, kw_only=True):
