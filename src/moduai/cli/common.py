@@ -85,6 +85,11 @@ def count(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
+def safe(text: str) -> str:
+    """People's text without what a terminal would obey."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
+
+
 def size_text(size: float) -> str:
     """Bytes as people read them; a kB is 1,000 bytes."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6)):

@@ -16,7 +16,7 @@ from moduai.accounts.reports import (
     list_reports,
     read_report,
 )
-from moduai.cli.common import HomeOption, JsonOption, done, examples, fail, new_app, open_loaded, table
+from moduai.cli.common import HomeOption, JsonOption, done, examples, fail, new_app, open_loaded, safe, table
 from moduai.cli.data import read, utc, write
 from moduai.settings import Loaded
 from moduai.store.keyring import Keyring, KeyringError
@@ -116,12 +116,7 @@ def _words(report: Report) -> str:
         ("answer", report.text.answer),
         ("remark", report.text.remark),
     )
-    return "\n".join([*lines, *(f"\n[{name}]\n{_safe(text)}" for name, text in parts if text)])
-
-
-def _safe(text: str) -> str:
-    """Without what a terminal would obey."""
-    return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
+    return "\n".join([*lines, *(f"\n[{name}]\n{safe(text)}" for name, text in parts if text)])
 
 
 def _row(report: ReportInfo) -> dict[str, object]:
