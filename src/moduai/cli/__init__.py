@@ -35,6 +35,7 @@ COMMANDS = {
     "person": Entry("moduai.cli.person:app", "List, add, change and delete people with an account."),
     "invite": Entry("moduai.cli.invite:app", "Let people in by links that work once."),
     "report": Entry("moduai.cli.report:app", "See and close what readers reported of answers."),
+    "look": Entry("moduai.cli.look:app", "Read one person's text as staff: with a reason, for a time."),
     "switch": Entry("moduai.cli.switch:app", "Set the banner; stop and start a model or the service."),
     "audit": Entry("moduai.cli.audit:app", "See what staff did, and check that the log of it is whole."),
     "usage": Entry("moduai.cli.usage:app", "Show what was used, by whom, on what."),
