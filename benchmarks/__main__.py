@@ -4,39 +4,44 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import peers
+from benchmarks import peers, people, service
 from benchmarks.fuzz import SHARE
 from benchmarks.fuzz import run as fuzz
-from benchmarks.service import BARS, run
+
+AREAS = {"service": (service.BARS, service.run), "people": (people.BARS, people.run)}
 
 
 def main() -> int:
     """The command line; the exit status is 1 where a bar does not hold."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure what Modu promises.")
     commands = parser.add_subparsers(dest="command", required=True)
-    service = commands.add_parser("service", help="the bars of the service")
-    service.add_argument("--quick", action="store_true", help="under a minute, to find breakage only")
-    service.add_argument("--only", default="", metavar="BAR,…", help=f"only these bars: {', '.join(BARS)}")
+    for name, (names, _) in AREAS.items():
+        bars = commands.add_parser(name, help=f"the bars of the {name}")
+        bars.add_argument("--quick", action="store_true", help="under a minute, to find breakage only")
+        bars.add_argument("--only", default="", metavar="BAR,…", help=f"only these: {', '.join(names)}")
     fuzzer = commands.add_parser("fuzz", help="broken requests, answers and bodies for the gateway")
     fuzzer.add_argument("--inputs", type=int, default=1_000_000, help="how many, over all kinds")
     fuzzer.add_argument("--seconds", type=float, default=0.0, help="end after this time; 0: after the inputs")
     fuzzer.add_argument("--seed", type=int, default=1, help="another seed makes other inputs")
     fuzzer.add_argument("--only", default="", choices=["", *SHARE], help="only this kind")
     fuzzer.add_argument("--quick", action="store_true", help="ten seconds")
-    peer = commands.add_parser("peers", help="other gateways")
-    peer.add_argument("action", choices=["install"], help="install them into the cache folder")
+    peer = commands.add_parser("peers", help="what we are measured against")
+    peer.add_argument("action", choices=["install"], help="install it into the cache folder")
+    peer.add_argument("names", nargs="*", help=f"only these: {', '.join(each.name for each in peers.EVERY)}")
     arguments = parser.parse_args()
     if arguments.command == "peers":
-        return _install()
+        return _install(arguments.names)
     if arguments.command == "fuzz":
         seconds = 10.0 if arguments.quick else arguments.seconds
         return fuzz(inputs=arguments.inputs, seconds=seconds, seed=arguments.seed, only=arguments.only)
-    return run(only=tuple(filter(None, arguments.only.split(","))), quick=arguments.quick)
+    only = tuple(filter(None, arguments.only.split(",")))
+    _, run = AREAS[arguments.command]
+    return run(only=only, quick=arguments.quick)
 
 
-def _install() -> int:
+def _install(names: list[str]) -> int:
     failed = 0
-    for peer in peers.PEERS:
+    for peer in (each for each in peers.EVERY if not names or each.name in names):
         reason = peers.install(peer)
         print(f"{peer.name} {peer.version}: {reason or 'installed'}", flush=True)
         failed += bool(reason)

@@ -105,14 +105,16 @@ def interleave(bench: Bench, targets: list[Target], kind: Kind, rounds: int) -> 
     return turns
 
 
-def line(name: str, kind: Kind, turns: Turns, first: int | None = None) -> str:
-    """One target's figures for people."""
+def line(
+    name: str, kind: Kind, turns: Turns, first: int | None = None, *, base: str = "nginx", what: str = ""
+) -> str:
+    """One target's figures for people; ``what`` one answer is, where it is not a JSON one."""
     each = turns.each_us(name, kind, first)
     rate = median([(r.answers if kind == "json" else r.chunks) / r.seconds for r in turns[name]])
     errors = sum(r.errors for r in turns[name])
     text = (
-        f"{name}: {median(each):.1f} µs {NAMES[kind]} ({min(each):.1f} to {max(each):.1f}), "
-        f"{turns.times(name, 'nginx', kind, first):.2f} × nginx, {rate:,.0f}/s, "
+        f"{name}: {median(each):.1f} µs {what or NAMES[kind]} ({min(each):.1f} to {max(each):.1f}), "
+        f"{turns.times(name, base, kind, first):.2f} × {base}, {rate:,.0f}/s, "
         f"p50 {median([r.p50_ms for r in turns[name]]):.1f} ms"
     )
     if errors:
@@ -127,6 +129,7 @@ def _measure(bench: Bench, target: Target, kind: Kind) -> Result:
         clients=CLIENTS[kind],
         key=target.key,
         model=target.model,
+        asks=target.asks,
         watch=target.pids,
         window_s=0.8 if bench.quick else 4.0,
         warm_s=0.4 if bench.quick else 1.0,

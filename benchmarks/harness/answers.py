@@ -32,6 +32,8 @@ PIECES = (
     "all",
     ". ",
 )
+LETTERS = 3
+"""Letters a token, of a text that is given."""
 CREATED = 1_760_000_000
 FINGERPRINT = "fp_fake"
 DONE = b"data: [DONE]\n\n"
@@ -85,9 +87,12 @@ class Asked(Struct):
 decode_asked = msgspec.json.Decoder(Asked).decode
 
 
-def pieces(count: int) -> list[str]:
-    """The text of an answer of ``count`` tokens."""
-    return [PIECES[i % len(PIECES)] for i in range(count)]
+def pieces(count: int, text: str = "") -> list[str]:
+    """An answer of ``count`` tokens: of this text, or of canned words."""
+    if not text:
+        return [PIECES[i % len(PIECES)] for i in range(count)]
+    letters = text * (count * LETTERS // len(text) + 1)
+    return [letters[i * LETTERS : (i + 1) * LETTERS] for i in range(count)]
 
 
 def usage(behaviour: Behaviour, tokens_out: int) -> dict[str, Any]:
@@ -120,7 +125,7 @@ def models(names: tuple[str, ...]) -> bytes:
 def chat(asked: Asked, behaviour: Behaviour, content: str | None = None) -> bytes:
     """A chat completion; ``content`` replaces the canned text."""
     count, finish = asked.length(behaviour)
-    text = content if content is not None else _content(asked, count)
+    text = content if content is not None else _content(asked, behaviour, count)
     if asked.calls_tool:
         message: dict[str, Any] = {"role": "assistant", "content": None, "tool_calls": [tool_call(asked)]}
         finish = "tool_calls"
@@ -212,10 +217,10 @@ def _response(asked: Asked, behaviour: Behaviour, text: str) -> dict[str, Any]:
     }
 
 
-def _content(asked: Asked, count: int) -> str:
+def _content(asked: Asked, behaviour: Behaviour, count: int) -> str:
     if asked.response_format and "json" in asked.response_format.get("type", ""):
         return '{"answer": "' + "".join(pieces(count)).strip() + '"}'
-    return "".join(pieces(count))
+    return "".join(pieces(count, behaviour.text))
 
 
 def tool_call(asked: Asked) -> dict[str, Any]:
@@ -254,7 +259,8 @@ def chat_events(asked: Asked, behaviour: Behaviour) -> list[bytes]:
         finish = "tool_calls"
     else:
         logs = wants_logprobs(asked)
-        texts = pieces(count) if asked.response_format is None else _parts(_content(asked, count))
+        written = asked.response_format is None
+        texts = pieces(count, behaviour.text) if written else _parts(_content(asked, behaviour, count))
         deltas += [({"content": p}, {"content": [logprob(p)]} if logs else None) for p in texts]
     events = [
         _chunk(asked, [_delta(index, delta, logprobs, None)])

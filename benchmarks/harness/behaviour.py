@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 from typing import Literal
+from urllib.parse import urlsplit
 
+import msgspec
 from msgspec import Struct
 
 Fault = Literal[
@@ -51,5 +55,27 @@ class Behaviour(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Send JSON answers with chunked framing instead of Content-Length."""
     close: bool = False
     """Close the connection after each answer."""
+    text: str = ""
+    """What is written, again and again, three letters a chunk; empty: canned words."""
     tokens_in: int = 12
     tokens_cached: int = 4
+
+
+def behave(url: str, behaviour: Behaviour) -> None:
+    """How an engine in another process answers from now on. Raises OSError."""
+    _control(url, "PUT", "behaviour", msgspec.json.encode(behaviour))
+
+
+def firsts(url: str) -> list[float]:
+    """When the first token of each stream was written, Unix time. Raises OSError."""
+    return msgspec.json.decode(_control(url, "GET", "firsts"), type=list[float])
+
+
+def _control(url: str, method: str, what: str, body: bytes | None = None) -> bytes:
+    with contextlib.closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)) as line:
+        line.request(method, f"/control/{what}", body)
+        answer = line.getresponse()
+        said = answer.read()
+    if answer.status != 200:
+        raise OSError(f"{url}/control/{what} answers {answer.status}")
+    return said

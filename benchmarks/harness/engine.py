@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
@@ -42,7 +43,6 @@ from benchmarks.harness.plans import head as head_of
 MODEL = "fake-model"
 BODY_LIMIT = 256 * 2**20
 SEEN_KEPT = 200
-USUAL = Behaviour()
 USUAL = Behaviour()
 
 
@@ -83,6 +83,8 @@ class FakeEngine:
         self.counts = Counts()
         self.seen: deque[Seen] = deque(maxlen=SEEN_KEPT if keep_seen else 0)
         self.keep_seen = keep_seen
+        self.firsts: deque[float] = deque(maxlen=SEEN_KEPT)
+        """When the first token of each stream was written, Unix time."""
         self.healthy = True
         self.url = ""
         self._scripted: deque[Behaviour] = deque()
@@ -104,6 +106,7 @@ class FakeEngine:
         """Forget counts, requests and script; connections stay."""
         self.counts = Counts(connections=len(self._connections), accepted=len(self._connections))
         self.seen.clear()
+        self.firsts.clear()
         self._scripted.clear()
 
     async def open(self, place: tuple[str, int] | Path) -> None:
@@ -264,6 +267,8 @@ class Connection(asyncio.Protocol):
         if plan is None:  # closed meanwhile
             return
         self.transport.write(plan.frames[self._next])
+        if self._next == 1:  # the frame before it holds only the role
+            self.engine.firsts.append(time.time())
         self._next += 1
         if self._next == len(plan.frames):
             self._finish(plan)
@@ -328,7 +333,7 @@ def _page(engine: FakeEngine, method: bytes, path: str, head: bytes, body: bytes
 
 
 def _control(engine: FakeEngine, method: bytes, path: str, body: bytes) -> tuple[int, bytes]:
-    """GET counts, seen; PUT behaviour, script (a list); POST reset. For engines in another process."""
+    """GET counts, seen, firsts; PUT behaviour, script (a list); POST reset: for one in another process."""
     try:
         match method, path:
             case b"GET", "/control/counts":
@@ -336,6 +341,8 @@ def _control(engine: FakeEngine, method: bytes, path: str, body: bytes) -> tuple
             case b"GET", "/control/seen":
                 rows = [{**s._asdict(), "body": s.body.decode("utf-8", "replace")} for s in engine.seen]
                 return 200, answers.encode(rows)
+            case b"GET", "/control/firsts":
+                return 200, answers.encode(list(engine.firsts))
             case b"PUT", "/control/behaviour":
                 engine.behaviour = msgspec.json.decode(body, type=Behaviour)
             case b"PUT", "/control/script":

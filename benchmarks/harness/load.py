@@ -46,6 +46,8 @@ class Load(Struct, frozen=True, kw_only=True):
     """Processes whose CPU is read at the edges of the window."""
     pace_s: float = 0.01
     """Pace of the streams, over which their starts are spread."""
+    asks: bytes = b""
+    """The whole request, where it is not the chat question."""
 
 
 class Result(Struct, frozen=True, kw_only=True):
@@ -193,7 +195,7 @@ async def run(load: Load) -> Result:
     host, _, port = load.url.removeprefix("http://").partition(":")
     loop = asyncio.get_running_loop()
     tally = Tally()
-    asks = request(load, f"{host}:{port}")
+    asks = load.asks or request(load, f"{host}:{port}")
     clients: set[Client] = set()
     tasks: set[asyncio.Task[None]] = set()
 

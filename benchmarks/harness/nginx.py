@@ -26,6 +26,8 @@ class Target(NamedTuple):
     pids: tuple[int, ...]
     """The processes whose CPU counts."""
     model: str = "fake-model"
+    asks: bytes = b""
+    """What it is asked, where that is not the chat question."""
 
 
 def binary() -> str | None:

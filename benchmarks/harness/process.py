@@ -140,6 +140,16 @@ def first_line(process: Started, log: Path, within_s: float = 20.0) -> str:
     return line
 
 
+def wait_until_open(port: int, process: Started, log: Path, within_s: float = 20.0) -> None:
+    """Until something listens on a port of loopback. Raises StartError with the end of the log."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+            return
+        time.sleep(0.05)
+    raise StartError(f"nothing listens: {tail(log)}")
+
+
 def tail(log: Path, size: int = 600) -> str:
     """The end of a log, on one line."""
     return " ".join(log.read_text("utf-8", "replace")[-size:].split()) if log.exists() else ""

@@ -1,4 +1,5 @@
-"""Other gateways, measured in the same run: LiteLLM, sglang-router, vllm-router.
+"""Other programs, measured in the same run: the gateways LiteLLM, sglang-router and vllm-router, Starlette on
+uvicorn as a yardstick for pages, and Open WebUI.
 
 Words: a *peer* is installed into its own environment in the cache folder, from a lock with hashes, as
 wheels only. Rule: a peer that does not install, start or answer is reported with the reason; it is
@@ -29,11 +30,11 @@ INSTALL_S = 900.0
 
 
 class Peer(NamedTuple):
-    """One peer: its name (also of its lock) and the arguments that start it before an engine."""
+    """One peer: its name (also of its lock) and, of a gateway, what starts it before an engine."""
 
     name: str
-    program: str
-    arguments: tuple[str, ...]
+    program: str = ""
+    arguments: tuple[str, ...] = ()
     key: str = ""
 
     @property
@@ -67,6 +68,11 @@ PEERS = (
     Peer("sglang-router", "python -m sglang_router.launch_router", ROUTER),
     Peer("vllm-router", "vllm-router", ROUTER),
 )
+"""The gateways."""
+STARLETTE = Peer("starlette")
+OPEN_WEBUI = Peer("open-webui")
+EVERY = (*PEERS, STARLETTE, OPEN_WEBUI)
+"""All that can be installed."""
 LITELLM = """\
 model_list:
   - model_name: fake-model
