@@ -158,6 +158,15 @@ async def test_a_prefix_that_two_keys_share_is_refused(sqlite: Database) -> None
             await revoke_key(connection, first.prefix)
 
 
+async def test_what_is_no_text_for_a_database_is_unknown(db: Database) -> None:
+    async with db.begin() as connection:
+        for odd in ("a\x00b", "\ud800", "\n", "\u202e"):
+            with pytest.raises(AccountError, match="there is no key"):
+                await revoke_key(connection, odd)
+            with pytest.raises(AccountError, match="there is no organisation"):
+                await get_organisation(connection, odd)
+
+
 async def test_organisations_by_name_and_id(db: Database) -> None:
     async with db.begin() as connection:
         made = await create_organisation(connection, " Busan ", region="busan")

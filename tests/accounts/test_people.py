@@ -105,7 +105,7 @@ async def test_changes_are_announced_and_a_new_person_is_not(db: Database, subje
     await change(db, subjects, made.id, region="KR-11")
     assert await topics(db) == {"people": 1}
     await change(db, subjects, made.id, state="blocked")
-    assert await topics(db) == {"people": 2, "keys": 1}
+    assert await topics(db) == {"people": 2, "keys": 1, "sessions": 1}
 
 
 async def test_keys_of_a_blocked_person_are_refused_until_they_are_unblocked(

@@ -112,7 +112,8 @@ async def list_invitations(connection: Connection, now: float, *, closed: bool =
 
 async def revoke_invitation(connection: Connection, invitation: str) -> Invitation:
     """Take one back by id before it is used. Raises AccountError where there is none or it was used."""
-    row = (await connection.execute(_query().where(invitations.c.id == invitation))).first()
+    query = _query().where(invitations.c.id == invitation)
+    row = (await connection.execute(query)).first() if invitation.isprintable() else None
     if row is None:
         raise AccountError(f"there is no invitation {invitation[:40]!r}: see modu invite list")
     where = (invitations.c.id == invitation, invitations.c.used_at == 0)

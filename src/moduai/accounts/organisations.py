@@ -50,7 +50,7 @@ async def get_organisation(connection: Connection, name_or_id: str) -> Organisat
     """One organisation by its name or id. Raises AccountError where there is none."""
     found = await _find(connection, name_or_id.strip())
     if found is None:
-        raise AccountError(f"there is no organisation {name_or_id!r}: see modu org list")
+        raise AccountError(f"there is no organisation {name_or_id[:100]!r}: see modu org list")
     return found
 
 
@@ -66,6 +66,8 @@ async def list_organisations(connection: Connection) -> list[Organisation]:
 
 
 async def _find(connection: Connection, name_or_id: str) -> Organisation | None:
+    if not name_or_id.isprintable():  # no name is not, and PostgreSQL takes no NUL
+        return None
     match = or_(organisations.c.id == name_or_id, organisations.c.name == name_or_id)
     row = (await connection.execute(select(organisations).where(match))).mappings().first()
     return Organisation(**row) if row else None

@@ -15,11 +15,11 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import Row, Select, select, update
+from sqlalchemy import Row, Select, delete, select, update
 
 from moduai.accounts.organisations import AccountError, default_organisation, get_organisation
 from moduai.accounts.roles import ROLES
-from moduai.accounts.tables import people
+from moduai.accounts.tables import people, sessions
 from moduai.store.database import Connection
 from moduai.store.feed import announce
 from moduai.store.keyring import KeyringError
@@ -141,7 +141,7 @@ async def find_people(
     ``SCANNED`` of them, a batch at a time, between which others have their turn.
     """
     wanted, found, scanned = text[:MOST_ADDRESS].strip().casefold(), list[Person](), 0
-    if not (wanted + after).isprintable():
+    if not (wanted + after + role + organisation).isprintable():
         return []
     query = _narrowed(select(people).order_by(people.c.id), role, organisation)
     if wanted.startswith("sub_"):
@@ -159,7 +159,8 @@ async def find_people(
 
 
 async def change_person(connection: Connection, subjects: SubjectKeys, person: str, **changes: Any) -> Person:
-    """Change fields of a person; "" clears a code. One who is blocked is signed out and their keys refused.
+    """Change fields of a person; "" clears a code. With another role or state they are signed out
+    everywhere, so that it holds at once; while they are blocked their keys are refused.
 
     Raises AccountError on a field that is not known or a value that is not valid, KeyringError where the
     name or address is changed and cannot be sealed.
@@ -177,6 +178,9 @@ async def change_person(connection: Connection, subjects: SubjectKeys, person: s
         await announce(connection, TOPIC)
     if "state" in values:
         await announce(connection, "keys")
+    if (made.role, made.state) != (had.role, had.state):
+        await connection.execute(delete(sessions).where(sessions.c.person == person))
+        await announce(connection, "sessions")
     return made
 
 

@@ -186,6 +186,8 @@ async def rotate(connection: Connection, session: Session, now: float) -> str | 
 
 async def end_session(connection: Connection, session: str, *, person: str = "") -> bool:
     """End one by id, only if it is ``person``'s where one is named; whether there was one."""
+    if not session.isprintable():
+        return False
     where = [sessions.c.id == session, *([sessions.c.person == person] if person else [])]
     return await _end(connection, delete(sessions).where(*where)) == 1
 

@@ -154,7 +154,6 @@ def role(
     async def change(connection: Connection, subjects: SubjectKeys) -> Person:
         had = await get_person(connection, subjects, person)
         made = await change_person(connection, subjects, person, role=role)
-        await end_all(connection, person)
         detail: dict[str, audit.Value] = {"from": had.role, "to": role}
         await audit.record(connection, actor="cli", action="person.role", target=person, detail=detail)
         return made
@@ -169,7 +168,6 @@ def block(person: IdArgument, home: HomeOption = None, json: JsonOption = False)
 
     async def change(connection: Connection, subjects: SubjectKeys) -> Person:
         made = await change_person(connection, subjects, person, state="blocked")
-        await end_all(connection, person)
         await audit.record(connection, actor="cli", action="person.block", target=person)
         return made
 
