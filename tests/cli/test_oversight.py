@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
@@ -20,7 +21,7 @@ from moduai.accounts.audit import record
 from moduai.accounts.audit_roots import seal_past
 from moduai.accounts.people import create_person
 from moduai.accounts.reports import ReportText, file_report
-from moduai.cli import audit, look, report, switch
+from moduai.cli import audit, backup, look, report, switch
 from moduai.history.record import Text, title_purpose, turn_purpose
 from moduai.history.tables import conversations, turns
 from moduai.store import migrate
@@ -286,3 +287,24 @@ def test_text_is_read_only_with_leave(home: Path) -> None:
     assert [row["action"] for row in log] == ["look.end", *["look.read"] * 4, "look.leave"]
     assert "수도" not in str(log)
     assert run(home, audit.app, "verify").exit_code == 0
+
+
+def test_backup_and_restore_are_recorded(sealed: Path, tmp_path: Path) -> None:
+    file = tmp_path / "b.tar.gz"
+    assert run(sealed, backup.backup_app, str(file)).exit_code == 0
+    assert said(sealed, audit.app, "list", "--limit", "1")[0]["action"] == "data.backup"
+    new = tmp_path / "new"
+    assert run(new, backup.restore_app, str(file)).exit_code == 0
+    assert [row["action"] for row in said(new, audit.app, "list", "--action", "data")] == ["data.restore"]
+    result = run(new, audit.app, "verify")
+    assert result.exit_code == 1
+    assert "put back keyring/signing.json" in result.stdout  # it is in no backup
+    shutil.copytree(sealed / "keyring", new / "keyring")
+    assert run(new, audit.app, "verify").exit_code == 0
+
+
+def test_a_broken_database_can_be_backed_up_all_the_same(sealed: Path, tmp_path: Path) -> None:
+    tamper(sealed, "UPDATE alembic_version SET version_num = '0001'")
+    result = run(sealed, backup.backup_app, str(tmp_path / "b.tar.gz"))
+    assert result.exit_code == 0
+    assert "is not in the audit log" in result.stderr

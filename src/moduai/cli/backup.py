@@ -15,6 +15,7 @@ import typer
 from sqlalchemy import select
 
 from moduai import service
+from moduai.accounts import audit
 from moduai.cli.common import (
     HomeOption,
     JsonOption,
@@ -30,7 +31,7 @@ from moduai.engines.tables import engines
 from moduai.settings import Loaded
 from moduai.store import migrate
 from moduai.store.backup import BackupError, Manifest, Progress, Restored, backup, restore
-from moduai.store.database import Database
+from moduai.store.database import Database, brief
 from moduai.store.keyring import Keyring, KeyringError
 
 backup_app = new_app("Write everything but the keyring to one file.", group=False)
@@ -57,6 +58,7 @@ def write_backup(
             manifest = backup(loaded, target, progress)
     except BackupError as error:
         fail(str(error))
+    asyncio.run(_record(loaded.database_url, "data.backup", manifest))
     done(_written(loaded, target, manifest), {"file": str(target), "manifest": manifest}, json=json)
 
 
@@ -99,12 +101,29 @@ def read_backup(
     )
 
 
+async def _record(url: str, action: str, manifest: Manifest) -> None:
+    """An entry in the audit log. A backup must be possible of a database that is broken or of an older
+    version: where nothing can be recorded it fails open.
+    """
+    db = Database(url)
+    failures: tuple[type[Exception], ...] = (migrate.SchemaError, *db.errors)
+    try:
+        await migrate.check(db)
+        async with db.begin() as connection:
+            await audit.record(connection, actor="cli", action=action, detail={"made_at": manifest.created})
+    except failures as error:
+        typer.echo(f"modu: this is not in the audit log: {brief(error)}", err=True)
+    finally:
+        await db.dispose()
+
+
 async def _finish(loaded: Loaded, restored: Restored) -> str:
     """Bring the schema to head; say in one line which sealed keys cannot be read, if any."""
     if restored.database is None:
         return ""
     url = f"sqlite+aiosqlite:///{restored.database}"
     await migrate.upgrade(url)
+    await _record(url, "data.restore", restored.manifest)
     db = Database(url)
     try:
         async with db.connect() as connection:
