@@ -121,10 +121,10 @@ async def list_keys(
 
 async def find_key(connection: Connection, id_or_prefix: str) -> KeyInfo:
     """One key by its id, its shown prefix or the whole key. Raises AccountError if not exactly one."""
-    text = id_or_prefix.strip()
+    text = id_or_prefix.strip() if id_or_prefix.isprintable() else ""
     match = or_(api_keys.c.id == text, api_keys.c.prefix == text, api_keys.c.digest == digest(text.encode()))
     rows = (await connection.execute(_query().where(match))).mappings().all()
-    shown = text[:PREFIX] if text.startswith("modu-") else text
+    shown = text[:PREFIX] if text.startswith("modu-") else text[:40]
     if not rows:
         raise AccountError(f"there is no key {shown!r}: see modu key list")
     if len(rows) > 1:
@@ -142,6 +142,14 @@ async def revoke_key(connection: Connection, id_or_prefix: str) -> KeyInfo:
     )
     await announce(connection, TOPIC)
     return await find_key(connection, found.id)
+
+
+async def place_keys(connection: Connection, subject: str, region: str, group: str) -> None:
+    """Let a subject's keys count for another region and group."""
+    mine = (api_keys.c.subject == subject, api_keys.c.revoked_at == 0)
+    changed = await connection.execute(update(api_keys).where(*mine).values(region=region, group=group))
+    if changed.rowcount:
+        await announce(connection, TOPIC)
 
 
 async def load_principals(connection: Connection) -> list[tuple[bytes, Principal]]:
