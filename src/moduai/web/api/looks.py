@@ -8,7 +8,12 @@ from msgspec import Meta, Struct
 
 from moduai.accounts import looks as repository
 from moduai.accounts.looks import LEAST_REASON, MOST_HOURS, MOST_REASON, Leave, Looked, LookError
+from moduai.history.record import Conversation
+from moduai.history.staff import list_of, read_of
 from moduai.web.api.operation import Call, Operation, Request, Word, refused
+
+MOST_LISTED = 200
+"""Most conversations that are listed."""
 
 
 class PersonNamed(Request, frozen=True):
@@ -34,6 +39,18 @@ class LooksAt(Struct, frozen=True, kw_only=True):
     """The caller's, while it lasts."""
     items: list[Looked]
     """Everybody's, newest first, as the person sees it."""
+
+
+class ConversationNamed(PersonNamed, frozen=True):
+    """One conversation of a person, by id."""
+
+    conversation: Word
+
+
+class Conversations(Struct, frozen=True):
+    """A person's conversations without their turns, the latest first."""
+
+    items: list[Conversation]
 
 
 class Ended(Struct, frozen=True):
@@ -66,6 +83,25 @@ async def end(call: Call, wanted: PersonNamed) -> Ended:
         return Ended(await repository.end_leave(connection, call.caller.person, wanted.person))
 
 
+async def conversations(call: Call, wanted: PersonNamed) -> Conversations:
+    """Their titles are text too: without current leave it is refused, and each reading is recorded."""
+    services = call.services
+    with refused("leave_missing", LookError):
+        found = await list_of(
+            services.database, services.subjects, call.caller.person, wanted.person, limit=MOST_LISTED
+        )
+    return Conversations(found)
+
+
+async def read(call: Call, wanted: ConversationNamed) -> Conversation:
+    """One conversation with its turns. Without current leave it is refused; each reading is recorded."""
+    services, staff = call.services, call.caller.person
+    async with call.read() as connection:
+        leave = await repository.current_leave(connection, staff, wanted.person, call.now)
+    with refused("leave_missing" if leave is None else "not_found", LookError):
+        return await read_of(services.database, services.subjects, staff, wanted.person, wanted.conversation)
+
+
 OPERATIONS = (
     Operation(
         "look.show", "GET", "/api/people/{person}/looks", "look", "Show leave taken for a person.",
@@ -78,5 +114,13 @@ OPERATIONS = (
     Operation(
         "look.end", "DELETE", "/api/people/{person}/leave", "look", "End leave to look.",
         PersonNamed, Ended, end, "look end",
+    ),
+    Operation(
+        "look.conversations", "POST", "/api/people/{person}/conversations", "look",
+        "Read the list of conversations.", PersonNamed, Conversations, conversations, "look read",
+    ),
+    Operation(
+        "look.read", "POST", "/api/people/{person}/conversations/{conversation}", "look",
+        "Read a conversation.", ConversationNamed, Conversation, read, "look read",
     ),
 )  # fmt: skip

@@ -16,6 +16,7 @@ from moduai.accounts.roles import ADMIN
 from moduai.accounts.sessions import SessionInfo
 from moduai.accounts.tables import people
 from moduai.gateway.errors import ApiError
+from moduai.history.forgetting import delete_account
 from moduai.store.database import Connection
 from moduai.web.api.operation import (
     Call,
@@ -70,6 +71,12 @@ class PersonChanged(PersonNamed, frozen=True):
     organisation: Annotated[Word, Meta(description="Its name or id.")] | UnsetType = UNSET
     region: Code | UnsetType = UNSET
     group: Code | UnsetType = UNSET
+
+
+class Deleted(Struct, frozen=True):
+    """Who is no more."""
+
+    person: str
 
 
 class Count(Struct, frozen=True):
@@ -192,6 +199,20 @@ async def sign_out(call: Call, wanted: PersonNamed) -> Count:
     return Count(ended)
 
 
+async def delete(call: Call, wanted: PersonNamed) -> Deleted:
+    """Everything that is kept of a person goes and the key of it is destroyed, so that backups cannot be
+    read either. This cannot be undone.
+    """
+    async with call.write() as connection:
+        found = await _person(call, connection, wanted.person)
+        if found.id == call.caller.person:
+            raise ApiError("conflict", "Delete your own account on your own page.")
+        await _keep_an_admin(connection, found)
+        await call.record(connection, found.id)  # before the key goes, which cannot be taken back
+        await delete_account(connection, call.services.subjects, found.id, call.now)
+    return Deleted(found.id)
+
+
 async def _keep_an_admin(connection: Connection, person: Person) -> None:
     """Refuse to leave the service without an active admin. Fails closed."""
     if person.role != ADMIN or person.state != "active":
@@ -280,6 +301,10 @@ OPERATIONS = (
     Operation(
         "person.signout", "POST", "/api/people/{person}/signout", "people", "Sign a person out everywhere.",
         PersonNamed, Count, sign_out, "person signout",
+    ),
+    Operation(
+        "person.delete", "DELETE", "/api/people/{person}", "people", "Delete an account.",
+        PersonNamed, Deleted, delete, "person delete",
     ),
     Operation(
         "org.list", "GET", "/api/organisations", "people", "List the organisations.",

@@ -103,6 +103,9 @@ class Api:
         return _json(answer, operation.status)
 
 
+API = Api()
+
+
 class _MethodError(ApiError):
     """The address has other methods."""
 

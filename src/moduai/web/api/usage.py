@@ -56,8 +56,10 @@ class UsageRow(Struct, frozen=True, kw_only=True):
     id: str
     """Name or id of the group; by hour its start as Unix time in seconds; empty: requests without one."""
     name: str
+    few: bool
+    """Whether it is fewer people than ``least_people``."""
     figures: Figures | None
-    """Null: kept back, because the group or all that is kept back together would be too few people."""
+    """Null: kept back, because it is few people or those that are would be known from it and the total."""
 
 
 class UsageTable(Struct, frozen=True, kw_only=True):
@@ -126,7 +128,7 @@ def _row(row: report.Usage, by: By, names: dict[str, str], *, hide: bool, zone: 
     name = names.get(group, group)
     if by == "hour":
         name = datetime.fromtimestamp(int(group), zone.tzinfo).strftime("%H:%M")
-    return UsageRow(id=group, name=name, figures=None if hide else _figures(row))
+    return UsageRow(id=group, name=name, few=row.people < LEAST, figures=None if hide else _figures(row))
 
 
 def _figures(row: report.Usage) -> Figures:

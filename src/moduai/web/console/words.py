@@ -1,0 +1,193 @@
+"""What the console says: names of codes, why something was not done, what was done, what to confirm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from gettext import NullTranslations
+from typing import NamedTuple
+
+from moduai.gateway.errors import ApiError
+
+Words = NullTranslations
+Says = Callable[[Words], str]
+
+
+class Problem(NamedTuple):
+    """Why something was not done: in the reader's language, and in the words of the operation."""
+
+    text: str
+    detail: str
+
+
+class Question(NamedTuple):
+    """What a deed asks before it is done."""
+
+    title: str
+    text: str
+    button: str
+
+
+_PROBLEMS: dict[str, Says] = {
+    "invalid_parameter": lambda t: t.gettext("Something in the form is missing or not valid."),
+    "value_not_allowed": lambda t: t.gettext("Something in the form is not allowed here."),
+    "permission_missing": lambda t: t.gettext("Your role may not do this."),
+    "leave_missing": lambda t: t.gettext(
+        "First take leave to look, with a reason that the person will read."
+    ),
+    "not_found": lambda t: t.gettext("It is not there, or no longer."),
+    "conflict": lambda t: t.gettext("This does not fit what is there."),
+    "already_done": lambda t: t.gettext("This was done before: the form was sent twice."),
+    "engine_not_usable": lambda t: t.gettext("There is no engine that can be used at this address."),
+    "database_unavailable": lambda t: t.gettext("The database does not answer. Please try again soon."),
+    "keyring_lost": lambda t: t.gettext("A key that this needs is lost: see modu doctor."),
+    "not_ready": lambda t: t.gettext("The service is starting. Please try again in a moment."),
+}
+
+
+def problem(t: Words, error: ApiError) -> Problem:
+    """Why something was not done."""
+    text = _PROBLEMS[error.code](t) if error.code in _PROBLEMS else t.gettext("It was not done.")
+    return Problem(text, error.message if error.message != text else "")
+
+
+_DONE: dict[str, Says] = {
+    "engine.add": lambda t: t.gettext("The engine was added."),
+    "engine.drain": lambda t: t.gettext("The engine ends what it runs and gets nothing new."),
+    "engine.resume": lambda t: t.gettext("The engine gets requests again."),
+    "engine.remove": lambda t: t.gettext("The engine was removed. You can bring it back below."),
+    "person.change": lambda t: t.gettext("The person was changed."),
+    "person.signout": lambda t: t.gettext("The person was signed out everywhere."),
+    "person.delete": lambda t: t.gettext("The account was deleted and its key destroyed."),
+    "org.create": lambda t: t.gettext("The organisation was added."),
+    "invite.revoke": lambda t: t.gettext("The invitation was taken back."),
+    "key.revoke": lambda t: t.gettext("The key is refused from now on."),
+    "report.handle": lambda t: t.gettext("What became of the report was noted."),
+    "look.take": lambda t: t.gettext("You have leave to look. The person can see your reason."),
+    "look.end": lambda t: t.gettext("Your leave has ended."),
+    "banner.set": lambda t: t.gettext("The banner is shown on every page."),
+    "banner.clear": lambda t: t.gettext("The banner is no longer shown."),
+    "service.stop": lambda t: t.gettext("It is stopped: new requests are refused."),
+    "service.start": lambda t: t.gettext("Requests are taken again."),
+}
+
+
+def done(t: Words, operation: str) -> str:
+    """What was done; empty for an operation that says nothing."""
+    says = _DONE.get(operation)
+    return says(t) if says else ""
+
+
+AFTER = {"engine.remove": "/console/engines?removed=1", "person.delete": "/console/people"}
+"""Where a deed leads to whose own page is no more."""
+_QUESTIONS: dict[str, tuple[Says, Says, Says]] = {
+    "engine.remove": (
+        lambda t: t.gettext("Remove this engine?"),
+        lambda t: t.gettext(
+            "It gets no more requests; answers that are being written go on to their end. What it served "
+            "stays in the ledger. You can bring it back later."
+        ),
+        lambda t: t.gettext("Remove the engine"),
+    ),
+    "key.revoke": (
+        lambda t: t.gettext("Revoke this key?"),
+        lambda t: t.gettext("Programmes that use it are refused at once. This cannot be undone."),
+        lambda t: t.gettext("Revoke the key"),
+    ),
+    "service.stop": (
+        lambda t: t.gettext("Stop it now?"),
+        lambda t: t.gettext(
+            "New requests are refused, and so is everyone who waits in line. Answers that are being written "
+            "go on to their end. You can start it again at any time."
+        ),
+        lambda t: t.gettext("Stop it"),
+    ),
+    "person.delete": (
+        lambda t: t.gettext("Delete this account?"),
+        lambda t: t.gettext(
+            "The key of everything that was kept for this person is destroyed: nobody can read it any more, "
+            "in backups too. This cannot be undone."
+        ),
+        lambda t: t.gettext("Delete the account"),
+    ),
+    "person.block": (
+        lambda t: t.gettext("Block this person?"),
+        lambda t: t.gettext(
+            "The person is signed out everywhere and all keys of theirs are refused, until you unblock them."
+        ),
+        lambda t: t.gettext("Block the person"),
+    ),
+}
+
+
+def question(t: Words, deed: str) -> Question | None:
+    """What to ask before a deed; None where it can be undone easily."""
+    says = _QUESTIONS.get(deed)
+    return Question(says[0](t), says[1](t), says[2](t)) if says else None
+
+
+_ROLES: dict[str, Says] = {
+    "resident": lambda t: t.gettext("Resident"),
+    "operator": lambda t: t.gettext("Operator"),
+    "steward": lambda t: t.gettext("Data steward"),
+    "officer": lambda t: t.gettext("AI officer"),
+    "committee": lambda t: t.gettext("Committee member"),
+    "admin": lambda t: t.gettext("Administrator"),
+    "cli": lambda t: t.gettext("On the machine"),
+}
+_STATES: dict[str, Says] = {
+    "active": lambda t: t.gettext("active"),
+    "draining": lambda t: t.gettext("draining"),
+    "removed": lambda t: t.gettext("removed"),
+    "blocked": lambda t: t.gettext("blocked"),
+    "well": lambda t: t.gettext("well"),
+    "shaky": lambda t: t.gettext("failed just now"),
+    "away": lambda t: t.gettext("away"),
+    "open": lambda t: t.gettext("open"),
+    "used": lambda t: t.gettext("used"),
+    "expired": lambda t: t.gettext("expired"),
+    "revoked": lambda t: t.gettext("revoked"),
+    "handled": lambda t: t.gettext("handled"),
+    "dismissed": lambda t: t.gettext("dismissed"),
+    "info": lambda t: t.gettext("information"),
+    "warning": lambda t: t.gettext("warning"),
+}
+_REASONS: dict[str, Says] = {
+    "wrong": lambda t: t.gettext("It is wrong or made up"),
+    "harmful": lambda t: t.gettext("It is harmful or hateful"),
+    "private": lambda t: t.gettext("It shows private facts about someone"),
+    "rights": lambda t: t.gettext("It uses someone’s work without right"),
+    "other": lambda t: t.gettext("Something else"),
+}
+
+
+def role(t: Words, code: str) -> str:
+    """A role by its name."""
+    return _say(_ROLES, t, code)
+
+
+def state(t: Words, code: str) -> str:
+    """A state of anything, in words."""
+    return _say(_STATES, t, code)
+
+
+def reason(t: Words, code: str) -> str:
+    """A reason of a report, in words."""
+    return _say(_REASONS, t, code)
+
+
+_DEGRADED: dict[str, Says] = {
+    "database": lambda t: t.gettext("The database does not answer, or answers late."),
+    "ledger": lambda t: t.gettext("Usage cannot be written to the disk; it is kept in memory."),
+    "engines": lambda t: t.gettext("No engine takes requests, or an engine’s record cannot be read."),
+    "history": lambda t: t.gettext("Conversations cannot be written to the disk."),
+}
+
+
+def degraded(t: Words, name: str) -> str:
+    """What does not work now, in words."""
+    return _say(_DEGRADED, t, name)
+
+
+def _say(known: dict[str, Says], t: Words, code: str) -> str:
+    says = known.get(code)
+    return says(t) if says else code
