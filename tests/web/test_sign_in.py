@@ -1,11 +1,14 @@
 """Signing in with a login name and a password, making an account, signing out: over a real socket."""
 
+import asyncio
 import re
 import time
 
 import httpx
 import pytest
+
 from moduai.accounts.invitations import invite
+from moduai.accounts.people import change_person
 from moduai.accounts.sessions import COOKIE
 from moduai.web.forms import own_path
 
@@ -81,8 +84,6 @@ async def test_whatever_is_wrong_the_words_are_the_same(client, haneul, login, p
 
 
 async def test_a_blocked_person_is_told_the_same(client, served, haneul):
-    from moduai.accounts.people import change_person
-
     async with served.services.database.begin() as connection:
         await change_person(connection, served.services.subjects, haneul.id, state="blocked")
     assert "is not right" in (await client.sign_in()).text
@@ -209,8 +210,6 @@ async def test_an_invitation_makes_one_account(client, served):
 
 
 async def test_of_two_at_once_one_wins(client, served):
-    import asyncio
-
     token = await invited(served)
     other = Client(served)
     async with other.http:

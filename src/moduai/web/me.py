@@ -1,0 +1,381 @@
+"""My account: all that is kept about a person, on one page, with what can be changed, taken away, deleted.
+
+Rule: the page shows what is there and not what a text once promised: each line is read from the records
+when the page is opened. Every change is a form with the form token; what cannot be undone asks first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from moduai.accounts import audit, keys, regions, sign_in
+from moduai.accounts.looks import looks_at
+from moduai.accounts.organisations import AccountError, get_organisation
+from moduai.accounts.people import Person, change_person, clean_name, get_person
+from moduai.accounts.roles import STAFF
+from moduai.accounts.sessions import Session, end_all, end_session, list_sessions
+from moduai.history import conversations, export
+from moduai.history.forgetting import delete_account
+from moduai.store.database import Connection
+from moduai.web import account_words, visitor
+from moduai.web.entering import entrance_of, go, keep_language, network, reading, records
+from moduai.web.forms import FormError, read
+from moduai.web.language import NAMES, Language
+from moduai.web.site import Site, page, site_of
+
+MOST_KEYS = 20
+"""Keys of one person that are not revoked."""
+DAYS = {"30": 30, "90": 90, "365": 365, "0": 0}
+"""How long a key may last; 0: until it is revoked."""
+_DAY_S = 86_400
+
+Change = Callable[[Request, Session, dict[str, str]], Awaitable[Response]]
+
+
+async def show(request: Request) -> Response:
+    """The page."""
+    if site_of(request).who(request).session is None:
+        return go("/signin?next=/me")
+    return await _page(request, told=request.query_params.get("done", ""))
+
+
+async def change(request: Request) -> Response:
+    """One of the page's forms."""
+    act = _CHANGES.get(request.path_params["what"])
+    if act is None:
+        raise HTTPException(404)
+    session = site_of(request).who(request).session
+    if session is None:
+        return go("/signin?next=/me")
+    try:
+        return await act(request, session, await read(request))
+    except FormError as error:
+        return await _page(request, error=error)
+
+
+async def download(request: Request) -> Response:
+    """Everything as a file: JSON, or Markdown to be read."""
+    site, kind = site_of(request), request.path_params["kind"]
+    session = site.who(request).session
+    if kind not in _EXPORTS:
+        raise HTTPException(404)
+    if session is None:
+        return go("/signin?next=/me")
+    if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+        raise HTTPException(403)
+    media, begin = _EXPORTS[kind]
+    day = time.strftime("%Y-%m-%d")
+    headers = {
+        "cache-control": "private, no-store",
+        "content-disposition": f'attachment; filename="modu-{day}.{kind}"',
+    }
+    return StreamingResponse(begin(site, session), headers=headers, media_type=media)
+
+
+# changes, one function a form
+
+
+async def _settings(request: Request, session: Session, fields: dict[str, str]) -> Response:
+    site, settings = site_of(request), site_of(request).services.loaded.settings.people
+    wanted: dict[str, Any] = {
+        "history": fields.get("history") == "on",
+        "region": _chosen(fields, "region", _regions(site), session.region),
+        "group": _chosen(fields, "group", settings.groups, session.group),
+        "language": _chosen(fields, "language", NAMES, session.language),
+    }
+    try:
+        wanted["name"] = clean_name(fields.get("name", ""))
+    except AccountError:
+        raise FormError("bad_name", 400) from None
+    async with records(site) as connection:
+        await change_person(connection, site.services.subjects, session.person, **wanted)
+        await keys.place_keys(connection, session.person, wanted["region"], wanted["group"])
+    site.services.sessions.drop(session.person)
+    response = go("/me?done=saved")
+    if wanted["language"]:
+        keep_language(request, response, wanted["language"])
+    return response
+
+
+async def _end(request: Request, session: Session, fields: dict[str, str]) -> Response:
+    """Sign one other browser out, or all of them, this one too if it is asked for."""
+    site, which = site_of(request), fields.get("session", "")
+    async with records(site) as connection:
+        if which == "everywhere":
+            await end_all(connection, session.person)
+        elif which == "others":
+            await end_all(connection, session.person, keep=session.id)
+        else:
+            await end_session(connection, which[:64], person=session.person)
+    site.services.sessions.drop(session.person)
+    if which in {"everywhere", session.id}:
+        response = go("/signin?done=signed_out")
+        visitor.forget(request, response)
+        return response
+    return go("/me?done=others_ended" if which == "others" else "/me?done=ended")
+
+
+async def _make_key(request: Request, session: Session, fields: dict[str, str]) -> Response:
+    """The key stands on the page that answers, and nowhere else ever again."""
+    site = site_of(request)
+    days = DAYS.get(fields.get("days", ""), -1)
+    if days < 0:
+        raise FormError("bad_choice", 400)
+    async with records(site) as connection:
+        if len(await _live_keys(connection, session)) >= MOST_KEYS:
+            raise FormError("too_many_keys", 409)
+        try:
+            clear, _ = await keys.create_key(
+                connection,
+                name=clean_name(fields.get("name", "")),
+                organisation=session.organisation,
+                expires_at=int(time.time()) + days * _DAY_S if days else 0,
+                subject=session.person,
+                service_class="resident",
+                region=session.region,
+                group=session.group,
+            )
+        except AccountError:
+            raise FormError("bad_name", 400) from None
+    return await _page(request, key=clear)
+
+
+async def _revoke(request: Request, session: Session, fields: dict[str, str]) -> Response:
+    async with records(site_of(request)) as connection:
+        mine = {key.id for key in await keys.list_keys(connection, subject=session.person)}
+        if fields.get("key", "") not in mine:
+            raise FormError("bad_choice", 404)
+        await keys.revoke_key(connection, fields["key"])
+    return go("/me?done=revoked")
+
+
+async def _password(request: Request, session: Session, fields: dict[str, str]) -> Response:
+    """Another password, for who knows the one there is; everywhere else the person is signed out."""
+    site, login = site_of(request), fields.get("login", "")
+    services, attempts, net = site.services, entrance_of(request), network(request)
+    attempts.count(login, net)
+    async with reading(site) as connection:
+        found = await sign_in.check_password(connection, services.keyring, login, fields.get("password", ""))
+    if found != session.person:
+        raise FormError("wrong", 403)
+    attempts.attempts.succeeded(login, net)
+    async with records(site) as connection:
+        try:
+            await sign_in.set_password(
+                connection, services.keyring, session.person, login, fields.get("new", "")
+            )
+        except AccountError:
+            raise FormError("weak_password", 400) from None
+        await end_all(connection, session.person, keep=session.id)
+        if session.role in STAFF:
+            await audit.record(
+                connection, actor=session.person, action="password.change", target=session.person
+            )
+    services.sessions.drop(session.person)
+    return go("/me?done=password")
+
+
+async def _delete(request: Request, session: Session, fields: dict[str, str]) -> Response:
+    """Delete the account, if its word was typed."""
+    site = site_of(request)
+    if fields.get("word", "").strip().casefold() != _word(site.language(request)).casefold():
+        raise FormError("not_confirmed", 400)
+    async with records(site) as connection:
+        if session.role in STAFF:
+            await audit.record(
+                connection, actor=session.person, action="person.delete", target=session.person
+            )
+        await delete_account(connection, site.services.subjects, session.person, time.time())
+    site.services.sessions.drop(session.person)
+    site.services.subjects.forget_cached(session.person)
+    response = go("/signin?done=account")
+    visitor.forget(request, response)
+    response.headers["clear-site-data"] = '"storage"'
+    return response
+
+
+_CHANGES: dict[str, Change] = {
+    "settings": _settings,
+    "sessions": _end,
+    "keys": _make_key,
+    "revoke": _revoke,
+    "password": _password,
+    "delete": _delete,
+}
+
+
+def _chosen(fields: dict[str, str], name: str, offered: Any, present: str) -> str:
+    """What was chosen, if the page offers it or it is so already. Raises FormError."""
+    wanted = fields.get(name, present)
+    if wanted and wanted not in offered and wanted != present:
+        raise FormError("bad_choice", 400)
+    return wanted
+
+
+def _word(lang: Language) -> str:
+    """What is typed to delete an account."""
+    return lang.words.gettext("delete")
+
+
+def _regions(site: Site) -> dict[str, dict[str, str]]:
+    settings = site.services.loaded.settings.people
+    return (settings.regions or regions.KOREA) if settings.ask_region else {}
+
+
+async def _live_keys(connection: Connection, session: Session) -> list[keys.KeyInfo]:
+    return await keys.list_keys(connection, subject=session.person)
+
+
+# the page
+
+
+async def _page(
+    request: Request, *, told: str = "", error: FormError | None = None, key: str = ""
+) -> Response:
+    site, lang = site_of(request), site_of(request).language(request)
+    session = site.who(request).session
+    if session is None:
+        return go("/signin?next=/me")
+    try:
+        async with reading(site) as connection:
+            kept = await _kept(connection, site, session, lang)
+    except AccountError:  # deleted in another window
+        return go("/signin")
+    except FormError as failure:
+        raise HTTPException(failure.status) from None
+    html = site.html(
+        request,
+        "me.html",
+        here="/me",
+        token=session.form_token,
+        told=account_words.done(lang.words, told),
+        trouble=account_words.trouble(lang.words, error.code, error.wait_s) if error else "",
+        new_key=key,
+        word=_word(lang),
+        least=sign_in.LEAST_PASSWORD,
+        days=tuple(DAYS),
+        **kept,
+    )
+    return page(request, html, error.status if error else 200, personal=True)
+
+
+async def _kept(connection: Connection, site: Site, session: Session, lang: Language) -> dict[str, Any]:
+    """All that the page shows, read from the records."""
+    services, now = site.services, time.time()
+    person = await get_person(connection, services.subjects, session.person)
+    settings = services.loaded.settings
+    ways = await sign_in.identities_of(connection, person.id)
+    talks, turns = await conversations.count(connection, person.id)
+    return {
+        "person": person,
+        "organisation": (await get_organisation(connection, person.organisation)).name,
+        "role": account_words.role(lang.words, person.role),
+        "since": _day(person.created_at, lang),
+        "ways": [_way(way.issuer, site) for way in ways],
+        "has_password": any(way.issuer == sign_in.LOCAL for way in ways),
+        "conversations": talks,
+        "turns": turns,
+        "retention_days": settings.history.retention_days,
+        "sessions": [
+            {
+                "id": each.id,
+                "device": each.device,
+                "since": _day(each.created_at, lang),
+                "seen": _day(each.seen_at, lang),
+                "here": each.id == session.id,
+            }
+            for each in await list_sessions(connection, person.id, now)
+        ],
+        "keys": [
+            {
+                "id": each.id,
+                "name": each.name,
+                "prefix": each.prefix,
+                "since": _day(each.created_at, lang),
+                "until": _day(each.expires_at, lang) if each.expires_at else "",
+                "expired": each.state(now) == "expired",
+            }
+            for each in await _live_keys(connection, session)
+        ],
+        "looks": [
+            {
+                "role": account_words.role(lang.words, each.role),
+                "organisation": each.organisation,
+                "reason": each.reason,
+                "day": _day(each.created_at, lang),
+                "read": _day(each.used_at, lang) if each.used_at else "",
+            }
+            for each in await looks_at(connection, person.id)
+        ],
+        "regions": _offered(_regions(site), person.region, lang),
+        "groups": _offered(settings.people.groups, person.group, lang),
+    }
+
+
+def _offered(names: dict[str, dict[str, str]], present: str, lang: Language) -> list[tuple[str, str]]:
+    """Codes to choose from with their names; what the person has stands among them."""
+    codes = [*names, *([present] if present and present not in names else [])] if names or present else []
+    return [(code, regions.name_of(names, code, lang.code)) for code in codes]
+
+
+def _way(issuer: str, site: Site) -> str:
+    """A way to sign in: empty for a login name and password, else the provider's name."""
+    if issuer == sign_in.LOCAL:
+        return ""
+    providers = site.services.loaded.settings.sign_in.providers.values()
+    return next((provider.name for provider in providers if provider.issuer == issuer), issuer)
+
+
+def _day(at: int, lang: Language) -> str:
+    """A day as it is written in the language, by the machine's own time zone."""
+    from babel.dates import format_date  # noqa: PLC0415  (memory: only this page needs it)
+
+    day = datetime.fromtimestamp(at, UTC).astimezone().date()
+    return str(format_date(day, "long", locale=lang.code))
+
+
+# taking all of it along
+
+
+async def _json(site: Site, session: Session) -> AsyncIterator[bytes]:
+    """An object of the account and of the conversations."""
+    services = site.services
+    async with services.database.connect() as connection:
+        account = await _account(connection, site, session)
+        yield b'{"account":' + msgspec.json.encode(account) + b',"kept":'
+        async for piece in export.as_json(connection, services.subjects, session.person, time.time()):
+            yield piece
+    yield b"}\n"
+
+
+async def _markdown(site: Site, session: Session) -> AsyncIterator[bytes]:
+    services = site.services
+    async with services.database.connect() as connection:
+        async for piece in export.as_markdown(connection, services.subjects, session.person, time.time()):
+            yield piece
+
+
+async def _account(connection: Connection, site: Site, session: Session) -> dict[str, Any]:
+    """The account as records have it; secrets are in none of them."""
+    person: Person = await get_person(connection, site.services.subjects, session.person)
+    return {
+        "person": person,
+        "ways_to_sign_in": await sign_in.identities_of(connection, person.id),
+        "sessions": await list_sessions(connection, person.id, time.time()),
+        "keys": await keys.list_keys(connection, subject=person.id, revoked=True),
+        "looks": await looks_at(connection, person.id),
+    }
+
+
+_EXPORTS: dict[str, tuple[str, Callable[[Site, Session], AsyncIterator[bytes]]]] = {
+    "json": ("application/json", _json),
+    "md": ("text/markdown; charset=utf-8", _markdown),
+}
