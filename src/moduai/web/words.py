@@ -8,6 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from gettext import NullTranslations as Words
 
+from moduai.gateway.errors import CATALOGUE
+
+STOPS = ("service_stopped", "model_stopped")
+
 
 def seconds(t: Words, value: float) -> str:
     """A span of time as people say it: whole seconds, minutes from 90 s on."""
@@ -78,9 +82,14 @@ _ERRORS: dict[str, Callable[[Words], str]] = {
 """The gateway's codes that are for people, and the page's own."""
 
 
-def error(t: Words, code: str, retry_after_s: int | None = None) -> str:
-    """What went wrong and what to do, in words; codes that are not for people get the general text."""
+def error(t: Words, code: str, retry_after_s: int | None = None, message: str = "") -> str:
+    """What went wrong and what to do, in words; codes that are not for people get the general text.
+
+    ``message`` is the gateway's: where staff stopped something, it ends with their words.
+    """
     text = _ERRORS[known(code)](t)
+    if code in STOPS:
+        return f"{text} {message.removeprefix(CATALOGUE[code].message).strip()}".strip()
     if retry_after_s:
         text += " " + t.gettext("Please try again in %(time)s.") % {"time": seconds(t, retry_after_s)}
     return text
