@@ -113,7 +113,8 @@ async def answer(ask: Ask, question: Question) -> AsyncGenerator[PageEvent, None
                     for block in _written(stream, end=True):
                         yield block
                     code = words.known(event.code)
-                    yield Broken(code, words.error(t, code, event.retry_after_s), event.retry_after_s)
+                    told = words.error(t, code, event.retry_after_s, event.message)
+                    yield Broken(code, told, event.retry_after_s)
                     return
     yield Broken("engine_failed", words.error(t, "engine_failed"))
 
