@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from moduai import settings
+from moduai.accounts.people import create_person
 from moduai.cli import doctor, prepare
 from moduai.engines.embedded import terms, weights
 from moduai.engines.record import Engine
@@ -18,6 +19,7 @@ from moduai.engines.repository import add_engine
 from moduai.store.database import Database
 from moduai.store.keyring import Keyring
 from moduai.store.migrate import upgrade
+from moduai.store.subjects import SubjectKeys
 
 
 @pytest.fixture
@@ -64,6 +66,36 @@ async def test_disk(loaded, monkeypatch, free, state):
 async def test_a_lost_keyring(loaded):
     loaded.path("keyring", "master.key").unlink()
     assert states(await doctor.keyring(loaded)) == {"keyring": "problem"}
+
+
+async def test_people_whose_keys_are_lost(loaded, tmp_path):
+    """What a lost keyring loses is told, whichever part of it is gone; put back, all is well."""
+    assert states(await doctor.people(loaded)) == {"people": "ok"}
+    subjects = SubjectKeys.open(loaded.home, Keyring.open(loaded.home))
+    db = Database(loaded.database_url)
+    async with db.begin() as connection:
+        for _ in range(2):
+            await create_person(connection, subjects, name="Kim")
+    await db.dispose()
+    subjects.close()
+    (finding,) = await doctor.people(loaded)
+    assert (finding.state, finding.told) == ("ok", "2 people with an account")
+    folder = loaded.path("keyring")
+    for name, lose, words in (
+        ("subjects.db", Path.unlink, "No such file"),
+        ("subjects.db", lambda file: file.write_bytes(b"damaged" * 1000), "is damaged"),
+        ("master.key", Path.unlink, "missing: put back"),
+        ("master.key", lambda file: file.write_text("00" * 32), "master.key is another"),
+    ):
+        shutil.copy(folder / name, tmp_path / "copy")
+        lose(folder / name)
+        (finding,) = await doctor.people(loaded)
+        assert finding.state == "problem"
+        assert finding.told.startswith("2 of 2 people looked at cannot be read (names, conversations")
+        assert words in finding.told
+        assert "modu invite create --role admin" in finding.todo
+        shutil.copy(tmp_path / "copy", folder / name)
+        assert states(await doctor.people(loaded)) == {"people": "ok"}
 
 
 async def test_a_damaged_database(loaded):

@@ -67,6 +67,7 @@ def test_the_first_run_the_second_and_the_end(tmp_path):
     home = tmp_path / "home"
     with service_of(home) as (process, url, told):
         key = re.search(r"modu-[\w-]{43}", told())[0]
+        assert told().count(f"{url}/join/") == 1, "the administrator's way in"
         assert get(f"{url}/health/live")[0] == 200
         assert get(f"{url}/v1/models", key)[0] == 200
         assert get(f"{url}/v1/models")[0] == 401
@@ -92,6 +93,7 @@ def test_the_first_run_the_second_and_the_end(tmp_path):
     assert open_to_others(home) == []
     with service_of(home) as (_, url, told):
         assert told().count("shown only now") == 1, "the key is made and shown once"
+        assert told().count("/join/") == 1, "and so is the administrator's invitation"
         assert get(f"{url}/v1/models", key)[0] == 200
 
 

@@ -236,8 +236,8 @@ def delete(
         _confirm(found)
 
     async def forget(connection: Connection) -> None:
-        await delete_account(connection, keys[1], person, time.time())
         await audit.record(connection, actor="cli", action="person.delete", target=person)
+        await delete_account(connection, keys[1], person, time.time())  # last: a key is destroyed for good
 
     write(loaded, forget, *REFUSALS)
     done(f"Deleted {person} and all that was kept of it.", {"id": person, "deleted": True}, json=json)

@@ -2,7 +2,7 @@
 
 While the database is locked or away it waits longer and longer, and loses nothing: rows and turns stay in
 their files. At SIGTERM, or when its parent is gone, it loads what is there once more and ends. Once an
-hour it deletes what its time has passed: sessions that ended, and turns beyond their retention.
+hour it deletes what its time has passed: sessions that ended, old invitations, and turns beyond their retention.
 """
 
 from __future__ import annotations
@@ -15,15 +15,18 @@ import time
 from collections.abc import Sequence
 
 from moduai import settings
+from moduai.accounts.invitations import purge_invitations
 from moduai.accounts.sessions import purge_sessions
 from moduai.history.conversations import purge
-from moduai.history.loader import TURNS
+from moduai.history.loader import turns_kind
 from moduai.log import configure
 from moduai.metering.loader import Loader
 from moduai.metering.machine import machine_id
 from moduai.parent import Parent
 from moduai.settings import Loaded
 from moduai.store.database import Database, brief
+from moduai.store.keyring import Keyring
+from moduai.store.subjects import SubjectKeys, SubjectsAwayError
 
 EVERY_S = 0.2
 MOST_WAIT_S = 5.0
@@ -50,7 +53,7 @@ async def run(loaders: Sequence[Loader], loaded: Loaded, db: Database, stop: asy
             if failing:
                 log.warning("usage is loaded again")
             failing = False
-        except db.errors as error:
+        except (*db.errors, SubjectsAwayError) as error:
             if not failing:
                 log.warning("usage cannot be loaded, and waits in its files", extra={"why": brief(error)})
             failing = True
@@ -64,6 +67,7 @@ async def _purge(db: Database, retention_days: int) -> None:
     async with db.begin() as connection:
         turns = await purge(connection, time.time(), retention_days)
         sessions = await purge_sessions(connection, time.time())
+        await purge_invitations(connection, time.time())
     if turns or sessions:
         log.info("what its time has passed was deleted", extra={"turns": turns, "sessions": sessions})
 
@@ -86,13 +90,15 @@ async def main() -> None:
         loop.add_signal_handler(number, lambda: sys.exit(1) if stop.is_set() else stop.set())
     db = Database(loaded.database_url)
     machine = machine_id(loaded.home)
+    subjects = SubjectKeys.open(loaded.home, Keyring.open(loaded.home))
     loaders = [
         Loader(db, loaded.path("usage"), machine),
-        Loader(db, loaded.path("turns"), machine, TURNS),
+        Loader(db, loaded.path("turns"), machine, turns_kind(subjects)),
     ]
     try:
         await run(loaders, loaded, db, stop)
     finally:
+        subjects.close()
         await db.dispose()
 
 
