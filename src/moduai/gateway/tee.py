@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from moduai.gateway.sink import Sink
-from moduai.history.record import Text, TurnPlace
+from moduai.history.record import Passed, Text, TurnPlace
 from moduai.history.recorder import Recorder
-from moduai.history.text import Answer, compose, read_question
+from moduai.history.text import Answer, compose
 from moduai.metering.row import UsageRow
 
 FOLD = 256
 """Pieces of a stream that are kept as bytes before their text is taken, a few hundred microseconds' work."""
+SMALL = 32_768
+"""Bytes up to which a turn is recorded as it passed; of a larger one the text is taken here, because to
+seal and write all of it would cost more.
+"""
 
 
 class Tee:
@@ -54,12 +58,15 @@ class Tee:
         if row.engine and row.outcome != "refused":
             self._recorder.add(self, row)
 
-    def text(self) -> Text:
-        """Question and answer as far as they came."""
+    def heard(self) -> Passed | Text:
+        """Question and answer as far as they came; may be asked for again."""
+        if self._answer is None and self.size <= SMALL:
+            return Passed(self._asked, self._body, b"".join(self._pieces))
         answer = self._fold()
         if self._body:
             answer.take(self._body)
-        return compose(read_question(self._asked), answer)
+            self._body = b""
+        return compose(self._asked, answer)
 
     def _fold(self) -> Answer:
         if self._answer is None:

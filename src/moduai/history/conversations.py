@@ -17,8 +17,9 @@ from sqlalchemy import Row, delete, exists, func, or_, select, update
 from moduai.accounts.people import clean_line
 from moduai.accounts.tables import people
 from moduai.history.loader import ALL
-from moduai.history.record import Conversation, PlaceError, Text, Turn, TurnPlace, title_purpose, turn_purpose
+from moduai.history.record import Conversation, PlaceError, Turn, TurnPlace, title_purpose, turn_purpose
 from moduai.history.tables import conversations, turns
+from moduai.history.text import unpack
 from moduai.store.database import Connection, insert
 from moduai.store.keyring import KeyringError
 from moduai.store.subjects import SubjectKeys
@@ -31,7 +32,6 @@ MOST_SHOWN = 2_000
 BARE_S = 86_400
 """How long a deleted conversation stays as a bare row."""
 _BATCH = 100
-_TEXT_DECODER = msgspec.json.Decoder(Text)
 
 
 async def list_conversations(
@@ -278,8 +278,7 @@ def _bare(row: Row[Any]) -> Turn:
 
 def _unsealed(subjects: SubjectKeys, turn: Turn, sealed: bytes) -> Turn:
     try:
-        clear = subjects.unseal(turn.person, turn_purpose(turn.id), sealed)
-        text = _TEXT_DECODER.decode(clear)
+        text = unpack(subjects.unseal(turn.person, turn_purpose(turn.id), sealed))
     except (KeyringError, msgspec.DecodeError):
         return msgspec.structs.replace(turn, lost=True)
     return msgspec.structs.replace(turn, question=text.question, answer=text.answer, notes=text.notes)

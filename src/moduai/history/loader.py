@@ -1,32 +1,43 @@
 """Turns out of segments into the database, in the metering process. A turn that is loaded twice counts once.
 
-Dropped, on purpose: turns of people who have no account any more, turns for a conversation that was
-deleted (its bare row says so for a day), and turns that name someone else's conversation (fails closed).
+The bytes that passed are read here, off the lane: what is kept is the last question and the answer's text,
+sealed again, and a title for a new conversation. Dropped, on purpose: turns of people who have no account
+any more, turns for a conversation that was deleted (its bare row says so for a day), and turns that name
+someone else's conversation (fails closed).
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import msgspec
 from sqlalchemy import bindparam, func, select, update
 
 from moduai.accounts.tables import people
-from moduai.history.record import Line
+from moduai.history.record import Line, title_of, title_purpose, turn_purpose
 from moduai.history.recorder import SUFFIX
 from moduai.history.tables import conversations, turns
+from moduai.history.text import pack, unpack
 from moduai.metering.loader import Kind, Rows
 from moduai.store.database import Connection, insert
+from moduai.store.keyring import KeyringError
+from moduai.store.subjects import SubjectKeys, SubjectsAwayError
 
 ALL = "all_"
 """A bare row with this and a person's id stands for all that the person had: what was asked before it was
 deleted is dropped too, if it comes later."""
 
 
-async def put_turns(connection: Connection, rows: Rows) -> None:
-    """Put turns in, and make conversations that are new."""
+def turns_kind(subjects: SubjectKeys) -> Kind:
+    """Segments of turns, for ``metering.loader.Loader``."""
+    return Kind("turns", SUFFIX, msgspec.json.Decoder(Line).decode, partial(put_turns, subjects))
+
+
+async def put_turns(subjects: SubjectKeys, connection: Connection, rows: Rows) -> None:
+    """Put turns in, and make conversations that are new. Raises SubjectsAwayError: try again."""
     rows = await _of_people(connection, rows)
-    rows = await _allowed(connection, rows)
+    rows = [_read(subjects, row) for row in await _allowed(connection, rows)]
     await _make(connection, rows)
     rows = await _allowed(connection, rows)  # again: an id that is new may be another's by now
     if not rows:
@@ -36,6 +47,24 @@ async def put_turns(connection: Connection, rows: Rows) -> None:
     mine = conversations.c
     later = update(conversations).where(mine.id == bindparam("name"), mine.updated_at < bindparam("at"))
     await connection.execute(later.values(updated_at=bindparam("at")), _latest(rows))
+
+
+def _read(subjects: SubjectKeys, row: dict[str, Any]) -> dict[str, Any]:
+    """The row with its text sealed, and a title if it is a first turn. One that cannot be unsealed stays as
+    it is: with its key it can be read later, and until then it is told as lost.
+    """
+    person, turn, conversation, title = row["person"], row["id"], row["conversation"], b""
+    try:
+        text = unpack(subjects.unseal(person, turn_purpose(turn), row["sealed"]))
+        sealed = subjects.seal(person, turn_purpose(turn), pack(text))
+        if not row["parent"]:
+            clear = title_of(text.question).encode("utf-8", "replace")
+            title = subjects.seal(person, title_purpose(conversation), clear)
+    except SubjectsAwayError:
+        raise
+    except (KeyringError, msgspec.DecodeError):
+        return {**row, "title": b""}
+    return {**row, "sealed": sealed, "title": title}
 
 
 async def _of_people(connection: Connection, rows: Rows) -> Rows:
@@ -89,6 +118,3 @@ def _latest(rows: Rows) -> list[dict[str, Any]]:
         name = row["conversation"]
         latest[name] = max(latest.get(name, 0), row["at"] // 1_000_000)
     return [{"name": name, "at": at} for name, at in sorted(latest.items())]
-
-
-TURNS = Kind("turns", SUFFIX, msgspec.json.Decoder(Line).decode, put_turns)

@@ -50,7 +50,7 @@ NEW = TurnPlace()
 """A new conversation."""
 
 
-class Text(Struct, frozen=True):
+class Text(Struct, frozen=True, tag="text"):
     """What is sealed of a turn."""
 
     question: str
@@ -58,8 +58,19 @@ class Text(Struct, frozen=True):
     notes: tuple[Note, ...] = ()
 
 
+class Passed(Struct, frozen=True, tag="bytes"):
+    """What is sealed of a turn until it is loaded: the bytes that passed, of which nothing is read yet."""
+
+    asked: bytes
+    """The request's body."""
+    body: bytes
+    """The answer's, if it came whole."""
+    events: bytes
+    """The answer's events, if it was a stream."""
+
+
 class Line(Struct, frozen=True):
-    """A turn in a segment: the columns of its row, and its conversation's title in case that is new."""
+    """A turn in a segment: the columns of its row; ``sealed`` is a Passed or a Text."""
 
     id: str
     conversation: str
@@ -71,8 +82,6 @@ class Line(Struct, frozen=True):
     consent: str
     parent: str
     sealed: bytes
-    title: bytes
-    """Sealed; empty for a turn that follows another."""
 
 
 class Turn(Struct, frozen=True, kw_only=True):

@@ -15,7 +15,8 @@ from typing import Protocol
 
 import msgspec
 
-from moduai.history.record import Line, Text, TurnPlace, title_of, title_purpose, turn_purpose
+from moduai.history.record import Line, Passed, Text, TurnPlace, turn_purpose
+from moduai.history.text import pack
 from moduai.metering.row import UsageRow
 from moduai.metering.segment import LineWriter
 from moduai.settings import Ledger
@@ -39,7 +40,7 @@ class Heard(Protocol):
     def size(self) -> int:
         """About how many bytes it holds."""
 
-    def text(self) -> Text:
+    def heard(self) -> Passed | Text:
         """Question and answer."""
 
 
@@ -138,22 +139,9 @@ class Recorder:
 
     def _sealed(self, heard: Heard, row: UsageRow) -> Line:
         """Raises KeyringError."""
-        text, place, person = heard.text(), heard.place, row.subject
-        conversation = place.conversation_of(row.id)
-        sealed, title = self._subjects.seal(person, turn_purpose(row.id), _encode(text)), b""
-        if not place.parent:
-            clear = title_of(text.question).encode("utf-8", "replace")
-            title = self._subjects.seal(person, title_purpose(conversation), clear)
+        place, turn, person = heard.place, row.id, row.subject
+        sealed = self._subjects.seal(person, turn_purpose(turn), pack(heard.heard()))
+        conversation = place.conversation_of(turn)
         return Line(
-            row.id,
-            conversation,
-            person,
-            row.at,
-            row.model,
-            row.engine,
-            row.outcome,
-            "",
-            place.parent,
-            sealed,
-            title,
+            turn, conversation, person, row.at, row.model, row.engine, row.outcome, "", place.parent, sealed
         )

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import Raw, Struct
 
-from moduai.history.record import Note, Text
+from moduai.history.record import Note, Passed, Text
 
 MOST_BYTES = 500_000
 """Most UTF-8 bytes that are kept of a question, and of an answer: a turn is never over 1 MB."""
@@ -65,6 +65,8 @@ _decode_content = msgspec.json.Decoder(str | list[Raw]).decode
 _decode_item = msgspec.json.Decoder(str | _Said).decode
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 _decode_text = msgspec.json.Decoder(str).decode
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Passed | Text).decode
 
 
 def read_question(body: bytes) -> tuple[str, set[Note]]:
@@ -144,10 +146,30 @@ class Answer:
             self._parts.append(text)
 
 
-def compose(question: tuple[str, set[Note]], answer: Answer) -> Text:
+def compose(asked: bytes, answer: Answer) -> Text:
     """The text of a turn."""
-    said, notes = question
-    return Text(said, answer.text, tuple(sorted(notes | answer.notes)))
+    question, notes = read_question(asked)
+    return Text(question, answer.text, tuple(sorted(notes | answer.notes)))
+
+
+def read_passed(passed: Passed) -> Text:
+    """The text of a turn out of its bytes."""
+    answer = Answer()
+    answer.take_events((passed.events,))
+    if passed.body:
+        answer.take(passed.body)
+    return compose(passed.asked, answer)
+
+
+def pack(clear: Passed | Text) -> bytes:
+    """What is sealed."""
+    return _encode(clear)
+
+
+def unpack(clear: bytes) -> Text:
+    """What was sealed, read if it was not yet. Raises msgspec.DecodeError."""
+    found = _decode(clear)
+    return found if isinstance(found, Text) else read_passed(found)
 
 
 def _plain(content: str | list[_Part] | None, notes: set[Note]) -> str:

@@ -2,7 +2,8 @@
 
 While the database is locked or away it waits longer and longer, and loses nothing: rows and turns stay in
 their files. At SIGTERM, or when its parent is gone, it loads what is there once more and ends. Once an
-hour it deletes what its time has passed: sessions that ended, old invitations, and turns beyond their retention.
+hour it deletes what its time has passed: sessions that ended, old invitations, turns beyond their
+retention.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ log = logging.getLogger("moduai.metering")
 async def run(loaders: Sequence[Loader], loaded: Loaded, db: Database, stop: asyncio.Event) -> None:
     """Load every ``EVERY_S`` until ``stop`` is set or the parent process has gone, then once more."""
     parent = Parent()
+    errors: tuple[type[Exception], ...] = (*db.errors, SubjectsAwayError)
     wait, purged = EVERY_S, float("-inf")
     failing = False
     while True:
@@ -53,7 +55,7 @@ async def run(loaders: Sequence[Loader], loaded: Loaded, db: Database, stop: asy
             if failing:
                 log.warning("usage is loaded again")
             failing = False
-        except (*db.errors, SubjectsAwayError) as error:
+        except errors as error:
             if not failing:
                 log.warning("usage cannot be loaded, and waits in its files", extra={"why": brief(error)})
             failing = True
