@@ -47,6 +47,8 @@ LITTLE_ROOM, NO_ROOM = 2_000_000_000, 200_000_000
 SEGMENTS_LATE_S = 60
 CLOCK_OFF_S = 2.0
 PEOPLE_LOOKED_AT = 2000
+AUDIT_LOOKED_AT = 20_000
+"""Entries of the audit log up to which all of it is checked here."""
 
 
 class Finding(NamedTuple):
@@ -295,6 +297,39 @@ def _lost_people(home: Path, sealed: dict[str, bytes]) -> tuple[int, str]:
     return lost, "their keys are not in keyring/subjects.db, or keyring/master.key is another"
 
 
+async def audit(loaded: Loaded) -> list[Finding]:
+    """The audit log is whole, and past days are under a signed root."""
+    from sqlalchemy import func, select  # noqa: PLC0415
+
+    from moduai.accounts.audit_verify import verify  # noqa: PLC0415
+    from moduai.accounts.tables import audit as table  # noqa: PLC0415
+    from moduai.store.keyring import KeyringError  # noqa: PLC0415
+    from moduai.store.migrate import SchemaError, check  # noqa: PLC0415
+    from moduai.store.signing import SigningKeys  # noqa: PLC0415
+
+    try:
+        signing = SigningKeys.open(loaded.home, create=False)
+    except KeyringError:
+        signing = None  # the verdict says so, if anything was signed
+    async with _database(loaded) as db:
+        told_above: tuple[type[Exception], ...] = (SchemaError, *db.errors)
+        try:
+            await check(db)
+            async with db.connect() as connection:
+                entries = await connection.scalar(select(func.count()).select_from(table)) or 0
+                if entries > AUDIT_LOOKED_AT:
+                    return [Finding("audit", "ok", f"{entries:,} entries: `modu audit verify` checks them")]
+                verdict = await verify(connection, signing)
+        except told_above:
+            return [Finding("audit", "warning", "not known", "first mend the database")]
+    todo = "`modu audit verify` says more; see docs/audit.md"
+    if verdict.problems:
+        return [Finding("audit", "problem", verdict.problems[0], todo)]
+    if verdict.notes:
+        return [Finding("audit", "warning", verdict.notes[0], todo)]
+    return [Finding("audit", "ok", f"whole: {entries:,} {'entry' if entries == 1 else 'entries'}")]
+
+
 async def engines(loaded: Loaded) -> list[Finding]:
     """Every engine that takes requests answers and accepts its key."""
     from moduai.engines.repository import list_engines  # noqa: PLC0415
@@ -386,6 +421,7 @@ CHECKS: tuple[Check, ...] = (
     database,
     ledger,
     people,
+    audit,
     address,
     weights,
     engines,
