@@ -16,12 +16,13 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from moduai import settings
 from moduai.accounts import audit_roots
 from moduai.accounts.audit import record
 from moduai.accounts.audit_roots import seal_past
 from moduai.accounts.people import create_person
 from moduai.accounts.reports import ReportText, file_report
-from moduai.cli import audit, backup, look, report, switch
+from moduai.cli import audit, backup, doctor, look, report, switch
 from moduai.history.record import Text, title_purpose, turn_purpose
 from moduai.history.tables import conversations, turns
 from moduai.store import migrate
@@ -308,3 +309,18 @@ def test_a_broken_database_can_be_backed_up_all_the_same(sealed: Path, tmp_path:
     result = run(sealed, backup.backup_app, str(tmp_path / "b.tar.gz"))
     assert result.exit_code == 0
     assert "is not in the audit log" in result.stderr
+
+
+def test_the_doctor_looks_at_the_log(sealed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = settings.load(sealed, {})
+    (finding,) = asyncio.run(doctor.audit(loaded))
+    assert (finding.state, finding.told) == ("ok", "whole: 3 entries")
+    monkeypatch.setattr(doctor, "AUDIT_LOOKED_AT", 2)
+    assert asyncio.run(doctor.audit(loaded))[0].state == "ok"
+    monkeypatch.undo()
+    tamper(sealed, "DELETE FROM audit WHERE number = 3")
+    (finding,) = asyncio.run(doctor.audit(loaded))
+    assert finding.state == "problem"
+    assert "its end was cut off" in finding.told
+    tamper(sealed, "UPDATE alembic_version SET version_num = '0001'")
+    assert asyncio.run(doctor.audit(loaded))[0].state == "warning"
