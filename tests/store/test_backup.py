@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 
 from moduai import service, settings
 from moduai.accounts.keys import create_key, load_principals
+from moduai.accounts.people import create_person, find_people
 from moduai.cli.backup import backup_app, restore_app
 from moduai.engines.tables import engines
 from moduai.metering.loader import Loader
@@ -34,6 +35,8 @@ from moduai.store import migrate
 from moduai.store.backup import BackupError, backup, restore
 from moduai.store.database import Database
 from moduai.store.keyring import Keyring
+from moduai.store.keyring_copy import copy_keyring
+from moduai.store.subjects import SubjectKeys
 
 ROWS = 300
 
@@ -201,6 +204,92 @@ def test_with_the_keyring_nothing_is_amiss(home: Path, tmp_path: Path) -> None:
     result = run(restore_app, tmp_path / "b.tar.gz", "--home", tmp_path / "new", "--json")
     assert (result.exit_code, result.stderr) == (0, "")
     assert msgspec.json.decode(result.stdout)["unreadable"] == ""
+
+
+async def add_people(home: Path, *names: str) -> SubjectKeys:
+    keys = SubjectKeys.open(home, Keyring.open(home))
+    db = Database(loaded_of(home).database_url)
+    async with db.begin() as connection:
+        for name in names:
+            await create_person(connection, keys, name=name)
+    await db.dispose()
+    return keys
+
+
+async def names_of(home: Path) -> list[str]:
+    keys, db = SubjectKeys.open(home, Keyring.open(home)), Database(loaded_of(home).database_url)
+    async with db.connect() as connection:
+        found = await find_people(connection, keys)
+    await db.dispose()
+    keys.close()
+    return sorted(person.name for person in found)
+
+
+def test_a_copy_of_the_keyring_brings_back_what_is_sealed(home: Path, tmp_path: Path) -> None:
+    """Each person has a key in it, so a copy that is older than the backup lacks some."""
+    vault, new = tmp_path / "vault", tmp_path / "new"
+    keys = asyncio.run(add_people(home, "Kim"))
+    older = run(backup_app, "--keyring", tmp_path / "older", "--home", home)
+    asyncio.run(add_people(home, "Lee")).close()
+    assert run(backup_app, tmp_path / "b.tar.gz", "--home", home).exit_code == 0
+    copied = run(backup_app, "--keyring", vault, "--home", home, "--json")
+    assert (older.exit_code, copied.exit_code) == (0, 0), copied.output
+    keys.close()
+    assert {"master.key", "subjects.db"} <= set(msgspec.json.decode(copied.stdout)["files"])
+    assert [path.stat().st_mode & 0o077 for path in (vault, *vault.iterdir())].count(0) == 1 + len(
+        list(vault.iterdir())
+    )
+    assert run(restore_app, tmp_path / "b.tar.gz", "--home", new).stderr.count("2 of 2 people looked at") == 1
+    shutil.copytree(tmp_path / "older", new / "keyring")
+    again = run(restore_app, tmp_path / "b.tar.gz", "--home", new, "--force")
+    assert "1 of 2 people looked at cannot be read" in again.stderr
+    assert len([name for name in asyncio.run(names_of(new)) if name]) == 1
+    shutil.rmtree(new / "keyring")
+    shutil.copytree(vault, new / "keyring")
+    assert run(restore_app, tmp_path / "b.tar.gz", "--home", new, "--force").stderr == ""
+    assert asyncio.run(names_of(new)) == ["Kim", "Lee"]
+
+
+def test_a_copy_of_the_keyring_under_writes_is_whole(home: Path, tmp_path: Path) -> None:
+    keys, stop = SubjectKeys.open(home, Keyring.open(home)), threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not stop.is_set():
+            keys.create(f"sub_{number}")
+            number += 1
+
+    writing = threading.Thread(target=write)
+    writing.start()
+    try:
+        for number in range(5):
+            copy_keyring(home, tmp_path / f"copy-{number}")
+    finally:
+        stop.set()
+        writing.join()
+    keys.close()
+    for number in range(5):
+        with closing(sqlite3.connect(tmp_path / f"copy-{number}" / "subjects.db")) as copy:
+            assert copy.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert sorted(path.name for path in (tmp_path / f"copy-{number}").iterdir()) == [
+            "master.key",
+            "subjects.db",
+        ]
+
+
+def test_a_copy_of_the_keyring_that_cannot_be_made_is_one_line(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for arguments, words in (
+        (["--keyring", tmp_path / "there"], "is there already"),
+        (["--keyring", tmp_path / "no" / "folder"], "could not be copied"),
+        (["--keyring", tmp_path / "x", "--home", tmp_path / "none"], "there is no keyring"),
+        ([tmp_path / "b.tar.gz", "--keyring", tmp_path / "x"], "two places"),
+    ):
+        result = run(backup_app, "--home", home, *arguments)
+        (line,) = result.stderr.splitlines()
+        assert (result.exit_code > 0, words in line) == (True, True), line
+    assert list((tmp_path / "there").iterdir()) == []
+    assert not list(tmp_path.glob(".*"))
 
 
 async def test_a_home_with_data_is_replaced_only_by_force_and_kept(home: Path, tmp_path: Path) -> None:

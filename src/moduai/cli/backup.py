@@ -16,6 +16,7 @@ from sqlalchemy import select
 
 from moduai import service
 from moduai.accounts import audit
+from moduai.accounts.lost import find_lost
 from moduai.cli.common import (
     HomeOption,
     JsonOption,
@@ -33,25 +34,38 @@ from moduai.store import migrate
 from moduai.store.backup import BackupError, Manifest, Progress, Restored, backup, restore
 from moduai.store.database import Database, brief
 from moduai.store.keyring import Keyring, KeyringError
+from moduai.store.keyring_copy import copy_keyring
 
 backup_app = new_app("Write everything but the keyring to one file.", group=False)
 restore_app = new_app("Bring a backup back.", group=False)
 
 
-@backup_app.command(epilog=examples("modu backup", "modu backup /mnt/safe/modu.tar.gz", "modu backup --json"))
+@backup_app.command(
+    epilog=examples(
+        "modu backup",
+        "modu backup /mnt/safe/modu.tar.gz --json",
+        "modu backup --keyring /mnt/vault/modu-keyring",
+    )
+)
 def write_backup(
     file: Annotated[
         Path | None, typer.Argument(help="File to write [default: modu-DATE.tar.gz in this folder].")
+    ] = None,
+    keyring: Annotated[
+        Path | None, typer.Option(help="Copy the keyring, and nothing else, to this new folder.")
     ] = None,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Write the database, usage that is not loaded yet and modu.toml to one file.
 
-    The service may run meanwhile. The keyring is not in it, on purpose: copy the folder "keyring"
-    of the home folder to another safe place, once.
+    The service may run meanwhile. The keyring is not in it, on purpose: copy it to another safe place
+    with --keyring, as often, for each person has a key of their own in it; keep the newest copy only.
     """
     loaded = open_loaded(home)
+    if keyring is not None:
+        _copy_keyring(loaded, file, keyring.absolute(), json=json)
+        return
     target = (file or Path(time.strftime("modu-%Y%m%d-%H%M%S.tar.gz"))).absolute()
     try:
         with _shown() as progress:
@@ -75,7 +89,8 @@ def read_backup(
 ) -> None:
     """Bring a backup back into an empty home folder, while no service runs on it.
 
-    Put back the folder "keyring" too, or the keys of engines cannot be read.
+    Put back the folder "keyring" too, or what is sealed cannot be read: people's names and conversations,
+    and the keys of engines.
     """
     loaded = open_loaded(home)
     if not file.is_file():
@@ -101,6 +116,19 @@ def read_backup(
     )
 
 
+def _copy_keyring(loaded: Loaded, file: Path | None, folder: Path, *, json: bool) -> None:
+    if file is not None:
+        fail("give FILE or --keyring, not both: they belong in two places", 2)
+    try:
+        names = copy_keyring(loaded.home, folder)
+    except BackupError as error:
+        fail(str(error))
+    told = "Keep it apart from backups, and destroy older copies: they hold keys of people deleted since."
+    done(
+        f"Copied {', '.join(names)} to {folder}.\n{told}", {"folder": str(folder), "files": names}, json=json
+    )
+
+
 async def _record(url: str, action: str, manifest: Manifest) -> None:
     """An entry in the audit log. A backup must be possible of a database that is broken or of an older
     version: where nothing can be recorded it fails open.
@@ -118,7 +146,7 @@ async def _record(url: str, action: str, manifest: Manifest) -> None:
 
 
 async def _finish(loaded: Loaded, restored: Restored) -> str:
-    """Bring the schema to head; say in one line which sealed keys cannot be read, if any."""
+    """Bring the schema to head; say in one line what is sealed and cannot be read, if anything."""
     if restored.database is None:
         return ""
     url = f"sqlite+aiosqlite:///{restored.database}"
@@ -130,9 +158,11 @@ async def _finish(loaded: Loaded, restored: Restored) -> str:
             query = select(engines.c.name, engines.c.sealed_key)
             query = query.where(engines.c.kind != "embedded")  # it gets a new key at each start
             sealed = (await connection.execute(query.where(engines.c.sealed_key.is_not(None)))).all()
+            lost = await find_lost(connection, loaded.home)
     finally:
         await db.dispose()
-    return _unreadable(loaded.home, {row.name: bytes(row.sealed_key) for row in sealed})
+    unreadable = _unreadable(loaded.home, {row.name: bytes(row.sealed_key) for row in sealed})
+    return "; ".join(filter(None, (unreadable, lost.told())))
 
 
 def _unreadable(home: Path, sealed: dict[str, bytes]) -> str:
@@ -155,7 +185,7 @@ def _written(loaded: Loaded, file: Path, manifest: Manifest) -> str:
     lines = [f"Wrote {file} ({size_text(file.stat().st_size)}{waiting})."]
     if manifest.database != "sqlite":
         lines.append("The database is PostgreSQL and is not in it: back it up with pg_dump.")
-    lines.append(f"The keyring is not in it: keep a copy of {loaded.path('keyring')} in another place.")
+    lines.append("The keyring is not in it: modu backup --keyring FOLDER copies it to another place.")
     return "\n".join(lines)
 
 

@@ -46,7 +46,6 @@ LITTLE_ROOM, NO_ROOM = 2_000_000_000, 200_000_000
 """Free bytes below which the disk is a warning, and a problem."""
 SEGMENTS_LATE_S = 60
 CLOCK_OFF_S = 2.0
-PEOPLE_LOOKED_AT = 2000
 AUDIT_LOOKED_AT = 20_000
 """Entries of the audit log up to which all of it is checked here."""
 
@@ -247,13 +246,8 @@ async def ledger(loaded: Loaded) -> list[Finding]:
 
 
 async def people(loaded: Loaded) -> list[Finding]:
-    """What is kept of people can be read: their keys are there, and the keyring opens them.
-
-    It looks at ``PEOPLE_LOOKED_AT`` of them by id; ids are random, so these stand for all.
-    """
-    from sqlalchemy import func, select  # noqa: PLC0415
-
-    from moduai.accounts.tables import people as table  # noqa: PLC0415
+    """What is kept of people can be read: their keys are there, and the keyring opens them."""
+    from moduai.accounts.lost import find_lost  # noqa: PLC0415
     from moduai.store.migrate import SchemaError, check  # noqa: PLC0415
 
     async with _database(loaded) as db:
@@ -261,40 +255,17 @@ async def people(loaded: Loaded) -> list[Finding]:
         try:
             await check(db)
             async with db.connect() as connection:
-                total = await connection.scalar(select(func.count()).select_from(table)) or 0
-                query = select(table.c.id, table.c.sealed_profile).order_by(table.c.id)
-                rows = (await connection.execute(query.limit(PEOPLE_LOOKED_AT))).all()
+                found = await find_lost(connection, loaded.home)
         except told_above:
             return [Finding("people", "warning", "not known", "first mend the database")]
-    sealed = {row.id: bytes(row.sealed_profile) for row in rows}
-    lost, why = await asyncio.to_thread(_lost_people, loaded.home, sealed)
-    if not lost:
-        told = f"{total:,} {'person' if total == 1 else 'people'} with an account"
-        return [Finding("people", "ok", told)]
-    told = (
-        f"{lost:,} of {len(sealed):,} people looked at cannot be read (names, conversations, reports): {why}"
-    )
-    todo = (
-        "put back your copy of the folder keyring; if there is none it is lost, and with master.key also how "
-        "people sign in: modu invite create --role admin"
-    )
-    return [Finding("people", "problem", told, todo)]
-
-
-def _lost_people(home: Path, sealed: dict[str, bytes]) -> tuple[int, str]:
-    """How many profiles cannot be read, and why not."""
-    from moduai.store.keyring import Keyring, KeyringError  # noqa: PLC0415
-    from moduai.store.subjects import SubjectKeys  # noqa: PLC0415
-
-    if not sealed:
-        return 0, ""
-    try:
-        subjects = SubjectKeys.open(home, Keyring.open(home, create=False), create=False)
-        lost = sum(not subjects.readable(subject, text) for subject, text in sealed.items())
-        subjects.close()
-    except KeyringError as error:
-        return len(sealed), str(error)
-    return lost, "their keys are not in keyring/subjects.db, or keyring/master.key is another"
+    if told := found.told():
+        todo = (
+            "put back your copy of the folder keyring; if there is none it is lost, and with master.key "
+            "also how people sign in: modu invite create --role admin"
+        )
+        return [Finding("people", "problem", told, todo)]
+    whom = "1 person" if found.people == 1 else f"{found.people:,} people"
+    return [Finding("people", "ok", f"{whom} with an account")]
 
 
 async def audit(loaded: Loaded) -> list[Finding]:
