@@ -168,8 +168,9 @@ async def show(call: Call, wanted: PersonNamed) -> PersonShown:
 
 
 async def change(call: Call, wanted: PersonChanged) -> Person:
-    """Role, state, organisation, region and group. Who is blocked is signed out and their keys are refused.
-    Nobody changes the role or state of themselves, and one active admin stays.
+    """Role, state, organisation, region and group. With another role or state a person is signed out
+    everywhere; the keys of who is blocked are refused. Nobody changes their own role or state, and one active
+    admin stays.
     """
     names = ("role", "state", "organisation", "region", "group")
     changes = {name: value for name in names if (value := getattr(wanted, name)) is not UNSET}
@@ -183,8 +184,6 @@ async def change(call: Call, wanted: PersonChanged) -> Person:
             await _keep_an_admin(connection, had)
         with refused("value_not_allowed", AccountError):
             made = await repository.change_person(connection, call.services.subjects, had.id, **changes)
-        if made.state == "blocked":
-            await sessions.end_all(connection, had.id)
         told = {name: str(getattr(made, name)) for name in changes}
         await call.record(connection, had.id, **told)
     return made
