@@ -18,13 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import h11
+import msgspec
 
 from moduai.accounts.people import Person, create_person
 from moduai.accounts.principal import Principal
 from moduai.accounts.sessions import SessionTable, start_session
 from moduai.accounts.sign_in import set_password
 from moduai.engines.record import Capability, Model
-from moduai.gateway.local import Delta, Done, Failed, Place
+from moduai.gateway.local import Begun, Delta, Done, Failed, Place
+from moduai.history.loader import put_turns
+from moduai.history.record import Line, Text, title_of, title_purpose, turn_purpose
 from moduai.settings import Loaded, load
 from moduai.store import migrate
 from moduai.store.database import Database
@@ -86,10 +89,19 @@ class Script:
     closed: int = 0
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def ask(self, body: dict[str, Any], principal: Principal) -> AsyncIterator[Any]:
+    places: list[tuple[str, str]] = field(default_factory=list)
+    """Conversation and parent of each question."""
+
+    async def ask(
+        self, body: dict[str, Any], principal: Principal, *, conversation: str = "", parent: str = ""
+    ) -> AsyncIterator[Any]:
         """The seam's function."""
         self.asked.append((body, principal))
+        self.places.append((conversation, parent))
+        id = f"turn-{len(self.asked)}"
         try:
+            if not isinstance(self.events[0], Failed):
+                yield Begun(id, (conversation or f"cnv_{id}") if principal.history else "")
             for event in self.events:
                 if event is None and self.gate:
                     await self.gate.wait()
@@ -171,6 +183,37 @@ async def resident(
         await set_password(connection, services.keyring, person.id, login, PASSWORD)
         token, _ = await start_session(connection, person, "Firefox · Linux", time.time())
     return person, token
+
+
+async def keep(services: Services, person: Person, *turns: tuple[str, str], conversation: str) -> list[str]:
+    """Put turns into a conversation as the recorder and the loader do; their ids."""
+    rows, ids = [], []
+    for number, (question, answer) in enumerate(turns):
+        id, parent = f"{conversation[4:]}-{number}", ids[-1] if ids else ""
+        sealed = services.subjects.seal(person.id, turn_purpose(id), msgspec.json.encode(Text(question, answer)))
+        title = services.subjects.seal(person.id, title_purpose(conversation), title_of(question).encode())
+        rows.append(
+            msgspec.to_builtins(
+                Line(
+                    id=id,
+                    conversation=conversation,
+                    person=person.id,
+                    at=time.time_ns() // 1000 - 60_000_000 + number,
+                    model="gemma3-270m",
+                    engine="",
+                    outcome="ok",
+                    consent="",
+                    parent=parent,
+                    sealed=sealed,
+                    title=b"" if parent else title,
+                ),
+                builtin_types=(bytes,),
+            )
+        )
+        ids.append(id)
+    async with services.database.begin() as connection:
+        await put_turns(connection, rows)
+    return ids
 
 
 @contextlib.asynccontextmanager

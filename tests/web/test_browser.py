@@ -102,7 +102,7 @@ async def test_a_conversation_by_keyboard_only(visit: Open, script: Script) -> N
     script.models, script.events = [SMALL, LARGE], spoken("One.")
     ask = await visit()
     keys = ask.page.keyboard
-    for _ in range(5):
+    for _ in range(6):
         await keys.press("Tab")
     await expect(ask.field).to_be_focused()
     await keys.type("First?")
@@ -240,6 +240,7 @@ async def _check_still(chromium: Browser, served: Served, html: str, size: dict[
     shown = html.replace("<noscript>", "").replace("</noscript>", "")
     await page.route(served.url + "/still", lambda route: route.fulfill(body=shown, content_type="text/html"))
     await page.goto(served.url + "/still")
+    await page.evaluate("scrollTo(0, document.body.scrollHeight)")
     await check_accessibility(page, "without JavaScript")
 
 

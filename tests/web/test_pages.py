@@ -56,7 +56,7 @@ async def test_a_form_is_answered_with_a_whole_page(browser: httpx2.AsyncClient,
     script.events = [*waiting((2, 4.0), (1, None)), *spoken(ANSWER)]
     answer = await browser.post("/", data=await form(browser, question="Where is <Seoul>?"))
     assert answer.status_code == 200
-    assert render(ANSWER) in answer.text
+    assert render(ANSWER, "Copy code") in answer.text
     assert "Where is &lt;Seoul&gt;?" in answer.text
     assert "You are number 2 in line. About 4 seconds to go." in answer.text
     assert answer.text.count("Made by AI") == 2  # this answer, and the script's template
@@ -100,7 +100,7 @@ async def test_turns_are_carried_and_asked_again(browser: httpx2.AsyncClient, sc
 async def test_suggestions_and_models_are_taken(browser: httpx2.AsyncClient, script: Script) -> None:
     script.models = [SMALL, LARGE]
     page = (await browser.get("/")).text
-    assert page.count('type="radio"') == 2
+    assert page.count('type="radio" name="model"') == 2
     assert "한빛연구소" in page
     await browser.post("/", data=await form(browser, suggestion="Idea", question="", model="haneul-32b"))
     assert script.asked[0][0]["model"] == "haneul-32b"
@@ -194,13 +194,14 @@ async def test_the_stream_shows_the_answer_and_its_figures(
     answer = await browser.post("/ask", json=await posted(browser))
     found = events(answer.text)
     assert answer.headers["content-type"].startswith("text/event-stream")
-    assert found[0] == {
+    assert found[0] == {"event": "begin", "turn": "turn-1", "conversation": ""}
+    assert found[1] == {
         "event": "place",
         "position": 3,
         "wait_s": 8.0,
         "text": "You are number 3 in line. About 8 seconds to go.",
     }
-    assert shown(found) == render(ANSWER)
+    assert shown(found) == render(ANSWER, "Copy code")
     done = found[-1]
     assert done["event"] == "done"
     assert done["text"] == ANSWER
@@ -362,7 +363,7 @@ async def test_first_load_is_small(browser: httpx2.AsyncClient) -> None:
         found = re.findall(r'(?:href|src)="(/(?:static/|favicon)[^"]*)"', text)
         found += [f"/static/{name}" for name in re.findall(r'from "\./([^"]+)"', text)]
         queue += [address for address in found if address not in seen]
-    assert len(sizes) == 5, sizes
+    assert len(sizes) == 8, sizes
     assert sum(sizes.values()) <= 40_000, sizes
 
 

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from msgspec import Struct
 
 from moduai.accounts.principal import Principal
 from moduai.engines.record import Model
-from moduai.gateway.local import Delta, Done, Failed, Place
+from moduai.gateway.local import Begun, Delta, Done, Failed, Place
+from moduai.history.record import NEW, TurnPlace
 from moduai.web import words
-from moduai.web.conversation import Turn, request_body
+from moduai.web.conversation import Said, request_body
 from moduai.web.language import Language
 from moduai.web.markdown import Stream
 from moduai.web.services import Ask
@@ -29,6 +31,15 @@ REST = 10
 """Rendering takes at most one part in so many of the time: other requests share the processor."""
 GROWING_BYTES_S = 24_000
 """Most bytes a second that are spent on sending a growing block again; long ones come less often."""
+
+
+class Started(Struct, frozen=True, tag="begin", tag_field="event"):
+    """The question was taken."""
+
+    turn: str
+    """Id of the request, and of the turn where it is kept."""
+    conversation: str
+    """Where it is kept; empty: nowhere."""
 
 
 class Waiting(Struct, frozen=True, tag="place", tag_field="event"):
@@ -69,28 +80,55 @@ class Broken(Struct, frozen=True, tag="error", tag_field="event"):
     retry_after_s: int | None = None
 
 
-PageEvent = Waiting | Written | Finished | Broken
+PageEvent = Started | Waiting | Written | Finished | Broken
 
 
-class Question(Struct, frozen=True):
+@dataclass(frozen=True)
+class Question:
     """One question with all that its answer needs."""
 
     text: str
-    turns: Sequence[Turn]
+    turns: Sequence[Said]
     model: Model
     principal: Principal
     language: Language
+    place: TurnPlace = NEW
+    ended: Callable[[Started, str, str], None] = lambda started, text, outcome: None
+    """Told once, also of an answer that is left: how far it came, and whether that is ok."""
 
 
 async def answer(ask: Ask, question: Question) -> AsyncGenerator[PageEvent, None]:
     """Ask, and give page events until Finished or Broken."""
+    started, text, outcome = None, "", "cancelled"
+    try:
+        async with aclosing(_answer(ask, question)) as events:
+            async for event in events:
+                match event:
+                    case Started():
+                        started = event
+                    case Delta():
+                        text += event.text
+                        continue
+                    case Finished():
+                        outcome = "ok"
+                    case Broken():
+                        outcome = "failed"
+                yield event
+    finally:
+        if started:
+            question.ended(started, text, outcome)
+
+
+async def _answer(ask: Ask, question: Question) -> AsyncGenerator[PageEvent | Delta, None]:
     body, left_out = request_body(
         question.turns, question.text, question.model.name, question.model.capability.context
     )
     began = time.monotonic()
-    stream, text = Stream(), ""
     t = question.language.words
-    async with _Paced(ask(body, question.principal)) as paced:
+    stream, text = Stream(t.gettext("Copy code")), ""
+    place = question.place
+    events = ask(body, question.principal, conversation=place.conversation, parent=place.parent)
+    async with _Paced(events) as paced:
         async for event in paced:
             match event:
                 case None:
@@ -98,12 +136,15 @@ async def answer(ask: Ask, question: Question) -> AsyncGenerator[PageEvent, None
                     paced.drawn(sum(len(block.html) for block in blocks))
                     for block in blocks:
                         yield block
+                case Begun():
+                    yield Started(event.id, event.conversation)
                 case Place():
                     yield Waiting(event.position, event.wait_s, words.place(t, event.position, event.wait_s))
                 case Delta():
                     text += event.text
                     stream.feed(event.text)
                     paced.wants_frame()
+                    yield event
                 case Done():
                     for block in _written(stream, end=True):
                         yield block

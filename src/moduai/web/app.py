@@ -7,16 +7,42 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from moduai.web import assets, pages
+from moduai.web import asking, assets, at_provider, histories, join, me, pages, reporting, sign_in
+from moduai.web.entering import Entrance
 from moduai.web.headers import SecurityHeaders
+from moduai.web.later import Later
 from moduai.web.services import Services
 from moduai.web.site import Site, templates
+from moduai.web.visitor import Visitors
 
+CONSOLE = Later("moduai.web.console.app:console")
 ROUTES = [
-    Route("/", pages.home),
-    Route("/", pages.ask_by_form, methods=["POST"]),
-    Route("/ask", pages.ask_by_script, methods=["POST"]),
+    Route("/", asking.home),
+    Route("/", asking.by_form, methods=["POST"]),
+    Route("/ask", asking.by_script, methods=["POST"]),
+    Route("/c/{id}", asking.conversation),
+    Route("/c/{id}/{turn}", asking.turn_text),
+    Route("/history", histories.show),
+    Route("/history/rename", histories.rename, methods=["POST"]),
+    Route("/history/delete", histories.delete, methods=["POST"]),
+    Route("/report", reporting.post, methods=["POST"]),
     Route("/about", pages.about),
+    Route("/signin", sign_in.show),
+    Route("/signin", sign_in.by_password, methods=["POST"]),
+    Route("/signin/{provider}", at_provider.begin),
+    Route("/signin/{provider}/callback", at_provider.finish),
+    Route("/signout", sign_in.show_sign_out),
+    Route("/signout", sign_in.sign_out, methods=["POST"]),
+    Route("/join", join.show),
+    Route("/join", join.join, methods=["POST"]),
+    Route("/join/{token}", join.show),
+    Route("/join/{token}", join.join, methods=["POST"]),
+    Route("/me", me.show),
+    Route("/me/export.{kind}", me.download),
+    Route("/me/{what}", me.change, methods=["POST"]),
+    Route("/console", CONSOLE),
+    Route("/console/{rest:path}", CONSOLE),
+    Route("/api/{rest:path}", Later("moduai.web.api.router:API")),
     Route("/static/{address}", pages.static),
     Route("/favicon.svg", pages.favicon),
     Route("/robots.txt", pages.robots),
@@ -27,8 +53,8 @@ class Pages(Starlette):
     """Starlette with the security headers outermost, so that even the page of a 500 has them."""
 
     def build_middleware_stack(self) -> ASGIApp:
-        """Starlette's stack inside the headers."""
-        return SecurityHeaders(super().build_middleware_stack())
+        """Starlette's stack inside the headers, for a visitor who is known."""
+        return SecurityHeaders(Visitors(super().build_middleware_stack(), self.state.site))
 
 
 def build(services: Services) -> Starlette:
@@ -37,5 +63,6 @@ def build(services: Services) -> Starlette:
         routes=ROUTES,
         exception_handlers={HTTPException: pages.http_error, Exception: pages.http_error},
     )
+    app.state.entrance = Entrance()
     app.state.site = Site(services, assets.read(), templates())
     return app

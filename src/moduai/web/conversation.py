@@ -1,7 +1,8 @@
 """The conversation on a page: its turns, how they travel, and what of them fits an engine.
 
-Nothing is kept on the server. A page with JavaScript sends its earlier turns along; a page without
-carries them in a hidden field that is compressed, signed for its guest and bounded in size.
+A resident's are kept on the server where that is wished (``kept``). Of everybody else nothing is: a page
+with JavaScript sends its earlier turns along; a page without carries them in a hidden field that is
+compressed, signed for whom it was made and bounded in size.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hmac
 import zlib
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import msgspec
 from msgspec import Meta, Struct
@@ -36,6 +37,28 @@ class Turn(Struct, frozen=True):
     question: Annotated[str, Meta(max_length=QUESTION_CHARS)]
     answer: Annotated[str, Meta(max_length=200_000)] = ""
     model: Annotated[str, Meta(max_length=200)] = ""
+    id: Annotated[str, Meta(max_length=64)] = ""
+    """The request's id, by which an answer is reported."""
+
+
+class Said(Protocol):
+    """One question and its answer, carried or recorded."""
+
+    @property
+    def id(self) -> str:
+        """Its id; empty where none is known."""
+
+    @property
+    def question(self) -> str:
+        """As it was asked."""
+
+    @property
+    def answer(self) -> str:
+        """As Markdown; empty if there was none."""
+
+    @property
+    def model(self) -> str:
+        """Who answered."""
 
 
 class Asked(Struct, frozen=True):
@@ -45,23 +68,27 @@ class Asked(Struct, frozen=True):
     question: str
     model: Annotated[str, Meta(max_length=200)] = ""
     turns: Annotated[tuple[Turn, ...], Meta(max_length=TURNS)] = ()
+    """Earlier turns, of a page whose turns are not kept; read by the model and by nobody else."""
+    conversation: Annotated[str, Meta(max_length=100)] = ""
+    parent: Annotated[str, Meta(max_length=100)] | None = None
+    """The turn that the question follows; "": none, it is a first one. None: the newest."""
 
 
-def pack(turns: Sequence[Turn], secret: bytes, guest: bytes) -> str:
+def pack(turns: Sequence[Turn], secret: bytes, owner: bytes) -> str:
     """Turns as a hidden field's value; the oldest are left out until it is small enough."""
     for first in range(len(turns)):
         plain = msgspec.json.encode(turns[first:])
         raw = zlib.compress(plain)
-        field = encode(sign(secret, "conversation", guest, raw) + raw)
+        field = encode(sign(secret, "conversation", owner, raw) + raw)
         if len(field) <= CARRIED_BYTES and len(plain) <= UNPACKED_BYTES:
             return field
     return ""
 
 
-def unpack(field: str, secret: bytes, guest: bytes) -> tuple[Turn, ...]:
-    """Turns of a hidden field; none if it was changed, is another guest's or too large (fails closed)."""
+def unpack(field: str, secret: bytes, owner: bytes) -> tuple[Turn, ...]:
+    """Turns of a hidden field; none if it was changed, is somebody else's or too large (fails closed)."""
     raw = decode(field) if len(field) <= CARRIED_BYTES else None
-    if raw is None or not hmac.compare_digest(raw[:32], sign(secret, "conversation", guest, raw[32:])):
+    if raw is None or not hmac.compare_digest(raw[:32], sign(secret, "conversation", owner, raw[32:])):
         return ()
     unpacked = zlib.decompressobj().decompress(raw[32:], UNPACKED_BYTES)
     try:
@@ -71,7 +98,7 @@ def unpack(field: str, secret: bytes, guest: bytes) -> tuple[Turn, ...]:
 
 
 def request_body(
-    turns: Sequence[Turn], question: str, model: str, context: int
+    turns: Sequence[Said], question: str, model: str, context: int
 ) -> tuple[dict[str, Any], bool]:
     """The chat request, and whether older turns had to be left out to fit the model's context."""
     kept = _fitting(turns, question, context or CONTEXT_TOKENS)
@@ -84,10 +111,10 @@ def request_body(
     return body, len(kept) < sum(1 for turn in turns if turn.answer)
 
 
-def _fitting(turns: Sequence[Turn], question: str, context: int) -> list[Turn]:
+def _fitting(turns: Sequence[Said], question: str, context: int) -> list[Said]:
     """The newest answered turns whose estimated tokens leave room for the answer."""
     room = context - min(ANSWER_TOKENS, context // 2) - _tokens(question)
-    kept: list[Turn] = []
+    kept: list[Said] = []
     for turn in reversed([turn for turn in turns if turn.answer]):
         room -= _tokens(turn.question) + _tokens(turn.answer)
         if room < 0:

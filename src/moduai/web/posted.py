@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.requests import Request
 
 from moduai.engines.record import Model
-from moduai.web.conversation import CARRIED_BYTES, QUESTION_CHARS, Asked, Turn, unpack
-from moduai.web.guests import Guest, form_token_fits, posted_here
+from moduai.web import kept
+from moduai.web.conversation import CARRIED_BYTES, QUESTION_CHARS, Asked, Said, unpack
+from moduai.web.kept import Before
 from moduai.web.site import Site
+from moduai.web.visitor import Visitor
 
 FORM_BYTES = CARRIED_BYTES + 12 * QUESTION_CHARS
 """Largest form: the hidden field, and a question of which each byte may be written as %XX."""
 JSON_BYTES = 1_048_576
+
+_Body = TypeVar("_Body")
 
 
 class RefusedError(Exception):
@@ -33,54 +37,118 @@ class Posted(NamedTuple):
     """A question that may be asked."""
 
     question: str
-    turns: Sequence[Turn]
+    before: Before
     model: Model
 
 
-async def form(request: Request, site: Site, guest: Guest) -> Posted:
+class Wanted(NamedTuple):
+    """A page that is wanted without asking: to edit an earlier question, or in another language."""
+
+    draft: str
+    before: Before
+    edits: bool
+
+
+def owner(visitor: Visitor) -> bytes:
+    """Whom a hidden field is signed for."""
+    return visitor.session.person.encode() if visitor.session else visitor.guest.id
+
+
+async def form(request: Request, site: Site) -> Posted | Wanted:
     """Read the form of the page. Raises RefusedError."""
+    fields = await fields_of(request)
+    question = fields.get("suggestion") or fields.get("question", "")
+    check_origin(request, site, fields.get("token", ""), question)
+    before = await earlier(site, site.who(request), fields)
+    for doing in ("again", "edit"):
+        at = position(before.turns, fields.get(doing, ""))
+        if at is None:
+            continue
+        question, before = before.turns[at].question, _up_to(before, at)
+        if doing == "edit":
+            return Wanted(question, before, edits=True)
+    if "show" in fields:
+        return Wanted(question, before, edits=False)
+    return _checked(site, site.who(request), question, fields.get("model", ""), before)
+
+
+async def data(request: Request, site: Site) -> Posted:
+    """Read what the page's script posts. Raises RefusedError."""
+    asked, visitor = await json_of(request, Asked), site.who(request)
+    check_origin(request, site, asked.token, asked.question)
+    before = Before("", "", asked.turns)
+    if kept.keeps(visitor) or asked.conversation:
+        before = await kept.before(site, visitor, asked.conversation, asked.parent)
+    return _checked(site, visitor, asked.question, asked.model, before)
+
+
+async def earlier(site: Site, visitor: Visitor, fields: dict[str, str]) -> Before:
+    """The turns that a form stands below: recorded ones, or those that it carries."""
+    place = fields.get("place", "")
+    if kept.keeps(visitor) or (place and visitor.session):
+        return await kept.before(site, visitor, place, fields.get("parent"))
+    return Before("", "", unpack(fields.get("conversation", ""), site.secret, owner(visitor)))
+
+
+def position(turns: Sequence[Said], key: str) -> int | None:
+    """Where the turn stands that a button names: by its id, as "last", or by its number if it is carried."""
+    if not key:
+        return None
+    if key.isdecimal() and len(key) < 4:
+        return int(key) if int(key) < len(turns) else None
+    if key == "last" and turns:
+        return len(turns) - 1
+    return next((at for at, turn in enumerate(turns) if turn.id == key), None)
+
+
+def _up_to(before: Before, at: int) -> Before:
+    return Before(before.conversation, before.turns[at - 1].id if at else "", before.turns[:at])
+
+
+async def fields_of(request: Request) -> dict[str, str]:
+    """The fields of a form. Raises RefusedError."""
     raw = await _body(request, FORM_BYTES)
     try:
-        fields = dict(parse_qsl(raw.decode(), keep_blank_values=True, max_num_fields=20))
+        return dict(parse_qsl(raw.decode(), keep_blank_values=True, max_num_fields=20))
     except ValueError:
         raise RefusedError("failed", 400) from None
-    question = fields.get("suggestion") or fields.get("question", "")
-    turns = unpack(fields.get("conversation", ""), site.secret, guest.id)
-    if "again" in fields and turns:
-        question, turns = turns[-1].question, turns[:-1]
-    asked = Asked(fields.get("token", ""), question, fields.get("model", ""), turns)
-    return _checked(request, site, guest, asked)
 
 
-async def data(request: Request, site: Site, guest: Guest) -> Posted:
-    """Read what the page's script posts. Raises RefusedError."""
+async def json_of(request: Request, kind: type[_Body]) -> _Body:
+    """A JSON body of a type. Raises RefusedError."""
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
         raise RefusedError("failed", 415)
     try:
-        asked = msgspec.json.decode(await _body(request, JSON_BYTES), type=Asked)
+        return msgspec.json.decode(await _body(request, JSON_BYTES), type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise RefusedError("failed", 400) from None
-    return _checked(request, site, guest, asked)
 
 
-def _checked(request: Request, site: Site, guest: Guest, asked: Asked) -> Posted:
-    """Fails closed: whoever cannot show that our own page posts is refused."""
-    question = asked.question.replace("\r\n", "\n").strip()
-    if not posted_here(request) or not form_token_fits(guest, asked.token):
-        raise RefusedError("page_too_old", 403, question)
-    if not site.services.loaded.settings.web.guests:
+def check_origin(request: Request, site: Site, token: str, question: str = "") -> None:
+    """Fails closed: whoever cannot show that our own page posts is refused. Raises RefusedError."""
+    if not site.who(request).may_post(request, token):
+        raise RefusedError("page_too_old", 403, question[:QUESTION_CHARS])
+
+
+def may_ask(site: Site, visitor: Visitor) -> bool:
+    """Guests may be turned away by a setting."""
+    return visitor.signed_in or site.services.loaded.settings.web.guests
+
+
+def _checked(site: Site, visitor: Visitor, question: str, model: str, before: Before) -> Posted:
+    question = question.replace("\r\n", "\n").strip()
+    if not may_ask(site, visitor):
         raise RefusedError("guests_off", 403, question)
     if not question:
         raise RefusedError("empty", 400)
     if len(question) > QUESTION_CHARS:
         raise RefusedError("question_too_long", 400, question[:QUESTION_CHARS])
-    models = {model.name: model for model in site.models()}
+    models = {each.name: each for each in site.models()}
     if not models:
         raise RefusedError("no_engine", 503, question)
-    if asked.model and asked.model not in models:
+    if model and model not in models:
         raise RefusedError("model_not_found", 404, question)
-    model = models[asked.model] if asked.model else next(iter(models.values()))
-    return Posted(question, asked.turns, model)
+    return Posted(question, before, models[model] if model else next(iter(models.values())))
 
 
 async def _body(request: Request, limit: int) -> bytes:

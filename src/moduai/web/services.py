@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from moduai.accounts.principal import Principal
 from moduai.accounts.sessions import SessionTable
 from moduai.accounts.table import KeyTable
 from moduai.engines.record import Model

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import gzip
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import Response
 
+from moduai.accounts.roles import may
 from moduai.engines.record import Model
-from moduai.web import guests, words
+from moduai.web import guests, visitor, words
 from moduai.web.assets import Assets, takes_gzip
+from moduai.web.fresh import Fresh
 from moduai.web.guests import Guest
 from moduai.web.language import COOKIE as LANGUAGE_COOKIE
 from moduai.web.language import NAMES, Language, choose
 from moduai.web.services import Services
+from moduai.web.visitor import Visitor
 
 TEMPLATES = Path(__file__).parent / "templates"
 _YEAR_S = 31_536_000
@@ -31,6 +35,7 @@ class Site:
     services: Services
     assets: Assets
     templates: Environment
+    fresh: Fresh = field(default_factory=Fresh)
 
     @property
     def secret(self) -> bytes:
@@ -49,9 +54,21 @@ class Site:
         """Who asks; new if the browser shows no token of ours."""
         return guests.guest(self.secret, request.cookies.get(guests.COOKIE, ""), time.time())
 
-    def html(self, request: Request, template: str, **values: Any) -> str:
-        """A page as text."""
+    def who(self, request: Request) -> Visitor:
+        """Who makes this request: found before any page runs, by ``visitor.Visitors``."""
+        return visitor.who(request)
+
+    def owner_tag(self, who: Visitor) -> str:
+        """A name for this visitor that says nothing: a browser keeps drafts apart by it; "" for guests."""
+        return (
+            guests.sign(self.secret, "owner", who.session.person.encode()).hex()[:16] if who.session else ""
+        )
+
+    def html(self, request: Request, template: str, *, here: str = "", **values: Any) -> str:
+        """A page as text. ``here``: where the other language is, for a page that was posted to."""
         lang = self.language(request)
+        shown = request.url.path if request.method in ("GET", "HEAD") else "/"
+        here = here or "/" + shown.lstrip("/\\")  # two slashes would lead to another host
         title = self.services.loaded.settings.web.title
         return self.templates.get_template(template).render(
             gettext=lang.words.gettext,
@@ -59,11 +76,31 @@ class Site:
             language=lang,
             languages=NAMES,
             path=request.url.path,
+            in_language=lambda code: f"{here}?{urlencode({**_query(request), 'lang': code})}",
+            visitor=self.who(request),
+            staff=self._staff(request),
+            banner=self._banner(lang),
             title=lang.words.gettext("Modu") if title == "Modu" else title,
             asset=self.assets.url,
             origin=lambda model: words.origin(lang.words, model.name, model.capability.origin),
             **values,
         )
+
+    def _staff(self, request: Request) -> bool:
+        session = self.who(request).session
+        return session is not None and may(session.role, "console")
+
+    def _banner(self, lang: Language) -> dict[str, str] | None:
+        """What staff tell everyone, in this language or else in the other."""
+        if (banner := self.services.switches.banner(time.time())) is None:
+            return None
+        ko, en = banner.ko or banner.en, banner.en or banner.ko
+        return {"level": banner.level, "text": ko if lang.code == "ko" else en}
+
+
+def _query(request: Request) -> dict[str, str]:
+    """What stays in the address of the same page in another language."""
+    return {name: text for name, text in request.query_params.items() if name in {"next", "q"}}
 
 
 def site_of(request: Request) -> Site:
@@ -84,15 +121,18 @@ def templates() -> Environment:
     )
 
 
-def page(request: Request, html: str, status: int = 200, *, guest: Guest | None = None) -> Response:
-    """A page as a response with its cookies.
+def page(
+    request: Request, html: str, status: int = 200, *, guest: Guest | None = None, personal: bool = False
+) -> Response:
+    """A page as a response with its cookies; a ``personal`` one is kept by no cache and never compressed.
 
-    Only answers to GET are compressed: they repeat nothing that was posted, so their length tells
-    nothing about the form token.
+    Of others only answers to GET are compressed: they repeat nothing that was posted, so their length
+    tells nothing about the form token.
     """
     content = html.encode()
-    headers = {"cache-control": "private, no-cache", "vary": "accept-encoding, accept-language, cookie"}
-    if request.method == "GET" and takes_gzip(request):
+    kept = "private, no-store" if personal else "private, no-cache"
+    headers = {"cache-control": kept, "vary": "accept-encoding, accept-language, cookie"}
+    if request.method == "GET" and not personal and takes_gzip(request):
         content = gzip.compress(content, 6, mtime=0)
         headers["content-encoding"] = "gzip"
     response = Response(content, status, headers, media_type="text/html")

@@ -5,7 +5,7 @@ Each function takes the words of a language and gives one plain text, for people
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from gettext import NullTranslations as Words
 
 from moduai.gateway.errors import CATALOGUE
@@ -57,6 +57,20 @@ def remarks(t: Words, finish_reason: str, *, left_out: bool) -> list[str]:
     return found
 
 
+def recorded(t: Words, outcome: str, notes: Sequence[str]) -> list[str]:
+    """What a reader should know of an answer that was kept; notes are those of ``history.record``."""
+    found = []
+    if outcome == "cancelled":
+        found.append(t.gettext("Stopped. What was written stays."))
+    elif outcome != "ok":
+        found.append(t.gettext("The AI engine stopped in the middle of its work."))
+    if "cut" in notes:
+        found.append(t.gettext("It was too long to be kept whole."))
+    if "media" in notes:
+        found.append(t.gettext("Images and files are not kept."))
+    return found
+
+
 _ERRORS: dict[str, Callable[[Words], str]] = {
     "no_engine": lambda t: t.gettext(
         "No AI engine is running yet. Please come back a little later. (For operators: modu engine add)"
@@ -77,6 +91,13 @@ _ERRORS: dict[str, Callable[[Words], str]] = {
         "This page was open for too long, or your browser keeps no cookies. Please load it again."
     ),
     "form_too_large": lambda t: t.gettext("This conversation has become too long. Please begin a new one."),
+    "nothing_to_report": lambda t: t.gettext("This answer is no longer here."),
+    "name_not_taken": lambda t: t.gettext("This name cannot be taken: at most 100 letters, on one line."),
+    "not_reported": lambda t: t.gettext("The report could not be taken now. Please send it again later."),
+    "service_stopped": lambda t: t.gettext("The people who run this service have stopped it for now."),
+    "model_stopped": lambda t: t.gettext(
+        "The people who run this service have stopped this model for now. Please choose another one."
+    ),
     "failed": lambda t: t.gettext("Something went wrong on our side. It is not your fault."),
 }
 """The gateway's codes that are for people, and the page's own."""

@@ -1,7 +1,11 @@
 // The page while it is used: asks without a reload and shows the answer as it is written.
-// The conversation lives in `turns` and nowhere else. Without this file the form works by itself.
+// Without this file every button here is one of a form, and works by itself.
+// Where turns are kept, the server has them; elsewhere they live in `facts` and nowhere else.
 
+import { drafts } from "./drafts.js";
 import { events } from "./events.js";
+import { reporting } from "./report.js";
+import { deletions } from "./undo.js";
 
 const $ = (id) => document.getElementById(id);
 const page = $("page");
@@ -9,81 +13,148 @@ const form = $("ask");
 const field = $("question");
 const conversation = $("conversation");
 const words = $("words").dataset;
-const DRAFT = "modu-draft";
+const draft = drafts(page.dataset.owner, page.dataset.keeps);
+const MOVED = "modu-moved";
+const PLACE_EVERY_MS = 15000;
 
-const turns = [...conversation.children].map((article) => ({
-  article,
-  question: article.querySelector(".question").innerText,
-  answer: article.querySelector(".answer").innerText.trim(),
-}));
+const facts = new WeakMap();
 let running = null;
 
-// One short sentence for screen readers: begin, end, errors. Never the text as it grows.
+// One short sentence for screen readers: begin, place now and then, end, errors. Never the text as it grows.
 function say(text) {
   $("status").textContent = text;
 }
 
-function begin(question) {
-  const article = $("turn").content.firstElementChild.cloneNode(true);
-  article.querySelector(".question").textContent = question;
-  conversation.append(article);
-  const turn = { article, question, answer: "" };
-  turns.push(turn);
-  page.classList.add("started");
-  run(turn);
+const report = reporting($("reporting"), form.elements.token.value, words, say);
+deletions(words, say);
+
+function fact(article) {
+  if (!facts.has(article)) {
+    const question = article.querySelector(".question").textContent;
+    facts.set(article, { id: article.dataset.key, question, answer: null });
+  }
+  return facts.get(article);
 }
 
-async function run(turn) {
-  const answer = turn.article.querySelector(".answer");
-  running = new AbortController();
-  turn.ended = false;
-  turn.answer = "";
-  reset(turn, answer);
+function textOf(article) {
+  if (fact(article).answer !== null) return fact(article).answer;
+  const answer = article.querySelector(".answer");
+  answer.classList.add("read"); // its buttons and notices are not part of it
+  const text = answer.innerText.trim();
+  answer.classList.remove("read");
+  return text;
+}
+
+const keeps = () => "keeps" in page.dataset;
+const place = () => page.dataset.keeps ?? "";
+const articles = () => [...conversation.querySelectorAll(".turn")];
+const isId = (key) => !/^\d{0,3}$/.test(key);
+
+// The turn that this one follows: the nearest before it that the server took.
+function parentOf(article) {
+  for (let at = article.previousElementSibling; at; at = at.previousElementSibling) {
+    if (at.matches(".turn") && isId(fact(at).id)) return fact(at).id;
+  }
+  return article.dataset.parent ?? "";
+}
+
+function begin(question, article = $("turn").content.firstElementChild.cloneNode(true)) {
+  article.querySelector(".question").textContent = question;
+  if (article.isConnected) while (article.nextElementSibling) article.nextElementSibling.remove();
+  else conversation.append(article);
+  facts.set(article, { id: "", question, answer: null });
+  page.classList.add("started");
+  run(article);
+}
+
+function body(article) {
+  const asked = {
+    token: form.elements.token.value,
+    model: form.elements.model?.value ?? "",
+    question: fact(article).question,
+  };
+  if (keeps()) return { ...asked, conversation: place(), parent: place() ? parentOf(article) : null };
+  const all = articles();
+  const turns = all
+    .slice(0, all.indexOf(article))
+    .slice(-50)
+    .map((each) => ({ question: fact(each).question, answer: textOf(each) }))
+    .filter(({ answer }) => answer);
+  return { ...asked, turns };
+}
+
+async function run(article) {
+  const answer = article.querySelector(".answer");
+  const control = new AbortController();
+  const turn = { article, answer, blocks: new Map(), ended: false, said: 0, control };
+  const sent = body(article);
+  Object.assign(fact(article), { answer: null, id: "" });
+  running = turn;
+  reset(turn);
   controls();
   say(words.answering);
   scrollTo(0, document.documentElement.scrollHeight);
   try {
-    const response = await fetch("/ask", {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({
-        token: form.elements.token.value,
-        model: form.elements.model?.value ?? "",
-        question: turn.question,
-        turns: turns
-          .slice(0, turns.indexOf(turn))
-          .filter((earlier) => earlier.answer)
-          .slice(-50)
-          .map(({ question, answer }) => ({ question, answer })),
-      }),
-      signal: running.signal,
-      cache: "no-store",
-    });
-    for await (const event of events(response.body)) keepEnd(() => show(turn, answer, event));
+    const response = await post("/ask", sent, control.signal);
+    for await (const event of events(response.body)) show(turn, event);
     if (!turn.ended) fail(turn, words.lost);
   } catch {
-    if (running.signal.aborted) stopped(turn);
+    if (control.signal.aborted) stopped(turn);
     else fail(turn, answer.querySelector(".block") ? words.lost : words.offline);
   }
-  turn.answer ||= [...answer.querySelectorAll(".block")].map((block) => block.innerText).join("\n");
+  draw(turn);
+  fact(article).answer ??= textOf(article);
   keepEnd(() => {
     answer.querySelector(".place")?.remove();
     answer.removeAttribute("aria-busy");
-    turn.article.querySelector(".actions").hidden = false;
-    turn.article.querySelector("[data-do=copy]").hidden = !turn.answer;
+    article.querySelector(".actions").hidden = false;
+    article.querySelector("[data-do=copy]").hidden = !fact(article).answer;
   });
   running = null;
   controls();
 }
 
-function reset(turn, answer) {
-  const place = $("turn").content.querySelector(".place").cloneNode();
-  place.textContent = place.dataset.begin;
-  answer.replaceChildren(place);
+function post(address, content, signal) {
+  const headers = { "content-type": "application/json" };
+  return fetch(address, { method: "POST", headers, body: JSON.stringify(content), signal, cache: "no-store" });
+}
+
+function reset({ article, answer }) {
+  const waiting = $("turn").content.querySelector(".place").cloneNode();
+  waiting.textContent = waiting.dataset.begin;
+  answer.replaceChildren(waiting);
   answer.setAttribute("aria-busy", "true");
-  turn.article.querySelectorAll(".remark, .notice").forEach((old) => old.remove());
-  turn.article.querySelector(".meta").textContent = "";
-  turn.article.querySelector(".actions").hidden = true;
+  article.querySelectorAll(".remark, .notice").forEach((old) => old.remove());
+  article.querySelector(".meta").textContent = "";
+  article.querySelector(".actions").hidden = true;
+}
+
+function show(turn, event) {
+  if (event.event === "block") {
+    if (!turn.blocks.size) (document.hidden ? setTimeout : requestAnimationFrame)(() => draw(turn));
+    turn.blocks.set(event.index, event.html);
+  } else if (event.event === "begin") moved(turn, event);
+  else if (event.event === "place") wait(turn, event.text);
+  else if (event.event === "error") fail(turn, event.message);
+  else finish(turn, event);
+}
+
+// Finished blocks are written once and left alone; the growing one is written again, once a frame at most.
+function draw({ answer, blocks }) {
+  if (!blocks.size) return;
+  keepEnd(() => {
+    answer.querySelector(".place")?.remove();
+    for (const [index, html] of blocks) {
+      let block = answer.children[index];
+      if (!block) {
+        block = document.createElement("div");
+        block.className = "block";
+        answer.append(block);
+      }
+      block.innerHTML = html; // sanitised by the server's allow-list
+    }
+  });
+  blocks.clear();
 }
 
 // Whoever reads at the end stays at the end; whoever has scrolled back is left alone.
@@ -93,37 +164,42 @@ function keepEnd(change) {
   if (atEnd) scrollTo(0, document.documentElement.scrollHeight);
 }
 
-function show(turn, answer, event) {
-  if (event.event === "place") wait(answer, event.text);
-  else if (event.event === "block") write(answer, event);
-  else if (event.event === "error") fail(turn, event.message);
-  else finish(turn, event);
+// The question was taken: from now on the conversation has an address, if it is kept.
+function moved({ article }, { turn, conversation: id }) {
+  fact(article).id = article.dataset.key = turn;
+  if (!id || id === place()) return;
+  page.dataset.keeps = id;
+  form.elements.place.value = id;
+  history.replaceState(null, "", `/c/${id}`);
+  draft.move(id);
+  document.querySelectorAll("[data-lang]").forEach((link) => (link.href = `/c/${id}?lang=${link.dataset.lang}`));
+  const link = document.createElement("a");
+  link.href = `/c/${id}`;
+  link.setAttribute("aria-current", "page");
+  link.append(document.createElement("bdi"));
+  link.firstChild.textContent = fact(article).question.slice(0, 60);
+  const item = document.createElement("li");
+  item.append(link);
+  $("recent")?.prepend(item);
 }
 
-function wait(answer, text) {
-  const place = answer.querySelector(".place");
-  if (!place) return;
-  if (place.textContent === place.dataset.begin) say(text);
-  place.textContent = text;
-}
-
-function write(answer, { index, html }) {
-  answer.querySelector(".place")?.remove();
-  let block = answer.children[index];
-  if (!block) {
-    block = document.createElement("div");
-    block.className = "block";
-    answer.append(block);
-  }
-  block.innerHTML = html; // sanitised by the server's allow-list
+function wait(turn, text) {
+  const waiting = turn.answer.querySelector(".place");
+  if (!waiting) return;
+  waiting.textContent = text;
+  if (turn.said && performance.now() - turn.said < PLACE_EVERY_MS) return;
+  turn.said = performance.now();
+  say(text);
 }
 
 function finish(turn, event) {
+  draw(turn);
   turn.ended = true;
-  turn.answer = event.text;
-  const meta = turn.article.querySelector(".meta");
-  meta.textContent = `${event.origin} · ${event.figures}`;
-  event.remarks.forEach((text) => remark(turn, text));
+  fact(turn.article).answer = event.text;
+  keepEnd(() => {
+    turn.article.querySelector(".meta").textContent = `${event.origin} · ${event.figures}`;
+    event.remarks.forEach((text) => remark(turn, text));
+  });
   say(words.done);
 }
 
@@ -132,11 +208,11 @@ function stopped(turn) {
   say(words.stopped);
 }
 
-function remark(turn, text) {
+function remark({ article }, text) {
   const line = document.createElement("p");
   line.className = "remark";
   line.textContent = text;
-  turn.article.querySelector(".meta").before(line);
+  article.querySelector(".meta").before(line);
 }
 
 function fail(turn, message) {
@@ -151,31 +227,94 @@ function controls() {
   const had = document.activeElement;
   $("send").hidden = running !== null;
   $("stop").hidden = running === null;
-  $("new").hidden = running !== null || turns.length === 0;
+  $("new").hidden = running !== null || !conversation.querySelector(".turn");
   if (had !== document.body && had.closest("[hidden]")) field.focus();
 }
 
-async function copy(turn, button) {
-  const label = button.querySelector("span");
+function flash(button, text) {
+  const label = button.querySelector("span") ?? button;
+  const before = label.dataset.label ?? label.textContent;
+  label.dataset.label = before;
+  label.textContent = text;
+  say(text);
+  setTimeout(() => (label.textContent = before), 2000);
+}
+
+// `text` may still be on its way: the clipboard takes a promise as well.
+async function copy(button, text) {
   try {
-    await navigator.clipboard.writeText(turn.answer);
-    label.textContent = words.copied;
-    say(words.copied);
-    setTimeout(() => (label.textContent = words.copy), 2000);
+    if (typeof text === "string") await navigator.clipboard.writeText(text);
+    else await navigator.clipboard.write([new ClipboardItem({ "text/plain": text })]);
+    flash(button, words.copied);
   } catch {
-    say(words.notCopied);
-    label.textContent = words.notCopied;
+    flash(button, words.notCopied);
   }
 }
 
+function answerText(article) {
+  const { id, answer } = fact(article);
+  if (answer !== null || !place() || !isId(id)) return textOf(article);
+  const plain = (text) => new Blob([text], { type: "text/plain" });
+  return fetch(`/c/${place()}/${id}`).then(async (found) => plain(found.ok ? await found.text() : textOf(article)));
+}
+
+function edit(article) {
+  const editor = $("edit").content.firstElementChild.cloneNode(true);
+  const asked = article.querySelector(".asked");
+  const box = editor.querySelector("textarea");
+  box.value = fact(article).question;
+  asked.hidden = true;
+  asked.after(editor);
+  box.focus();
+}
+
+function leaveEdit(editor) {
+  const asked = editor.previousElementSibling;
+  editor.remove();
+  asked.hidden = false;
+  return asked;
+}
+
+const doing = {
+  copy: (button, article) => copy(button, answerText(article)),
+  code: (button) => copy(button, button.parentElement.querySelector("pre").textContent),
+  again: (_, article) => running || begin(fact(article).question, article),
+  edit: (_, article) => running || edit(article),
+  report: (button, article) => {
+    const { id, question } = fact(article);
+    const model = article.querySelector(".meta").textContent.split(" · ")[0];
+    const shown = place() ? {} : { question, answer: textOf(article), model };
+    report(button, { turn: isId(id) ? id : "", conversation: place(), ...shown });
+  },
+};
+
+conversation.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-do]");
+  if (!button) return;
+  event.preventDefault();
+  doing[button.dataset.do](button, button.closest(".turn"));
+});
+
+conversation.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const question = event.target.querySelector("textarea").value.trim();
+  if (running || !question) return;
+  const article = event.target.closest(".turn");
+  leaveEdit(event.target);
+  begin(question, article);
+});
+
+conversation.addEventListener("reset", (event) => leaveEdit(event.target).querySelector("[data-do]").focus());
+
 form.addEventListener("submit", (event) => {
+  if (event.submitter?.formAction.includes("lang=")) return;
   event.preventDefault();
   const idea = event.submitter?.name === "suggestion";
   const question = idea ? event.submitter.value : field.value.trim();
   if (running || !question) return;
   if (!idea) {
     field.value = "";
-    sessionStorage.removeItem(DRAFT);
+    draft.save("");
   }
   document.querySelector(".dock > .notice")?.remove();
   begin(question);
@@ -184,50 +323,83 @@ form.addEventListener("submit", (event) => {
   else field.focus();
 });
 
-conversation.addEventListener("click", (event) => {
-  const button = event.target.closest("[data-do]");
-  const turn = turns.find(({ article }) => article.contains(button));
-  if (!turn) return;
-  if (button.dataset.do === "copy") copy(turn, button);
-  else if (!running) run(turn);
-});
+$("stop").addEventListener("click", () => running?.control.abort());
 
-$("stop").addEventListener("click", () => running?.abort());
-
-$("new").addEventListener("click", () => {
-  turns.length = 0;
+$("new").addEventListener("click", (event) => {
+  if (place() || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
   conversation.replaceChildren();
   page.classList.remove("started");
   controls();
   field.focus();
 });
 
-field.addEventListener("input", () => sessionStorage.setItem(DRAFT, field.value));
+field.addEventListener("input", () => draft.save(field.value));
 
-field.addEventListener("keydown", (event) => {
+document.addEventListener("keydown", (event) => {
   // Enter also ends the composition of a Hangul syllable: that is not a wish to send
   const composing = event.isComposing || event.keyCode === 229;
-  if (event.key !== "Enter" || event.shiftKey || composing || !matchMedia("(pointer: fine)").matches) return;
-  event.preventDefault();
-  form.requestSubmit($("send"));
+  const writes = event.target === field || event.target.closest(".edit");
+  if (event.key === "Enter" && writes && event.target.matches("textarea")) {
+    if (event.shiftKey || composing || !matchMedia("(pointer: fine)").matches) return;
+    event.preventDefault();
+    event.target.form.requestSubmit();
+  }
+  if (event.key !== "Escape") return;
+  const open = document.querySelector("details[open]");
+  if (event.target.closest(".edit")) event.target.form.reset();
+  else if (open) {
+    open.open = false;
+    open.querySelector("summary").focus();
+  }
+});
+
+document.addEventListener("click", ({ target }) => {
+  document.querySelectorAll("details[open]").forEach((open) => (open.open = open.contains(target)));
 });
 
 document.querySelector(".models")?.addEventListener("change", (event) => {
   $("chosen").textContent = event.target.value;
 });
 
-document.addEventListener("keydown", (event) => {
-  const models = document.querySelector(".models[open]");
-  if (event.key !== "Escape" || !models) return;
-  models.open = false;
-  models.querySelector("summary").focus();
+// In another language: what is kept nowhere goes along in this tab, and only for this one step.
+document.querySelector(".top").addEventListener("click", (event) => {
+  if (!event.target.closest("[data-lang]") || place() || !conversation.querySelector(".turn")) return;
+  const turns = articles().map((article) => ({
+    ...fact(article),
+    answer: textOf(article),
+    html: article.querySelector(".answer").innerHTML,
+    meta: article.querySelector(".meta").textContent,
+  }));
+  try {
+    sessionStorage.setItem(MOVED, JSON.stringify(turns));
+  } catch {
+    // too long to go along
+  }
 });
 
-document.addEventListener("click", (event) => {
-  const models = document.querySelector(".models[open]");
-  if (models && !models.contains(event.target)) models.open = false;
-});
+function comeBack() {
+  const moved = sessionStorage.getItem(MOVED);
+  sessionStorage.removeItem(MOVED);
+  if (!moved || conversation.querySelector(".turn")) return;
+  for (const { id, question, answer, html, meta } of JSON.parse(moved)) {
+    const article = $("turn").content.firstElementChild.cloneNode(true);
+    article.dataset.key = id;
+    article.querySelector(".question").textContent = question;
+    article.querySelector(".answer").innerHTML = html; // as this page had it, from the same server
+    article.querySelector(".meta").textContent = meta;
+    article.querySelector(".actions").hidden = false;
+    facts.set(article, { id, question, answer });
+    conversation.append(article);
+    page.classList.add("started");
+  }
+}
 
-field.value ||= sessionStorage.getItem(DRAFT) ?? "";
+try {
+  comeBack();
+} catch {
+  // no storage: nothing came along
+}
+field.value ||= draft.load();
 controls();
-if (turns.length) scrollTo(0, document.documentElement.scrollHeight);
+if (conversation.querySelector(".turn")) scrollTo(0, document.documentElement.scrollHeight);
