@@ -301,6 +301,21 @@ async def test_each_past_day_is_sealed_once_whoever_seals(
     assert (verdict.ok, verdict.entries, verdict.roots, verdict.sealed_until) == (True, 4, 3, YESTERDAY)
 
 
+async def test_a_root_waits_for_entries_that_are_being_written(db: Database, signing: SigningKeys) -> None:
+    await write(db, 1, days_ago=1)
+    async with db.begin() as connection:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(time, "time_ns", lambda: int((NOW - 86_400) * 1e9))
+            await record(connection, actor="sub_1", action="late")
+        sealing = asyncio.create_task(seal(db, signing))
+        done, _ = await asyncio.wait({sealing}, timeout=0.2)
+        assert not done
+    assert await sealing == 1
+    async with db.connect() as connection:
+        (root,) = await roots(connection)
+    assert root.heads["people"].number == 2
+
+
 async def test_a_day_that_is_not_over_is_not_sealed(sqlite: Database, signing: SigningKeys) -> None:
     await write(sqlite, 1, days_ago=1)
     async with sqlite.begin() as connection:

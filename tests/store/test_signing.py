@@ -128,3 +128,19 @@ def test_an_unknown_purpose_is_a_mistake(tmp_path: Path) -> None:
 
 def test_an_id_is_of_its_public_key() -> None:
     assert key_id("00" * 32) == "sig_66687aadf862bd77"
+
+
+def test_a_disk_that_takes_nothing_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = SigningKeys.open(tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(KeyringError, match=r"signing.json cannot be written: No space"):
+        keys.sign("audit", b"x")
+    with pytest.raises(KeyringError, match="No space"):
+        SigningKeys.open(tmp_path / "other")
+    assert not list(tmp_path.rglob("*.new"))
+    monkeypatch.undo()
+    keys.sign("audit", b"x")

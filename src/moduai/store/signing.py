@@ -17,7 +17,7 @@ import re
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -95,7 +95,7 @@ class SigningKeys:
 
     def _renew(self, purpose: str, *, always: bool) -> _Key:
         """The purpose's key, made if there is none (or ``always``). Of several processes one makes it."""
-        with _locked(self._file.parent):
+        with _told(self._file), _locked(self._file.parent):
             had = self._current(purpose)
             if had is not None and not always:
                 return had
@@ -158,34 +158,40 @@ def _new(purpose: str) -> _Key:
 
 def _make(file: Path) -> None:
     """An empty file; of several processes that make it at once, the first wins."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = _draft(file, _File())
-    try:
-        place(draft, file)
-    except FileExistsError:
-        pass  # another process was first
-    finally:
-        draft.unlink(missing_ok=True)
+    with _told(file):
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _draft(file, _File()) as draft, suppress(FileExistsError):  # then another process was first
+            place(draft, file)
 
 
 def _write(file: Path, content: _File) -> None:
     """Replace the file in one step: a crash leaves the old one or the new one."""
-    draft = _draft(file, content)
-    try:
+    with _draft(file, content) as draft:
         draft.replace(file)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
-def _draft(file: Path, content: _File) -> Path:
+@contextmanager
+def _told(file: Path) -> Iterator[None]:
+    """A full disk or a folder that is closed to us, in the keyring's words."""
+    try:
+        yield
+    except OSError as error:
+        raise KeyringError(f"{file} cannot be written: {error.strerror}") from None
+
+
+@contextmanager
+def _draft(file: Path, content: _File) -> Iterator[Path]:
+    """The content on disk beside the file; what is still there afterwards is removed."""
     draft = file.with_name(f".{secrets.token_hex(8)}.new")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(handle, msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
-        os.fsync(handle)
+        with os.fdopen(handle, "wb") as opened:
+            opened.write(msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n")
+            opened.flush()
+            os.fsync(handle)
+        yield draft
     finally:
-        os.close(handle)
-    return draft
+        draft.unlink(missing_ok=True)
 
 
 def _read(file: Path) -> _File:
