@@ -15,7 +15,6 @@ from moduai.web.services import Services
 from moduai.web.site import Site, templates
 from moduai.web.visitor import Visitors
 
-CONSOLE = Later("moduai.web.console.app:console")
 ROUTES = [
     Route("/", asking.home),
     Route("/", asking.by_form, methods=["POST"]),
@@ -40,9 +39,8 @@ ROUTES = [
     Route("/me", me.show),
     Route("/me/export.{kind}", me.download),
     Route("/me/{what}", me.change, methods=["POST"]),
-    Route("/console", CONSOLE),
-    Route("/console/{rest:path}", CONSOLE),
-    Route("/api/{rest:path}", Later("moduai.web.api.router:API")),
+    Later("/console", "moduai.web.console.app:console"),
+    Later("/api", "moduai.web.api.router:API"),
     Route("/static/{address}", pages.static),
     Route("/favicon.svg", pages.favicon),
     Route("/robots.txt", pages.robots),
