@@ -15,6 +15,7 @@ from types import FrameType
 import msgspec
 from playwright.sync_api import Error as BrowserError
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from benchmarks.bars import Bench, Measured, Row
@@ -33,10 +34,11 @@ def run(title: str, bars: Bars, *, only: tuple[str, ...] = (), quick: bool = Fal
     rows: list[tuple[Measured, float]] = []
     with tempfile.TemporaryDirectory(prefix="modu-bench-", ignore_cleanup_errors=True) as folder:
         bench = Bench(Path(folder), quick=quick)
-        for name in only or bars:
-            console.print(f"measuring {name} …")
-            began = time.monotonic()
-            rows.append((_measure(name, bars[name], bench), time.monotonic() - began))
+        with bench.stack:
+            for name in only or bars:
+                console.print(f"measuring {name} …")
+                began = time.monotonic()
+                rows.append((_measure(name, bars[name], bench), time.monotonic() - began))
     Console(width=max(120, Console().width)).print(_table(title, rows))
     for measured, _ in rows:
         print(msgspec.json.encode(measured.row).decode())
@@ -56,8 +58,8 @@ def _table(title: str, rows: list[tuple[Measured, float]]) -> Table:
         table.add_column(heading, overflow="fold")
     for measured, seconds in rows:
         row = measured.row
-        value = msgspec.json.encode(row.value).decode()
-        notes = "\n".join(measured.notes)
+        value = escape(msgspec.json.encode(row.value).decode())
+        notes = escape("\n".join(measured.notes))
         table.add_row(row.bar, value, row.must, "yes" if row.holds else "NO", notes, f"{seconds:.0f}")
     return table
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import area
+from benchmarks.bars.history import lane_cpu
 from benchmarks.bars.long_chat import long_chat
 from benchmarks.bars.open_webui import open_webui
 from benchmarks.bars.page import page_weight
@@ -14,6 +15,7 @@ BARS: area.Bars = {
     "slow-link": slow_link,
     "long-chat": long_chat,
     "session-cpu": session_cpu,
+    "lane-cpu": lane_cpu,
     "open-webui": open_webui,
 }
 

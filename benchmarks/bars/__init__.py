@@ -7,14 +7,17 @@ the reason is shown.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from msgspec import Struct
 
 from benchmarks.harness import process
 
+T = TypeVar("T")
 Figure = float | int | None
 
 
@@ -44,12 +47,22 @@ class Bench:
         self.quick = quick
         self.target, self.beside = process.cpus()
         """CPUs of the target and of everything else."""
+        self.stack = contextlib.ExitStack()
+        """What bars share, ended with the run."""
+        self._shared: dict[object, Any] = {}
 
     def place(self, name: str) -> Path:
         """A new folder for one bar."""
         place = self.folder / name
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
         return place
+
+    def shared(self, make: Callable[[Bench], AbstractContextManager[T]]) -> T:
+        """What ``make`` gives: made for the first bar that asks, kept for the others."""
+        if make not in self._shared:
+            self._shared[make] = self.stack.enter_context(make(self))
+        made: T = self._shared[make]
+        return made
 
 
 def median(values: Sequence[float]) -> float:

@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from playwright.sync_api import Error as BrowserError
+
 from benchmarks.bars import Bench, Measured, Row, median
 from benchmarks.bars.cpu import Turns, interleave, line
 from benchmarks.bars.session import fetch, running_starlette
@@ -36,18 +38,21 @@ def open_webui(bench: Bench) -> Measured:
     nothing = Row("open-webui", [None] * 5, "reported", holds=True)
     if bench.quick:
         return Measured(nothing, [f"{NAME}: left out by --quick"])
-    with world(bench, "open-webui") as here:
-        try:
-            with running_open_webui(here.place, here.engine, on=bench.target) as theirs:
-                return _compared(bench, here, theirs)
-        except StartError as error:
-            return Measured(nothing, [f"{NAME}: not measured: {error}"])
+    here = world(bench, "open-webui")
+    try:
+        with running_open_webui(here.place, here.service.engine, on=bench.target) as theirs:
+            return _compared(bench, here, theirs)
+    except (StartError, BrowserError) as error:
+        return Measured(nothing, [f"{NAME}: not measured: {error}"])
 
 
 def _compared(bench: Bench, here: World, theirs: Running) -> Measured:
-    mine = Visitor(here.target._replace(pids=here.target.pids[:1]), here.resident.cookies)
+    target = here.service.target
+    mine = Visitor(target._replace(pids=target.pids[:1]), here.resident.cookies)
     other = Visitor(theirs.target, theirs.cookies, theirs.script)
     loaded = weigh(theirs.target.url, here.place, theirs.cookies, theirs.script)
+    if "/auth" in loaded.landed:
+        raise StartError("its page asks for a sign-in")
     visits = [_visits(here, each) for each in (mine, other)]
     pages, answers = _pages(bench, here, other.target), _answers(bench, mine.target, other.target)
     value = [

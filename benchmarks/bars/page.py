@@ -22,8 +22,8 @@ def page(bench: Bench) -> Measured:
 
 def page_weight(bench: Bench) -> Measured:
     """The same for a resident who has conversations."""
-    with world(bench, "page-weight") as here:
-        return _measured("page-weight", weigh(here.url, here.place, here.resident.cookies))
+    here = world(bench, "page-weight")
+    return _measured("page-weight", weigh(here.url, here.place, here.resident.cookies))
 
 
 def _measured(bar: str, loaded: Loaded) -> Measured:

@@ -34,15 +34,18 @@ class Page(NamedTuple):
 
 def session_cpu(bench: Bench) -> Measured:
     """CPU of ``/`` for a resident, compressed as browsers take it."""
-    with world(bench, "session-cpu") as here, contextlib.ExitStack() as stack:
+    here = world(bench, "session-cpu")
+    with contextlib.ExitStack() as stack:
         page = fetch(here)
         yardstick = stack.enter_context(running_starlette(page, here.place, on=bench.target))
         asks = request_bytes("GET /", page_fields(here.url, here.resident))
         plain = request_bytes("GET /", page_fields(here.url, here.resident, packed=False))
-        ours = here.target._replace(asks=asks)
+        ours = here.service.target._replace(asks=asks)
         rounds = 1 if bench.quick else 7
         turns = interleave(bench, [ours, yardstick._replace(asks=asks)], "json", rounds)
-        turns |= interleave(bench, [here.target._replace(name="not compressed", asks=plain)], "json", rounds)
+        turns |= interleave(
+            bench, [here.service.target._replace(name="not compressed", asks=plain)], "json", rounds
+        )
     value = round(turns.times("modu", "starlette", "json", first=1), 3)
     errors = sum(result.errors for results in turns.values() for result in results)
     notes = [

@@ -54,8 +54,9 @@ class Visit(NamedTuple):
 
 def slow_link(bench: Bench) -> Measured:
     """Largest contentful paint; and the time of a first token from the server's socket to the screen."""
-    with world(bench, "slow-link") as here, running_browser(here.place) as browser:
-        behave(here.engine, Behaviour(text=ANSWER, chunks=2, pace_s=PACE_S))
+    here = world(bench, "slow-link")
+    with running_browser(here.place) as browser:
+        behave(here.service.engine, Behaviour(text=ANSWER, chunks=2, pace_s=PACE_S))
         visits = [_visit(here, browser) for _ in range(1 if bench.quick else 7)]
     paint = round(median([visit.paint_s for visit in visits]), 3)
     token = round(median([visit.token_ms for visit in visits]))
@@ -79,7 +80,7 @@ def _visit(here: World, browser: Browser) -> Visit:
         tab.locator("#send").click()
         shown: float = tab.evaluate("window.shown")
         tab.locator("#send").wait_for()  # the answer has ended
-    return Visit(paint, shown - firsts(here.engine)[-1] * 1000)
+    return Visit(paint, shown - firsts(here.service.engine)[-1] * 1000)
 
 
 def _range(what: str, values: list[float]) -> str:

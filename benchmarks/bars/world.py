@@ -41,33 +41,46 @@ def greet(name: str, times: int = 1) -> list[str]:
 """What the engine writes: Markdown of every common kind."""
 
 
-class World(NamedTuple):
-    """The service and its resident."""
+class Service(NamedTuple):
+    """The service, and the engine behind it."""
 
     target: Target
     engine: str
     home: modu.Home
+
+
+class World(NamedTuple):
+    """The service and its resident."""
+
+    service: Service
     resident: Resident
     place: Path
+    """A folder for one bar."""
 
     @property
     def url(self) -> str:
         """The service's address."""
-        return self.target.url
+        return self.service.target.url
+
+
+def world(bench: Bench, bar: str) -> World:
+    """The service, which all bars of a run share, with a new resident who has ``CONVERSATIONS`` of one
+    question each. The engine answers at once.
+    """
+    service = bench.shared(_service)
+    behave(service.engine, Behaviour(text=ANSWER, chunks=200))
+    person = resident.sign_in(service.home)
+    for _ in range(CONVERSATIONS):
+        resident.converse(service.target.url, person, 1)
+    resident.wait_until_kept(service.home, person, CONVERSATIONS)
+    return World(service, person, bench.place(bar))
 
 
 @contextlib.contextmanager
-def world(bench: Bench, bar: str, conversations: int = CONVERSATIONS) -> Iterator[World]:
-    """The service with a resident who has asked so many questions, each in a conversation of its own."""
-    place = bench.place(bar)
-    with contextlib.ExitStack() as stack:
-        engine = stack.enter_context(process.engine_process(place / "engine.log", on=bench.beside))
-        behave(engine, Behaviour(text=ANSWER, chunks=200))
+def _service(bench: Bench) -> Iterator[Service]:
+    place = bench.place("people")
+    with process.engine_process(place / "engine.log", on=bench.beside) as engine:
         home = modu.prepare(place / "home", [engine])
         log = place / "modu.log"
-        target = stack.enter_context(modu.running_modu(home, log, on=bench.target, beside=bench.beside))
-        person = resident.sign_in(home)
-        for _ in range(conversations):
-            resident.converse(target.url, person, 1)
-        resident.wait_until_kept(home, person, conversations)
-        yield World(target, engine, home, person, place)
+        with modu.running_modu(home, log, on=bench.target, beside=bench.beside) as target:
+            yield Service(target, engine, home)

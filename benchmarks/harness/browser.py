@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
+from playwright.sync_api import Browser, CDPSession, Page, Request, sync_playwright
 
 from benchmarks.harness.process import StartError
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 INLINE = ("data:", "blob:", "about:")
-QUIET_MS = 60_000
+QUIET_S = 0.5
+PATIENCE_S = 60.0
+HELD_OPEN = {"fetch", "xhr", "websocket", "eventsource", "ping"}
 
 
 class Loaded:
@@ -31,6 +34,8 @@ class Loaded:
         self.urls: dict[str, str] = {}
         self.sizes: dict[str, int] = {}
         self.failed: list[str] = []
+        self.landed = ""
+        """The address that the page had in the end."""
 
     def watch(self, tab: Page) -> None:
         """Note what this tab loads from now on."""
@@ -106,11 +111,39 @@ def protocol(tab: Page) -> CDPSession:
     return tab.context.new_cdp_session(tab)
 
 
+class _Traffic:
+    """Files that are under way in a tab."""
+
+    def __init__(self, tab: Page) -> None:
+        self.under_way: set[Request] = set()
+        self.last = time.monotonic()
+        tab.on("request", self.sent)
+        tab.on("requestfinished", self.ended)
+        tab.on("requestfailed", self.ended)
+
+    def sent(self, request: Request) -> None:
+        self.last = time.monotonic()
+        if request.resource_type not in HELD_OPEN:
+            self.under_way.add(request)
+
+    def ended(self, request: Request) -> None:
+        self.under_way.discard(request)
+
+
 def go(tab: Page, url: str) -> None:
-    """Open a page and wait until the network is quiet. Raises StartError unless it answers 200."""
-    answer = tab.goto(url, wait_until="networkidle", timeout=QUIET_MS)
+    """Open a page and wait until the network is quiet: no file under way, and ``QUIET_S`` without a new
+    request. Questions of scripts that the server holds open do not count. Raises StartError unless the page
+    answers 200 and is quiet in time.
+    """
+    traffic = _Traffic(tab)
+    answer = tab.goto(url, wait_until="load", timeout=PATIENCE_S * 1e3)
     if answer is None or answer.status != 200:
         raise StartError(f"{url} answers {answer.status if answer else 'nothing'}")
+    deadline = time.monotonic() + PATIENCE_S
+    while traffic.under_way or time.monotonic() < traffic.last + QUIET_S:
+        if time.monotonic() > deadline:
+            raise StartError(f"{url} is not quiet: {[each.url for each in traffic.under_way]}")
+        tab.wait_for_timeout(50)
 
 
 def weigh(url: str, place: Path, cookies: Mapping[str, str] | None = None, script: str = "") -> Loaded:
@@ -119,4 +152,5 @@ def weigh(url: str, place: Path, cookies: Mapping[str, str] | None = None, scrip
     with running_browser(place) as browser, fresh_tab(browser, url, cookies, script) as tab:
         loaded.watch(tab)
         go(tab, f"{url}/")
+        loaded.landed = tab.url
     return loaded
