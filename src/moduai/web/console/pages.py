@@ -74,7 +74,7 @@ async def switches(visit: Visit) -> Response:
     models = sorted(lane.fleet.models()) if lane else []
     banner = next((one for one in found.items if one.name == "banner"), None)
     stops = [one for one in found.items if one.name != "banner"]
-    return visit.page("switches", banner=banner, stops=stops, models=models)
+    return visit.page("switches", shown=banner, stops=stops, models=models)
 
 
 async def people(visit: Visit) -> Response:
