@@ -41,7 +41,7 @@ from moduai.gateway.server import Server
 from moduai.gateway.switches import TOPIC as SWITCHES
 from moduai.gateway.switches import load_switches
 from moduai.history.forgetting import replay
-from moduai.history.recorder import Recorder
+from moduai.history.recorder import FLUSH_S, Recorder
 from moduai.metering.machine import machine_id
 from moduai.metering.segment import SegmentWriter
 from moduai.parent import CHECK_S, Parent
@@ -99,7 +99,7 @@ class Worker:
             follow(self.database, settings.database.feed_s, self._read, self.feed),
             watch.run(),
             self._flush(settings.ledger.flush_s),
-            self._record(settings.ledger.flush_s),
+            self._record(),
             keep_sealed(self.database, self.loaded.home),
         ]
         fd = os.environ.get("MODU_LISTEN_FD")
@@ -188,10 +188,10 @@ class Worker:
             self.writer.flush()
             await asyncio.sleep(seconds)
 
-    async def _record(self, seconds: float) -> None:
+    async def _record(self) -> None:
         while True:
             await self.recorder.flush()
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(FLUSH_S)
 
     def _pages(self) -> AsgiApp:
         """The web application, loaded at the first page."""

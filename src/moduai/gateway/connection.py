@@ -8,6 +8,7 @@ smuggling needs: two lengths, a length beside chunks, spaces before colons, fold
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
@@ -46,6 +47,8 @@ GOOD = (
     + b"content-type: %b\r\n%bcontent-length: %d\r\n\r\n%b"
 )
 """A complete good answer on a connection that is kept."""
+BELIEVED_S = 1.0
+"""How long a key or a session that may expire is not looked for again on the same connection."""
 LINGER_S = 2.0
 """After a refusal in mid-request: how long the rest is read and thrown away, so the refusal arrives."""
 
@@ -73,6 +76,8 @@ class Remembered(NamedTuple):
     table: Authors
     version: int
     """Of the table in which the principal was found."""
+    until: float
+    """Loop time at which the principal is looked for again; it may have expired then."""
     place: TurnPlace
 
 
@@ -192,13 +197,12 @@ class ClientConnection(asyncio.Protocol):
         body = known.head.body(data)
         if body is None or len(body) > self._server.settings.limits.body_bytes:
             return False
-        table = known.table
-        if known.version != table.version or known.principal.expires_at:
-            principal = table.find(known.token, time.time())
+        if known.version != known.table.version or known.until <= self._server.clock:
+            principal = known.table.find(known.token, time.time())
             if principal is None:
                 return False
-            if known.version != table.version:
-                self._remembered = known = known._replace(principal=principal, version=table.version)
+            version, until = known.table.version, self._believed(principal)
+            self._remembered = known = known._replace(principal=principal, version=version, until=until)
         self.method, self.framed, self._complete = b"POST", True, True
         self._serve_lane(known.endpoint, known.principal, body, known.place)
         return True
@@ -326,11 +330,19 @@ class ClientConnection(asyncio.Protocol):
             if self._keep and self._in_one_read and b"expect" not in self.fields
             else None
         )
-        self._remembered = (
-            Remembered(head, endpoint, author.token, principal, author.table, author.table.version, place)
-            if head is not None
-            else None
+        if head is None:
+            self._remembered = None
+            return
+        version, until = author.table.version, self._believed(principal)
+        self._remembered = Remembered(
+            head, endpoint, author.token, principal, author.table, version, until, place
         )
+
+    def _believed(self, principal: Principal) -> float:
+        """Loop time until which a principal that may expire is believed without another look."""
+        if not principal.expires_at:
+            return math.inf
+        return self._server.clock + min(BELIEVED_S, principal.expires_at - time.time())
 
     def _serve_lane(self, endpoint: Endpoint, principal: Principal, body: bytes, place: TurnPlace) -> None:
         self.deadline = 0.0

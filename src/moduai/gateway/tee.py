@@ -20,14 +20,12 @@ class Tee:
     """Passes an answer on and remembers it. Nothing is read before it is recorded, but long streams."""
 
     __slots__ = (
-        "_answer", "_asked", "_body", "_pass_on", "_pieces", "_recorder", "_whole", "abort", "end", "framed",
-        "head", "place",
+        "_answer", "_asked", "_body", "_pass_on", "_pieces", "_recorder", "_sink", "framed", "place",
     )  # fmt: skip
 
     def __init__(self, sink: Sink, asked: bytes, place: TurnPlace, recorder: Recorder) -> None:
-        self._asked, self.place, self._recorder = asked, place, recorder
-        self.framed, self.head, self.end, self.abort = sink.framed, sink.head, sink.end, sink.abort
-        self._pass_on, self._whole = sink.write, sink.whole
+        self._sink, self._asked, self.place, self._recorder = sink, asked, place, recorder
+        self.framed = sink.framed
         self._pieces: list[bytes] = []
         self._answer: Answer | None = None
         self._body = b""
@@ -37,6 +35,11 @@ class Tee:
         """About how many bytes it holds."""
         return len(self._asked) + len(self._body) + sum(map(len, self._pieces))
 
+    def head(self, status: int, content_type: bytes, request_id: str) -> None:
+        """Begin an answer of unknown length."""
+        self._pass_on = self._sink.write
+        self._sink.head(status, content_type, request_id)
+
     def write(self, data: bytes) -> None:
         """A part of the body."""
         pieces = self._pieces
@@ -45,11 +48,19 @@ class Tee:
             self._fold()
         self._pass_on(data)
 
+    def end(self, *, close: bool = False) -> None:
+        """The answer is complete."""
+        self._sink.end(close=close)
+
     def whole(self, status: int, content_type: bytes, headers: bytes, body: bytes, request_id: str) -> None:
         """A complete answer."""
         if status == 200:
             self._body = body
-        self._whole(status, content_type, headers, body, request_id)
+        self._sink.whole(status, content_type, headers, body, request_id)
+
+    def abort(self) -> None:
+        """The answer broke off."""
+        self._sink.abort()
 
     def over(self, row: UsageRow) -> None:
         """The exchange is over: keep the turn, if an engine had taken it. A whole answer may still follow

@@ -58,7 +58,7 @@ class Text(Struct, frozen=True, tag="text"):
     notes: tuple[Note, ...] = ()
 
 
-class Passed(Struct, frozen=True, tag="bytes"):
+class Passed(Struct, frozen=True, gc=False, tag="bytes"):
     """What is sealed of a turn until it is loaded: the bytes that passed, of which nothing is read yet."""
 
     asked: bytes
@@ -69,7 +69,7 @@ class Passed(Struct, frozen=True, tag="bytes"):
     """The answer's events, if it was a stream."""
 
 
-class Line(Struct, frozen=True):
+class Line(Struct, frozen=True, gc=False):
     """A turn in a segment: the columns of its row; ``sealed`` is a Passed or a Text."""
 
     id: str

@@ -24,11 +24,15 @@ from moduai.store.keyring import KeyringError
 from moduai.store.subjects import SubjectGoneError, SubjectKeys, SubjectsAwayError
 
 SUFFIX = ".seg"
+FLUSH_S = 0.1
+"""Longest time a turn stays in memory."""
+MOST_HEARD = 5_000
+"""Turns that may wait for the next flush."""
 MOST_HELD = 64 << 20
-"""Bytes of requests and answers that may wait to be sealed and written."""
+"""Bytes of requests and answers that may wait while they cannot be sealed or written."""
 
 log = logging.getLogger(__name__)
-_encode = msgspec.json.Encoder().encode
+_encode_lines = msgspec.json.Encoder().encode_lines
 
 
 class Heard(Protocol):
@@ -53,7 +57,7 @@ class _Turns(LineWriter[_Heard]):
 
 
 class Recorder:
-    """Turns of one worker. ``add`` is for the hot lane; ``flush`` is called every ``ledger.flush_s``."""
+    """Turns of one worker. ``add`` is for the hot lane; ``flush`` is called every ``FLUSH_S``."""
 
     def __init__(self, folder: Path, subjects: SubjectKeys, settings: Ledger, worker: str) -> None:
         """``folder`` is made at the first turn; ``worker`` is part of the segments' names."""
@@ -80,10 +84,9 @@ class Recorder:
 
     def add(self, heard: Heard, row: UsageRow) -> None:
         """Keep a turn until the next flush; ``row`` is its request's in the ledger."""
-        if self._held >= MOST_HELD:
+        if len(self._heard) >= MOST_HEARD or self._held >= MOST_HELD:
             self.skipped += 1
             return
-        self._held += heard.size
         self._heard.append((heard, row))
 
     async def flush(self) -> None:
@@ -112,14 +115,17 @@ class Recorder:
         return self._writer.rows_waiting > 0
 
     def _let_go(self) -> None:
-        if not self._writer.rows_waiting:
-            self._held = sum(heard.size for heard, _ in (*self._again, *self._heard))
+        if not self.failing:
+            self._held = 0
+            return
+        waiting = (*self._again, *self._heard, *self._writer.waiting)
+        self._held = sum(heard.size for heard, _ in waiting)
 
     def _lines(self, turns: list[_Heard]) -> bytes:
-        lines, failed = [], False
+        lines, failed = list[Line](), False
         for each in turns:
             try:
-                lines.append(_encode(self._sealed(*each)) + b"\n")
+                lines.append(self._sealed(*each))
             except SubjectGoneError:
                 continue  # the account was deleted: nothing is kept for it
             except SubjectsAwayError as error:
@@ -129,7 +135,7 @@ class Recorder:
                 self.skipped += 1
                 failed = self._failed(error)
         self._unsealed = failed
-        return b"".join(lines)
+        return _encode_lines(lines)
 
     def _failed(self, error: KeyringError) -> bool:
         if not self._unsealed:

@@ -11,7 +11,7 @@ import fcntl
 import logging
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -67,6 +67,11 @@ class LineWriter(Generic[Item]):
     def rows_waiting(self) -> int:
         """Rows that are not yet on disk."""
         return len(self._rows) + self._unwritten_rows
+
+    @property
+    def waiting(self) -> Sequence[Item]:
+        """What is not encoded yet."""
+        return self._rows
 
     @property
     def full(self) -> bool:
