@@ -18,11 +18,13 @@ from moduai.accounts.organisations import AccountError
 from moduai.accounts.people import change_person, create_person
 from moduai.accounts.sign_in import (
     Attempts,
+    BusyError,
     check_password,
     clean_login,
     identities_of,
     identity_digest,
     link_identity,
+    make_credential,
     person_of_identity,
     set_password,
 )
@@ -52,13 +54,13 @@ async def person_of(db: Database, subjects: SubjectKeys) -> str:
 
 
 async def give(db: Database, keyring: Keyring, person: str, login: str, password: str = PASSWORD) -> None:
+    credential = await make_credential(keyring, login, password)
     async with db.begin() as connection:
-        await set_password(connection, keyring, person, login, password)
+        await set_password(connection, keyring, person, credential)
 
 
 async def check(db: Database, keyring: Keyring, login: str, password: str = PASSWORD) -> str | None:
-    async with db.connect() as connection:
-        return await check_password(connection, keyring, login, password)
+    return await check_password(db, keyring, login, password)
 
 
 async def test_a_login_and_its_password_let_in(db: Database, subjects: SubjectKeys, keyring: Keyring) -> None:
@@ -227,7 +229,7 @@ def test_a_providers_name_is_no_local_login(keyring: Keyring) -> None:
 )
 async def test_a_login_or_password_that_will_not_do(login: str, password: str, words: str) -> None:
     with pytest.raises(AccountError, match=words):
-        await set_password(None, Keyring(bytes(32)), "sub_1", login, password)  # type: ignore[arg-type]
+        await make_credential(Keyring(bytes(32)), login, password)
 
 
 @given(st.text(max_size=80))
@@ -241,7 +243,7 @@ def test_a_login_is_compared_in_one_form(login: str) -> None:
     assert 2 <= len(kept) <= 64
 
 
-async def test_few_passwords_are_hashed_at_once(keyring: Keyring, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_few_passwords_are_hashed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     running, most, lock = 0, 0, threading.Lock()
 
     def work() -> None:
@@ -255,6 +257,29 @@ async def test_few_passwords_are_hashed_at_once(keyring: Keyring, monkeypatch: p
 
     await asyncio.gather(*(module._hashing(work) for _ in range(20)))
     assert most <= module.AT_ONCE
+    monkeypatch.setattr(module, "MOST_WAITING", 3)
+    told = await asyncio.gather(*(module._hashing(work) for _ in range(20)), return_exceptions=True)
+    assert sum(isinstance(each, BusyError) for each in told) == 20 - 3 - module.AT_ONCE
+    await module._hashing(work)
+
+
+async def test_nobody_keeps_a_connection_while_passwords_are_checked(
+    sqlite: Database, keyring: Keyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many who sign in at once would otherwise take every connection of the worker."""
+    checking, go_on = threading.Semaphore(0), threading.Event()
+
+    def fits(*_: object) -> bool:
+        checking.release()
+        return go_on.wait(10)
+
+    monkeypatch.setattr(module, "_fits", fits)
+    asked = [asyncio.create_task(check(sqlite, keyring, f"name-{number}")) for number in range(20)]
+    await asyncio.to_thread(checking.acquire)
+    async with sqlite.begin() as connection:
+        assert await connection.scalar(select(func.count()).select_from(identities)) == 0
+    go_on.set()
+    assert set(await asyncio.gather(*asked)) == {None}
 
 
 class TestAttempts:

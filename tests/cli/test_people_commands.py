@@ -60,6 +60,19 @@ def ask(home, work):
     return asyncio.run(do())
 
 
+def may_sign_in(home):
+    """Who signs in as kim."""
+
+    async def do():
+        db = Database(settings.load(home, {}).database_url)
+        try:
+            return await check_password(db, Keyring.open(home), "kim", PASSWORD)
+        finally:
+            await db.dispose()
+
+    return asyncio.run(do())
+
+
 def audited(home):
     connection = sqlite3.connect(home / "modu.db")
     rows = connection.execute("SELECT actor, action, target, detail FROM audit ORDER BY number").fetchall()
@@ -84,14 +97,11 @@ def test_a_person_is_added_shown_and_found(home):
 def test_a_login_lets_in_until_it_is_blocked(home):
     made = add(home, "Kim", "--role", "operator", "--login", "kim", "--password-stdin", typed=PASSWORD + "\n")
 
-    def signs_in():
-        return ask(home, lambda connection, keyring, _: check_password(connection, keyring, "kim", PASSWORD))
-
-    assert signs_in() == made
+    assert may_sign_in(home) == made
     assert told(home, person.app, "block", made)["state"] == "blocked"
-    assert signs_in() is None
+    assert may_sign_in(home) is None
     run(home, person.app, "unblock", made)
-    assert signs_in() == made
+    assert may_sign_in(home) == made
     assert [action for _, action, *_ in audited(home)] == ["person.add", "person.block", "person.unblock"]
 
 
@@ -115,9 +125,7 @@ def test_a_new_role_or_password_signs_out(home):
     assert run(home, person.app, "password", made, "Kim", typed=typed).exit_code == 0
     assert not valid(session)
     assert PASSWORD not in str(audited(home))
-    assert (
-        ask(home, lambda connection, keyring, _: check_password(connection, keyring, "kim", PASSWORD)) == made
-    )
+    assert may_sign_in(home) == made
     assert audited(home)[1][1:] == ("person.role", made, '{"from":"resident","to":"steward"}')
 
 

@@ -23,7 +23,7 @@ import msgspec
 from moduai.accounts.people import Person, create_person
 from moduai.accounts.principal import Principal
 from moduai.accounts.sessions import SessionTable, start_session
-from moduai.accounts.sign_in import set_password
+from moduai.accounts.sign_in import make_credential, set_password
 from moduai.engines.record import Capability, Model
 from moduai.gateway.local import Begun, Delta, Done, Failed, Place
 from moduai.history.loader import put_turns
@@ -180,7 +180,8 @@ async def resident(
     """A person with a local account (``PASSWORD``), and the token of a session of theirs."""
     async with services.database.begin() as connection:
         person = await create_person(connection, services.subjects, name="하늘", role=role, **fields)
-        await set_password(connection, services.keyring, person.id, login, PASSWORD)
+        kept = await make_credential(services.keyring, login, PASSWORD)
+        await set_password(connection, services.keyring, person.id, kept)
         token, _ = await start_session(connection, person, "Firefox · Linux", time.time())
     return person, token
 
@@ -190,7 +191,9 @@ async def keep(services: Services, person: Person, *turns: tuple[str, str], conv
     rows, ids = [], []
     for number, (question, answer) in enumerate(turns):
         id, parent = f"{conversation[4:]}-{number}", ids[-1] if ids else ""
-        sealed = services.subjects.seal(person.id, turn_purpose(id), msgspec.json.encode(Text(question, answer)))
+        sealed = services.subjects.seal(
+            person.id, turn_purpose(id), msgspec.json.encode(Text(question, answer))
+        )
         title = services.subjects.seal(person.id, title_purpose(conversation), title_of(question).encode())
         rows.append(
             msgspec.to_builtins(

@@ -18,14 +18,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from msgspec import Struct
 from sqlalchemy import delete, select, update
 
 from moduai.accounts.organisations import AccountError
 from moduai.accounts.tables import identities, people
-from moduai.store.database import Connection
+from moduai.store.database import Connection, Database
 from moduai.store.keyring import Keyring
 
 if TYPE_CHECKING:
@@ -40,11 +40,24 @@ MOST_LOGIN = 64
 MOST_NAME = 1024
 """Longest name that an issuer may have for a person."""
 AT_ONCE = 2
-"""Passwords that are hashed at once; each takes 19 MiB and some 30 ms of a processor."""
+"""Passwords that are hashed at once; each takes 19 MiB and some 50 ms of a processor."""
+MOST_WAITING = 100
+"""Passwords that wait to be hashed: some three seconds; further people are told to try again."""
 
 
 class TakenError(AccountError):
     """The login or identity is another person's."""
+
+
+class BusyError(AccountError):
+    """Too many passwords are waiting to be checked: worth trying again in a moment."""
+
+
+class Credential(Struct, frozen=True):
+    """A login and what is kept of its password."""
+
+    login: str
+    hashed: str
 
 
 class Identity(Struct, frozen=True, kw_only=True):
@@ -86,34 +99,40 @@ async def identities_of(connection: Connection, person: str) -> list[Identity]:
     return [Identity(**row._mapping) for row in rows]
 
 
-async def set_password(
-    connection: Connection, keyring: Keyring, person: str, login: str, password: str
-) -> None:
-    """Let a person sign in here with a login and a password, instead of any that they had.
+async def make_credential(keyring: Keyring, login: str, password: str) -> Credential:
+    """What is to be kept of a login and its password. It takes a while, so no transaction should be open.
 
-    Raises AccountError where the login is another's or either is not valid.
+    Raises AccountError where either will not do, BusyError.
     """
     login = clean_login(login)
     _check_password(password, login)
-    hashed = await _hashing(_hash, keyring.secret("passwords"), password)
-    kept = identity_digest(keyring, LOCAL, login)
+    return Credential(login, await _hashing(_hash, keyring.secret("passwords"), password))
+
+
+async def set_password(connection: Connection, keyring: Keyring, person: str, credential: Credential) -> None:
+    """Let a person sign in here with a login and a password, instead of any that they had.
+
+    Raises TakenError where the login is another's.
+    """
+    kept = identity_digest(keyring, LOCAL, credential.login)
     others = (identities.c.person == person, identities.c.issuer == LOCAL, identities.c.digest != kept)
     await connection.execute(delete(identities).where(*others))
-    mine = (identities.c.digest == kept, identities.c.person == person)
-    if (await connection.execute(update(identities).where(*mine).values(password=hashed))).rowcount == 0:
-        await _link(connection, kept, person, LOCAL, hashed)
+    mine = update(identities).where(identities.c.digest == kept, identities.c.person == person)
+    if (await connection.execute(mine.values(password=credential.hashed))).rowcount == 0:
+        await _link(connection, kept, person, LOCAL, credential.hashed)
 
 
-async def check_password(connection: Connection, keyring: Keyring, login: str, password: str) -> str | None:
+async def check_password(database: Database, keyring: Keyring, login: str, password: str) -> str | None:
     """Id of the person with this login and password; None if either is wrong or the person is blocked.
 
     Fails closed. It takes the same work whatever is wrong: an unknown login is checked against a hash that
-    nothing fits.
+    nothing fits. No connection is held while it is checked. Raises BusyError, or one of ``database.errors``.
     """
     query = select(identities.c.person, identities.c.password, people.c.state)
     query = query.select_from(identities.join(people, identities.c.person == people.c.id))
     wanted = identity_digest(keyring, LOCAL, _folded(login[:MOST_NAME]))
-    row = (await connection.execute(query.where(identities.c.digest == wanted))).first()
+    async with database.connect() as connection:
+        row = (await connection.execute(query.where(identities.c.digest == wanted))).first()
     secret, given = keyring.secret("passwords"), password[:MOST_PASSWORD]
     hashed = row.password if row is not None and row.password else ""
     fits = await _hashing(_fits, secret, hashed, given)
@@ -211,8 +230,18 @@ def _check_password(password: str, login: str) -> None:
 
 
 async def _hashing(work: Callable[..., T], *arguments: object) -> T:
-    """Work in one of ``AT_ONCE`` threads: others wait, so memory and processor stay bounded."""
-    return await asyncio.get_running_loop().run_in_executor(_threads(), work, *arguments)
+    """Work in one of ``AT_ONCE`` threads, so that memory and processor stay bounded. Raises BusyError where
+    ``MOST_WAITING`` wait already (fails closed).
+    """
+    if len(_at_work) >= AT_ONCE + MOST_WAITING:
+        raise BusyError("many people are signing in: try again in a moment")
+    future = asyncio.get_running_loop().run_in_executor(_threads(), work, *arguments)
+    _at_work.add(future)
+    future.add_done_callback(_at_work.discard)
+    return await future
+
+
+_at_work: set[asyncio.Future[Any]] = set()
 
 
 @cache

@@ -17,7 +17,7 @@ from moduai.accounts.organisations import AccountError, get_organisation, list_o
 from moduai.accounts.people import Person, change_person, create_person, find_people, get_person
 from moduai.accounts.roles import ROLES
 from moduai.accounts.sessions import end_all, list_sessions
-from moduai.accounts.sign_in import identities_of, set_password
+from moduai.accounts.sign_in import identities_of, make_credential, set_password
 from moduai.cli.common import HomeOption, JsonOption, done, examples, fail, new_app, open_loaded, table
 from moduai.cli.data import read, utc, write
 from moduai.settings import Loaded
@@ -121,6 +121,7 @@ def add(
     password = _password(from_stdin=password_stdin) if login else ""
 
     async def make(connection: Connection) -> Person:
+        credential = await make_credential(keyring, login, password) if login else None
         made = await create_person(
             connection,
             subjects,
@@ -132,8 +133,8 @@ def add(
             group=group,
             language=language,
         )
-        if login:
-            await set_password(connection, keyring, made.id, login, password)
+        if credential:
+            await set_password(connection, keyring, made.id, credential)
         detail: dict[str, audit.Value] = {"role": role, "organisation": made.organisation}
         await audit.record(connection, actor="cli", action="person.add", target=made.id, detail=detail)
         return made
@@ -208,7 +209,8 @@ def password(
 
     async def change(connection: Connection) -> Person:
         found = await get_person(connection, subjects, person)
-        await set_password(connection, keyring, person, login, given)
+        credential = await make_credential(keyring, login, given)
+        await set_password(connection, keyring, person, credential)
         await end_all(connection, person)
         await audit.record(connection, actor="cli", action="person.password", target=person)
         return found

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -22,7 +22,7 @@ from moduai.accounts.organisations import AccountError
 from moduai.accounts.people import Person, create_person
 from moduai.accounts.roles import STAFF
 from moduai.accounts.sessions import device_of, end_session, start_session
-from moduai.accounts.sign_in import Attempts
+from moduai.accounts.sign_in import Attempts, BusyError, Credential, check_password, make_credential
 from moduai.store.database import Connection
 from moduai.store.keyring import KeyringError
 from moduai.web import visitor
@@ -93,13 +93,34 @@ def _told(site: Site) -> Iterator[None]:
         raise FormError("key_lost", 503) from None
 
 
+async def check(site: Site, login: str, password: str) -> str | None:
+    """Id of the person with this login and password, or None. Raises FormError."""
+    with _told(site):
+        try:
+            return await check_password(site.services.database, site.services.keyring, login, password)
+        except BusyError:
+            raise FormError("too_often", 429, 2) from None
+
+
+async def credential(site: Site, login: str, password: str) -> Credential:
+    """What is to be kept of a login and a new password. Raises FormError."""
+    try:
+        return await make_credential(site.services.keyring, login, password)
+    except BusyError:
+        raise FormError("too_often", 429, 2) from None
+    except AccountError:
+        raise FormError("weak_password", 400) from None
+
+
 async def make_person(
-    connection: Connection, site: Site, invitation: Invitation | None, token: str, **profile: str
+    connection: Connection, site: Site, invitation: Invitation | None, token: str, **profile: Any
 ) -> Person:
     """A new person, who uses up the invitation if there is one. Raises FormError, AccountError."""
     if invitation is None and site.services.loaded.settings.people.sign_up != "open":
         raise FormError("no_account", 403)
-    place = {"role": invitation.role, "organisation": invitation.organisation} if invitation else {}
+    place: dict[str, Any] = (
+        {"role": invitation.role, "organisation": invitation.organisation} if invitation else {}
+    )
     person = await create_person(connection, site.services.subjects, **profile, **place)
     if invitation is not None:
         try:

@@ -12,7 +12,7 @@ from moduai.accounts.invitations import Invitation, find_invitation
 from moduai.accounts.organisations import AccountError
 from moduai.accounts.people import Person, clean_name
 from moduai.web import account_words
-from moduai.web.entering import entrance_of, make_person, network, reading, records, welcome
+from moduai.web.entering import credential, entrance_of, make_person, network, reading, records, welcome
 from moduai.web.forms import FormError, read
 from moduai.web.site import page, site_of
 
@@ -69,17 +69,16 @@ async def _made(request: Request, fields: dict[str, str], invitation: Invitation
     except AccountError:
         raise FormError("bad_name", 400) from None
     entrance.count(login, net)
+    kept = await credential(site, login, password)
     async with records(site) as connection:
         language = site.language(request).code
         person = await make_person(
             connection, site, invitation, request.path_params.get("token", ""), name=name, language=language
         )
         try:
-            await sign_in.set_password(connection, site.services.keyring, person.id, login, password)
+            await sign_in.set_password(connection, site.services.keyring, person.id, kept)
         except sign_in.TakenError:
             raise FormError("login_taken", 409) from None
-        except AccountError:
-            raise FormError("weak_password", 400) from None
     if invitation is not None:
         entrance.attempts.succeeded(login, net)
     return person

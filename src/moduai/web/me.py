@@ -26,7 +26,7 @@ from moduai.history import conversations, export
 from moduai.history.forgetting import delete_account
 from moduai.store.database import Connection
 from moduai.web import account_words, visitor
-from moduai.web.entering import entrance_of, go, keep_language, network, reading, records
+from moduai.web.entering import check, credential, entrance_of, go, keep_language, network, reading, records
 from moduai.web.forms import FormError, read
 from moduai.web.language import NAMES, Language
 from moduai.web.site import Site, page, site_of
@@ -162,18 +162,12 @@ async def _password(request: Request, session: Session, fields: dict[str, str]) 
     site, login = site_of(request), fields.get("login", "")
     services, attempts, net = site.services, entrance_of(request), network(request)
     attempts.count(login, net)
-    async with reading(site) as connection:
-        found = await sign_in.check_password(connection, services.keyring, login, fields.get("password", ""))
-    if found != session.person:
+    if await check(site, login, fields.get("password", "")) != session.person:
         raise FormError("wrong", 403)
     attempts.attempts.succeeded(login, net)
+    new = await credential(site, login, fields.get("new", ""))
     async with records(site) as connection:
-        try:
-            await sign_in.set_password(
-                connection, services.keyring, session.person, login, fields.get("new", "")
-            )
-        except AccountError:
-            raise FormError("weak_password", 400) from None
+        await sign_in.set_password(connection, services.keyring, session.person, new)
         await end_all(connection, session.person, keep=session.id)
         if session.role in STAFF:
             await audit.record(

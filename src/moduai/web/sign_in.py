@@ -9,9 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from moduai.accounts.people import Person, get_person
-from moduai.accounts.sign_in import check_password
 from moduai.web import account_words, visitor
-from moduai.web.entering import entrance_of, go, leave, network, reading, welcome
+from moduai.web.entering import check, entrance_of, go, leave, network, reading, welcome
 from moduai.web.forms import FormError, own_path, read
 from moduai.web.site import page, site_of
 
@@ -42,12 +41,11 @@ async def _checked(request: Request, login: str, password: str) -> Person:
     if not site.services.loaded.settings.sign_in.local:
         raise FormError("failed", 403)
     attempts.count(login, net)
-    services = site.services
-    async with reading(site) as connection:
-        found = await check_password(connection, services.keyring, login, password)
-        person = await get_person(connection, services.subjects, found) if found else None
-    if person is None:
+    found = await check(site, login, password)
+    if found is None:
         raise FormError("wrong", 403)
+    async with reading(site) as connection:
+        person = await get_person(connection, site.services.subjects, found)
     attempts.attempts.succeeded(login, net)
     return person
 
