@@ -72,9 +72,9 @@ def long_chat(bench: Bench) -> Measured:
     delay = round(_at(delays, 0.95), 1)
     holds = script <= MUST_SCRIPT_MS and delay <= MUST_DELAY_MS
     waited = (
-        f"{len(delays)} keys in {sum(each.seconds for each in typed):.0f} s of {streams} streams, CPU slowed "
-        f"{SLOWED} ×: delay median {_at(delays, 0.5):.1f}, p99 {_at(delays, 0.99):.1f} ms; {len(frames)} took "
-        f"16 ms or longer to the next frame, the longest {max(frames, default=0):.0f} ms; "
+        f"{len(delays)} keys in {sum(each.seconds for each in typed):.0f} s of {streams} streams, CPU "
+        f"slowed {SLOWED} ×: delay median {_at(delays, 0.5):.1f}, p99 {_at(delays, 0.99):.1f} ms; "
+        f"{len(frames)} took 16 ms or longer to the next frame, the longest {max(frames, default=0):.0f} ms; "
         f"{sum(each.letters for each in typed):,} letters were shown by then"
     )
     notes = [

@@ -43,9 +43,8 @@ def session_cpu(bench: Bench) -> Measured:
         ours = here.service.target._replace(asks=asks)
         rounds = 1 if bench.quick else 7
         turns = interleave(bench, [ours, yardstick._replace(asks=asks)], "json", rounds)
-        turns |= interleave(
-            bench, [here.service.target._replace(name="not compressed", asks=plain)], "json", rounds
-        )
+        unpacked = here.service.target._replace(name="not compressed", asks=plain)
+        turns |= interleave(bench, [unpacked], "json", rounds)
     value = round(turns.times("modu", "starlette", "json", first=1), 3)
     errors = sum(result.errors for results in turns.values() for result in results)
     notes = [
