@@ -29,12 +29,14 @@ from moduai.cli.common import (
     size_text,
 )
 from moduai.engines.tables import engines
+from moduai.history.forgetting import replay
 from moduai.settings import Loaded
 from moduai.store import migrate
 from moduai.store.backup import BackupError, Manifest, Progress, Restored, backup, restore
 from moduai.store.database import Database, brief
 from moduai.store.keyring import Keyring, KeyringError
 from moduai.store.keyring_copy import copy_keyring
+from moduai.store.subjects import SubjectKeys
 
 backup_app = new_app("Write everything but the keyring to one file.", group=False)
 restore_app = new_app("Bring a backup back.", group=False)
@@ -102,16 +104,17 @@ def read_backup(
     try:
         with _shown() as progress:
             restored = restore(loaded, file, force=force, progress=progress)
-        unreadable = asyncio.run(_finish(loaded, restored))
+        unreadable, forgotten = asyncio.run(_finish(loaded, restored))
     except (BackupError, migrate.SchemaError) as error:
         fail(str(error))
     finally:
         os.close(lock)
     if unreadable:
         typer.echo(f"modu: {unreadable}", err=True)
+    told = {"manifest": restored.manifest, "replaced": restored.replaced}
     done(
-        _brought_back(loaded, restored),
-        {"manifest": restored.manifest, "replaced": restored.replaced, "unreadable": unreadable},
+        _brought_back(loaded, restored, forgotten),
+        {**told, "unreadable": unreadable, "forgotten": forgotten},
         json=json,
     )
 
@@ -145,15 +148,18 @@ async def _record(url: str, action: str, manifest: Manifest) -> None:
         await db.dispose()
 
 
-async def _finish(loaded: Loaded, restored: Restored) -> str:
-    """Bring the schema to head; say in one line what is sealed and cannot be read, if anything."""
+async def _finish(loaded: Loaded, restored: Restored) -> tuple[str, int]:
+    """Bring the schema to head and delete again the accounts that were deleted since the backup; say in one
+    line what is sealed and cannot be read, if anything, and how many accounts that were.
+    """
     if restored.database is None:
-        return ""
+        return "", 0
     url = f"sqlite+aiosqlite:///{restored.database}"
     await migrate.upgrade(url)
     await _record(url, "data.restore", restored.manifest)
     db = Database(url)
     try:
+        forgotten = await _forget(loaded.home, db)
         async with db.connect() as connection:
             query = select(engines.c.name, engines.c.sealed_key)
             query = query.where(engines.c.kind != "embedded")  # it gets a new key at each start
@@ -162,7 +168,21 @@ async def _finish(loaded: Loaded, restored: Restored) -> str:
     finally:
         await db.dispose()
     unreadable = _unreadable(loaded.home, {row.name: bytes(row.sealed_key) for row in sealed})
-    return "; ".join(filter(None, (unreadable, lost.told())))
+    return "; ".join(filter(None, (unreadable, lost.told()))), forgotten
+
+
+async def _forget(home: Path, db: Database) -> int:
+    """Replay deletions. Without the keyring that is left to the start that has it (fails open until then:
+    nothing can be unsealed either).
+    """
+    try:
+        subjects = SubjectKeys.open(home, Keyring.open(home, create=False), create=False)
+        try:
+            return await replay(db, subjects)
+        finally:
+            subjects.close()
+    except KeyringError:
+        return 0
 
 
 def _unreadable(home: Path, sealed: dict[str, bytes]) -> str:
@@ -189,11 +209,13 @@ def _written(loaded: Loaded, file: Path, manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
-def _brought_back(loaded: Loaded, restored: Restored) -> str:
+def _brought_back(loaded: Loaded, restored: Restored, forgotten: int) -> str:
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(restored.manifest.created))
     lines = [f"Restored the backup of {made} to {loaded.home}."]
     if restored.replaced:
         lines.append(f"What was there is kept in {restored.replaced}; move it back to undo.")
+    if forgotten:
+        lines.append(f"{count(forgotten, 'account')} that had been deleted since then: deleted again.")
     return "\n".join([*lines, "Start the service with modu up."])
 
 

@@ -39,6 +39,8 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 DATABASE = "modu.db"
 SETTINGS = "modu.toml"
+SEGMENTS = {"usage": ".jsonl", "turns": ".seg"}
+"""Folders of segments that are not loaded yet, and what their files' names hold."""
 PAGES = 4096
 """Database pages copied between two reports of progress."""
 MOST_MANIFEST = 10_000_000
@@ -107,7 +109,7 @@ def _write(loaded: Loaded, db: Database, draft: Path, folder: Path, progress: Pr
             files[SETTINGS] = _add_bytes(archive, SETTINGS, loaded.path(SETTINGS).read_bytes())
         # Segments before the database: what the loader moves meanwhile is in both, and counts once.
         for segment in _segments(loaded.home):
-            name = f"usage/{segment.name}"
+            name = segment.relative_to(loaded.home).as_posix()
             if (lines := _whole_lines(segment)) is not None:
                 files[name] = _add_bytes(archive, name, lines)
         schema = ""
@@ -143,7 +145,8 @@ def _new_archive(draft: Path) -> Iterator[tarfile.TarFile]:
 
 
 def _segments(home: Path) -> list[Path]:
-    return sorted(file for file in home.glob("usage/*.jsonl*") if not file.name.startswith("."))
+    found = (file for folder, mark in SEGMENTS.items() for file in home.glob(f"{folder}/*{mark}*"))
+    return sorted(file for file in found if not file.name.startswith("."))
 
 
 def _whole_lines(segment: Path) -> bytes | None:
@@ -280,8 +283,8 @@ def _unpack(file: Path, staging: Path, progress: Progress) -> Manifest:
 
 def _is_ours(name: str) -> bool:
     folder, _, last = name.rpartition("/")
-    if folder == "usage":
-        return ".jsonl" in last and not last.startswith(".")
+    if folder in SEGMENTS:
+        return SEGMENTS[folder] in last and not last.startswith(".")
     return not folder and last in {MANIFEST, DATABASE, SETTINGS}
 
 
@@ -322,7 +325,8 @@ def _set_aside(loaded: Loaded, target: Path | None) -> Path | None:
         return None
     aside = loaded.path(f"replaced-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(2)}")
     for file in there:
-        folder = aside / "usage" if file.parent == loaded.path("usage") else aside
+        inside = file.parent.parent == loaded.home and file.parent.name in SEGMENTS
+        folder = aside / file.parent.name if inside else aside
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.move(file, folder / file.name)
     return aside
