@@ -289,12 +289,22 @@ def test_one_that_others_may_read_is_refused(tmp_path: Path, keys: SubjectKeys) 
         SubjectKeys.open(tmp_path, Keyring.open(tmp_path))
 
 
-def test_a_locked_file_is_told(keys: SubjectKeys, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("begin", ["BEGIN EXCLUSIVE", "BEGIN; SELECT count(*) FROM keys"])
+def test_a_locked_file_is_told(keys: SubjectKeys, begin: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BUSY_S", 0.01)
     holder = sqlite3.connect(keys.file, isolation_level=None)
-    holder.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(SubjectsAwayError, match="locked"):
-        keys.seal(ANN, "turn", b"text")
+    for statement in begin.split("; "):  # a writer, or one that reads while we write
+        holder.execute(statement)
+    for _ in range(2):
+        with pytest.raises(SubjectsAwayError, match="locked"):
+            keys.seal(ANN, "turn", b"text")
     holder.execute("ROLLBACK")
     holder.close()
-    keys.seal(ANN, "turn", b"text")
+    assert keys.unseal(ANN, "turn", keys.seal(ANN, "turn", b"text")) == b"text"
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    keyring = Keyring.open(tmp_path)
+    (tmp_path / "other").write_text("a file where the folder should be")
+    with pytest.raises(SubjectsAwayError, match="cannot be made"):
+        SubjectKeys.open(tmp_path / "other", keyring)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from pathlib import Path
 
 from msgspec import Struct
@@ -45,9 +46,8 @@ async def find_lost(connection: Connection, home: Path) -> Lost:
 
 def _unreadable(home: Path, sealed: dict[str, bytes]) -> tuple[int, str]:
     try:
-        subjects = SubjectKeys.open(home, Keyring.open(home, create=False), create=False)
-        lost = sum(not subjects.readable(subject, text) for subject, text in sealed.items())
-        subjects.close()
+        with closing(SubjectKeys.open(home, Keyring.open(home, create=False), create=False)) as subjects:
+            lost = sum(not subjects.readable(subject, text) for subject, text in sealed.items())
     except KeyringError as error:
         return len(sealed), str(error)
     return lost, "their keys are not in keyring/subjects.db, or keyring/master.key is another"

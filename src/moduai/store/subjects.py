@@ -20,7 +20,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -249,10 +249,10 @@ class SubjectKeys:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:  # a failed COMMIT leaves it open, a full disk does not
+                    connection.execute("ROLLBACK")
 
     @contextmanager
     def _told(self) -> Iterator[sqlite3.Connection]:
@@ -281,10 +281,10 @@ class SubjectKeys:
 
 def _make(file: Path) -> None:
     """Write an empty file of keys; of several processes that do so at once, the first wins."""
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = file.with_name(f".{secrets.token_hex(8)}.new")
-    os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         connection = sqlite3.connect(draft, isolation_level=None)
         try:
             connection.executescript(_SCHEMA)
@@ -296,7 +296,8 @@ def _make(file: Path) -> None:
     except (OSError, sqlite3.Error) as error:
         raise SubjectsAwayError(f"{file} cannot be made: {error}") from None
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
 
 
 def _is_destroyed(connection: sqlite3.Connection, subject: str) -> bool:
