@@ -27,7 +27,8 @@ from moduai.accounts.sign_in import make_credential, set_password
 from moduai.engines.record import Capability, Model
 from moduai.gateway.local import Begun, Delta, Done, Failed, Place
 from moduai.history.loader import put_turns
-from moduai.history.record import Line, Text, title_of, title_purpose, turn_purpose
+from moduai.history.record import Line, Text, turn_purpose
+from moduai.history.text import pack
 from moduai.settings import Loaded, load
 from moduai.store import migrate
 from moduai.store.database import Database
@@ -98,10 +99,10 @@ class Script:
         """The seam's function."""
         self.asked.append((body, principal))
         self.places.append((conversation, parent))
-        id = f"turn-{len(self.asked)}"
+        name = f"turn-{len(self.asked)}"
         try:
             if not isinstance(self.events[0], Failed):
-                yield Begun(id, (conversation or f"cnv_{id}") if principal.history else "")
+                yield Begun(name, (conversation or f"cnv_{name}") if principal.history else "")
             for event in self.events:
                 if event is None and self.gate:
                     await self.gate.wait()
@@ -188,34 +189,25 @@ async def resident(
 
 async def keep(services: Services, person: Person, *turns: tuple[str, str], conversation: str) -> list[str]:
     """Put turns into a conversation as the recorder and the loader do; their ids."""
-    rows, ids = [], []
+    rows, ids = [], list[str]()
     for number, (question, answer) in enumerate(turns):
-        id, parent = f"{conversation[4:]}-{number}", ids[-1] if ids else ""
-        sealed = services.subjects.seal(
-            person.id, turn_purpose(id), msgspec.json.encode(Text(question, answer))
+        name, parent = f"{conversation[4:]}-{number}", ids[-1] if ids else ""
+        line = Line(
+            id=name,
+            conversation=conversation,
+            person=person.id,
+            at=time.time_ns() // 1000 - 60_000_000 + number,
+            model="gemma3-270m",
+            engine="",
+            outcome="ok",
+            consent="",
+            parent=parent,
+            sealed=services.subjects.seal(person.id, turn_purpose(name), pack(Text(question, answer))),
         )
-        title = services.subjects.seal(person.id, title_purpose(conversation), title_of(question).encode())
-        rows.append(
-            msgspec.to_builtins(
-                Line(
-                    id=id,
-                    conversation=conversation,
-                    person=person.id,
-                    at=time.time_ns() // 1000 - 60_000_000 + number,
-                    model="gemma3-270m",
-                    engine="",
-                    outcome="ok",
-                    consent="",
-                    parent=parent,
-                    sealed=sealed,
-                    title=b"" if parent else title,
-                ),
-                builtin_types=(bytes,),
-            )
-        )
-        ids.append(id)
+        rows.append(msgspec.structs.asdict(line))
+        ids.append(name)
     async with services.database.begin() as connection:
-        await put_turns(connection, rows)
+        await put_turns(services.subjects, connection, rows)
     return ids
 
 

@@ -57,7 +57,7 @@ async def recent(site: Site, visitor: Visitor) -> list[Conversation]:
 
 async def read(site: Site, visitor: Visitor, id: str) -> Conversation:  # noqa: A002
     """One conversation with the turns that are shown. 404 where this person has none of that id."""
-    if visitor.session is None:
+    if visitor.session is None or not id.startswith("cnv_") or not _well_formed(id, ""):
         raise HTTPException(404)
     person = visitor.session.person
     deadline = time.monotonic() + AWAIT_S
@@ -78,10 +78,8 @@ async def before(site: Site, visitor: Visitor, conversation: str, parent: str | 
     """
     if not conversation or visitor.session is None:
         return Before()
-    try:
-        TurnPlace.of(conversation, parent or "")
-    except PlaceError:
-        raise HTTPException(404) from None
+    if not _well_formed(conversation, parent or ""):
+        raise HTTPException(404)
     if parent == "":
         return Before(conversation)
     turns = (await read(site, visitor, conversation)).turns
@@ -90,6 +88,14 @@ async def before(site: Site, visitor: Visitor, conversation: str, parent: str | 
     until = len(turns) - 1 if parent is None else _position(turns, parent)
     kept = turns if until is None else turns[: until + 1]
     return Before(conversation, kept[-1].id if kept else "", kept)
+
+
+def _well_formed(conversation: str, turn: str) -> bool:
+    try:
+        TurnPlace.of(conversation, turn)
+    except PlaceError:
+        return False
+    return True
 
 
 def _position(turns: Sequence[Turn], id: str) -> int | None:  # noqa: A002

@@ -3,44 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import expect
 
 from moduai.gateway.local import Delta
 
-from .harness import ANSWER, LARGE, SMALL, Script, Served, failed, spoken, waiting
-from .pages import AskPage, check_accessibility
+from ..harness import ANSWER, LARGE, SMALL, Script, Served, failed, spoken, waiting
+from ..pages import AskPage, check_accessibility
+from .conftest import DESKTOP, LOOKS, PHONE, Contexts, Open
 
-pytestmark = pytest.mark.browser
-
-Open = Callable[..., Awaitable[AskPage]]
-PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
-DESKTOP = {"viewport": {"width": 1280, "height": 800}}
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
-@pytest.fixture
-async def visit(chromium: Browser, served: Served) -> Open:
-    """Opens the page in a fresh context; keywords are the context's options."""
-
-    async def visit(**options: Any) -> AskPage:
-        context = await chromium.new_context(**{"locale": "en", **DESKTOP, **options})
-        return await AskPage(await context.new_page(), served.url).open()
-
-    return visit
-
-
-@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("locale", ["ko-KR", "en-GB"])
-async def test_every_state_is_accessible(
-    visit: Open, script: Script, size: dict[str, Any], scheme: str, locale: str
-) -> None:
+@pytest.mark.parametrize("look", LOOKS)
+async def test_every_state_is_accessible(visit: Open, script: Script, look: dict[str, Any]) -> None:
     script.models, script.gate = [SMALL, LARGE], asyncio.Event()
     script.events = [*waiting((3, 8.0)), None, *spoken(ANSWER)]
-    ask = await visit(locale=locale, color_scheme=scheme, **size)
+    ask = await visit(**look)
     await ask.check("empty")
     await ask.page.locator(".models summary").click()
     await ask.check("models")
@@ -197,10 +178,10 @@ async def test_markup_in_questions_and_answers_is_only_shown(visit: Open, script
 
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
 async def test_without_javascript(
-    chromium: Browser, served: Served, script: Script, size: dict[str, Any]
+    contexts: Contexts, served: Served, script: Script, size: dict[str, Any]
 ) -> None:
     script.events = [*waiting((2, 3.0)), *spoken(ANSWER)]
-    context = await chromium.new_context(java_script_enabled=False, locale="ko-KR", **size)
+    context = await contexts(java_script_enabled=False, locale="ko-KR", **size)
     page = await context.new_page()
     ask = await AskPage(page, served.url).open()
     await ask.ask("서울은 어떤 곳인가요?")
@@ -215,14 +196,14 @@ async def test_without_javascript(
     assert script.asked[2][0]["messages"] == script.asked[1][0]["messages"]
     html = await page.content()
     await context.close()
-    await _check_still(chromium, served, html, size)
+    await _check_still(contexts, served, html, size)
 
 
 async def test_without_javascript_the_wait_is_shown(
-    chromium: Browser, served: Served, script: Script
+    contexts: Contexts, served: Served, script: Script
 ) -> None:
     script.gate, script.events = asyncio.Event(), [*waiting((2, None)), None, *spoken("Here.")]
-    context = await chromium.new_context(java_script_enabled=False, locale="en", **PHONE)
+    context = await contexts(java_script_enabled=False, locale="en", **PHONE)
     ask = await AskPage(await context.new_page(), served.url).open()
     await ask.field.fill("Hello?")
     await ask.page.locator("#send").click(no_wait_after=True)
@@ -232,9 +213,9 @@ async def test_without_javascript_the_wait_is_shown(
     await expect(ask.answer.locator(".place:visible")).to_have_count(0)
 
 
-async def _check_still(chromium: Browser, served: Served, html: str, size: dict[str, Any]) -> None:
+async def _check_still(contexts: Contexts, served: Served, html: str, size: dict[str, Any]) -> None:
     """Axe is a script, so it looks at the same page where scripts run but ours is kept away."""
-    context = await chromium.new_context(locale="ko-KR", **size)
+    context = await contexts(locale="ko-KR", **size)
     page = await context.new_page()
     await page.route("**/*.js", lambda route: route.abort())
     shown = html.replace("<noscript>", "").replace("</noscript>", "")
