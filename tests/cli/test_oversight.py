@@ -25,6 +25,7 @@ from moduai.accounts.reports import ReportText, file_report
 from moduai.cli import audit, backup, doctor, look, report, switch
 from moduai.history.record import Text, title_purpose, turn_purpose
 from moduai.history.tables import conversations, turns
+from moduai.history.text import pack
 from moduai.store import migrate
 from moduai.store.database import Connection, Database
 from moduai.store.keyring import Keyring
@@ -252,7 +253,7 @@ async def keep_one(connection: Connection, subjects: SubjectKeys) -> str:
     """A person with one conversation of one turn."""
     person = (await create_person(connection, subjects, name="길동")).id
     title = subjects.seal(person, title_purpose("cnv_1"), "수도".encode())
-    sealed = subjects.seal(person, turn_purpose("t-1"), msgspec.json.encode(Text("수도는?", "서울\x1b")))
+    sealed = subjects.seal(person, turn_purpose("t-1"), pack(Text("수도는?", "서울\x1b")))
     await connection.execute(
         conversations.insert().values(
             id="cnv_1", person=person, sealed_title=title, created_at=1, updated_at=2, deleted_at=0
