@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +28,6 @@ from moduai.store.subjects import SubjectKeys
 
 app = new_app("List, show, add, change and delete people with an account.")
 
-Keys = tuple[Keyring, SubjectKeys]
 IdArgument = Annotated[str, typer.Argument(metavar="PERSON", help="The person's id, as in modu person list.")]
 LoginOption = Annotated[str, typer.Option(help="Name to sign in with; the password is asked for, unseen.")]
 StdinOption = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
@@ -62,9 +62,8 @@ def list_some(
 ) -> None:
     """Show people, by id. Names are sealed: where their keys are lost, they are left out."""
     loaded = open_loaded(home)
-    _, subjects = _keys(loaded, needed=False)
 
-    async def look(connection: Connection) -> list[dict[str, object]]:
+    async def look(connection: Connection, subjects: SubjectKeys) -> list[dict[str, object]]:
         owner = (await get_organisation(connection, org)).id if org else ""
         found = await find_people(
             connection, subjects, text, role=role, organisation=owner, limit=limit, after=after
@@ -72,7 +71,8 @@ def list_some(
         names = await _organisations(connection)
         return [_row(person, names) for person in found]
 
-    rows = read(loaded, look, *REFUSALS)
+    with _keys(loaded, needed=False) as (_, subjects):
+        rows = read(loaded, lambda connection: look(connection, subjects), *REFUSALS)
     table(rows, COLUMNS, json=json, empty="Nobody: modu invite create lets people in.")
 
 
@@ -80,9 +80,8 @@ def list_some(
 def show(person: IdArgument, home: HomeOption = None, json: JsonOption = False) -> None:
     """Show one person: how they sign in, how many sessions and keys they have; never their text."""
     loaded = open_loaded(home)
-    _, subjects = _keys(loaded, needed=False)
 
-    async def look(connection: Connection) -> dict[str, object]:
+    async def look(connection: Connection, subjects: SubjectKeys) -> dict[str, object]:
         found = await get_person(connection, subjects, person)
         signs_in = [one.issuer for one in await identities_of(connection, person)]
         sessions = len(await list_sessions(connection, person, time.time()))
@@ -90,7 +89,8 @@ def show(person: IdArgument, home: HomeOption = None, json: JsonOption = False) 
         more = {"signs_in_by": signs_in, "sessions": sessions, "keys": keys}
         return {**_row(found, await _organisations(connection)), **more}
 
-    row = read(loaded, look, *REFUSALS)
+    with _keys(loaded, needed=False) as (_, subjects):
+        row = read(loaded, lambda connection: look(connection, subjects), *REFUSALS)
     heads = {**COLUMNS, "group": "group", "language": "language", "history": "history kept"}
     table([row], {**heads, "signs_in_by": "signs in by", "sessions": "sessions", "keys": "keys"}, json=json)
 
@@ -117,10 +117,9 @@ def add(
 ) -> None:
     """Add a person. Without --login they cannot sign in yet: an invitation is often what is meant."""
     loaded = open_loaded(home)
-    keyring, subjects = _keys(loaded)
     password = _password(from_stdin=password_stdin) if login else ""
 
-    async def make(connection: Connection) -> Person:
+    async def make(connection: Connection, keyring: Keyring, subjects: SubjectKeys) -> Person:
         credential = await make_credential(keyring, login, password) if login else None
         made = await create_person(
             connection,
@@ -139,7 +138,8 @@ def add(
         await audit.record(connection, actor="cli", action="person.add", target=made.id, detail=detail)
         return made
 
-    made = write(loaded, make, *REFUSALS)
+    with _keys(loaded) as keys:
+        made = write(loaded, lambda connection: make(connection, *keys), *REFUSALS)
     done(f"{made.id}  {made.name} ({made.role})", made, json=json)
 
 
@@ -204,10 +204,9 @@ def password(
 ) -> None:
     """Give a person a login and a password, instead of those they had, and sign them out everywhere."""
     loaded = open_loaded(home)
-    keyring, subjects = _keys(loaded)
     given = _password(from_stdin=password_stdin)
 
-    async def change(connection: Connection) -> Person:
+    async def change(connection: Connection, keyring: Keyring, subjects: SubjectKeys) -> Person:
         found = await get_person(connection, subjects, person)
         credential = await make_credential(keyring, login, given)
         await set_password(connection, keyring, person, credential)
@@ -215,7 +214,8 @@ def password(
         await audit.record(connection, actor="cli", action="person.password", target=person)
         return found
 
-    made = write(loaded, change, *REFUSALS)
+    with _keys(loaded) as keys:
+        made = write(loaded, lambda connection: change(connection, *keys), *REFUSALS)
     done(f"{made.id} signs in as {login!r} now.", made, json=json)
 
 
@@ -232,41 +232,44 @@ def delete(
     from moduai.history.forgetting import delete_account  # noqa: PLC0415  (only this command needs it)
 
     loaded = open_loaded(home)
-    keys = _keys(loaded)
-    found = read(loaded, lambda connection: get_person(connection, keys[1], person), *REFUSALS)
-    if not yes:
-        _confirm(found)
 
-    async def forget(connection: Connection) -> None:
+    async def forget(connection: Connection, subjects: SubjectKeys) -> None:
         await audit.record(connection, actor="cli", action="person.delete", target=person)
-        await delete_account(connection, keys[1], person, time.time())  # last: a key is destroyed for good
+        await delete_account(connection, subjects, person, time.time())  # last: a key is destroyed for good
 
-    write(loaded, forget, *REFUSALS)
+    with _keys(loaded) as (_, subjects):
+        found = read(loaded, lambda connection: get_person(connection, subjects, person), *REFUSALS)
+        if not yes:
+            _confirm(found)
+        write(loaded, lambda connection: forget(connection, subjects), *REFUSALS)
     done(f"Deleted {person} and all that was kept of it.", {"id": person, "deleted": True}, json=json)
 
 
-def _keys(loaded: Loaded, *, needed: bool = True) -> Keys:
+@contextmanager
+def _keys(loaded: Loaded, *, needed: bool = True) -> Iterator[tuple[Keyring, SubjectKeys]]:
     """The keyring and the subjects' keys. Where they are lost the command ends with one line, or, if they
     are not needed, goes on without names after a line on standard error.
     """
     there = loaded.path("modu.db").exists()
     try:
         keyring = Keyring.open(loaded.home, create=needed and not there)  # a lost one is not replaced here
-        return keyring, SubjectKeys.open(loaded.home, keyring, create=needed)
+        subjects = SubjectKeys.open(loaded.home, keyring, create=needed)
     except KeyringError as error:
         if needed:
             fail(str(error))
         if there:
             typer.echo(f"modu: names cannot be read: {error}", err=True)
-        nothing = Keyring(bytes(32))
-        return nothing, SubjectKeys(loaded.path("keyring", "none"), nothing)
+        keyring = Keyring(bytes(32))
+        subjects = SubjectKeys(loaded.path("keyring", "none"), keyring)
+    with closing(subjects):
+        yield keyring, subjects
 
 
 def _change(home: Path | None, work: Callable[[Connection, SubjectKeys], Awaitable[Person]]) -> Person:
     """Change what is not sealed: it works without the keyring, so anybody can be blocked at any time."""
     loaded = open_loaded(home)
-    _, subjects = _keys(loaded, needed=False)
-    return write(loaded, lambda connection: work(connection, subjects), *REFUSALS)
+    with _keys(loaded, needed=False) as (_, subjects):
+        return write(loaded, lambda connection: work(connection, subjects), *REFUSALS)
 
 
 async def _organisations(connection: Connection) -> dict[str, str]:
