@@ -9,6 +9,8 @@ from markupsafe import Markup
 HEIGHT = 120
 WIDTH = 10
 """Size of one column's place, in units of the drawing; the page stretches it to the room there is."""
+FEWEST = 12
+"""Room is left for so many columns, so that two are not as wide as the page."""
 
 
 Values = Sequence[tuple[float | None, float]]
@@ -29,7 +31,7 @@ def columns(label: str, values: Values) -> Markup:
         if failed:
             part = HEIGHT * failed / most
             drawn.append(_rect(x, HEIGHT - part, WIDTH - 2, part, "failed"))
-    return _svg("columns", label, max(1, len(values)) * WIDTH, HEIGHT, drawn)
+    return _svg("columns", label, max(FEWEST, len(values)) * WIDTH, HEIGHT, drawn)
 
 
 def bar(part: float) -> Markup:
