@@ -102,7 +102,8 @@ def test_a_login_lets_in_until_it_is_blocked(home):
     assert may_sign_in(home) is None
     run(home, person.app, "unblock", made)
     assert may_sign_in(home) == made
-    assert [action for _, action, *_ in audited(home)] == ["person.add", "person.block", "person.unblock"]
+    assert [row[1] for row in audited(home)] == ["person.add", "person.change", "person.change"]
+    assert [row[3] for row in audited(home)][1:] == ['{"state":"blocked"}', '{"state":"active"}']
 
 
 def test_a_new_role_or_password_signs_out(home):
@@ -126,7 +127,17 @@ def test_a_new_role_or_password_signs_out(home):
     assert not valid(session)
     assert PASSWORD not in str(audited(home))
     assert may_sign_in(home) == made
-    assert audited(home)[1][1:] == ("person.role", made, '{"from":"resident","to":"steward"}')
+    assert audited(home)[1][1:] == ("person.change", made, '{"from":"resident","role":"steward"}')
+
+
+def test_changing_touches_only_what_is_named(home):
+    made = add(home, "Kim", "--region", "KR-11", "--group", "students")
+    changed = told(home, person.app, "change", made, "--region", "", "--name", "Lee", "--language", "ko")
+    assert (changed["name"], changed["region"], changed["group"]) == ("Lee", "", "students")
+    assert audited(home)[-1][1:] == ("person.change", made, '{"language":"ko","region":"","sealed":["name"]}')
+    assert run(home, person.app, "change", made).exit_code == 2
+    assert "modu org list" in run(home, person.app, "change", made, "--org", "nobody").stderr
+    assert told(home, person.app, "signout", made) == {"id": made, "sessions": 0}
 
 
 def test_deleting_asks_and_is_for_good(home):
@@ -201,7 +212,7 @@ def test_an_invitation_is_made_listed_and_taken_back(home):
     assert told(home, invite.app, "revoke", made["id"]) == {"id": made["id"], "revoked": True}
     assert told(home, invite.app, "list") == []
     assert "modu invite list" in run(home, invite.app, "revoke", made["id"]).stderr
-    assert [action for _, action, *_ in audited(home)] == ["invitation.create", "invitation.revoke"]
+    assert [action for _, action, *_ in audited(home)] == ["invite.create", "invite.revoke"]
     assert token not in str(audited(home))
 
 

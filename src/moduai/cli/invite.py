@@ -61,7 +61,7 @@ def create(
             connection, role=role, organisation=org, note=note, made_by="cli", hours=hours
         )
         detail: dict[str, audit.Value] = {"role": role, "organisation": made.organisation, "hours": hours}
-        await audit.record(connection, actor="cli", action="invitation.create", target=made.id, detail=detail)
+        await audit.record(connection, actor="cli", action="invite.create", target=made.id, detail=detail)
         return token, made
 
     token, made = write(loaded, make, AccountError)
@@ -99,7 +99,7 @@ def revoke(
 
     async def take_back(connection: Connection) -> Invitation:
         gone = await revoke_invitation(connection, invitation)
-        await audit.record(connection, actor="cli", action="invitation.revoke", target=gone.id)
+        await audit.record(connection, actor="cli", action="invite.revoke", target=gone.id)
         return gone
 
     gone = write(open_loaded(home), take_back, AccountError)

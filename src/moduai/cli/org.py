@@ -36,7 +36,7 @@ def create(
 
     async def make(connection: Connection) -> Organisation:
         made = await create_organisation(connection, name, region=region, zone=zone)
-        await audit.record(connection, actor="cli", action="organisation.create", target=made.id)
+        await audit.record(connection, actor="cli", action="org.create", target=made.id)
         return made
 
     made = write(open_loaded(home), make, AccountError)

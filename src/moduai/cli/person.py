@@ -19,7 +19,7 @@ from moduai.accounts.people import Person, change_person, create_person, find_pe
 from moduai.accounts.roles import ROLES
 from moduai.accounts.sessions import end_all, list_sessions
 from moduai.accounts.sign_in import identities_of, make_credential, set_password
-from moduai.cli.common import HomeOption, JsonOption, done, examples, fail, new_app, open_loaded, table
+from moduai.cli.common import HomeOption, JsonOption, count, done, examples, fail, new_app, open_loaded, table
 from moduai.cli.data import read, utc, write
 from moduai.settings import Loaded
 from moduai.store.database import Connection
@@ -155,12 +155,67 @@ def role(
     async def change(connection: Connection, subjects: SubjectKeys) -> Person:
         had = await get_person(connection, subjects, person)
         made = await change_person(connection, subjects, person, role=role)
-        detail: dict[str, audit.Value] = {"from": had.role, "to": role}
-        await audit.record(connection, actor="cli", action="person.role", target=person, detail=detail)
+        detail: dict[str, audit.Value] = {"from": had.role, "role": role}
+        await audit.record(connection, actor="cli", action="person.change", target=person, detail=detail)
         return made
 
     made = _change(home, change)
     done(f"{made.id} is {made.role} now.", made, json=json)
+
+
+@app.command(
+    epilog=examples(
+        "modu person change sub_1f2e3d4c5b6a798800112233 --org busan --region KR-26",
+        'modu person change sub_1f2e3d4c5b6a798800112233 --name "홍길동" --group ""',
+    )
+)
+def change(
+    person: IdArgument,
+    *,
+    name: Annotated[str | None, typer.Option(help="Another name.")] = None,
+    address: Annotated[str | None, typer.Option(help="Another e-mail address.")] = None,
+    org: Annotated[str | None, typer.Option(help="Name or id of another organisation.")] = None,
+    region: Annotated[str | None, typer.Option(help='Coarse region; "" clears it.')] = None,
+    group: Annotated[str | None, typer.Option(help='Coarse group of people; "" clears it.')] = None,
+    language: Annotated[str | None, typer.Option(help='ko or en; "": as the browser asks.')] = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Change what is known of a person; only what is named here."""
+    given = {"organisation": org, "region": region, "group": group, "language": language}
+    places = {field: value for field, value in given.items() if value is not None}
+    sealed = {field: value for field, value in (("name", name), ("address", address)) if value is not None}
+    if not (places or sealed):
+        fail("say what to change, see modu person change --help", 2)
+    loaded = open_loaded(home)
+
+    async def do(connection: Connection, subjects: SubjectKeys) -> Person:
+        made = await change_person(connection, subjects, person, **places, **sealed)
+        told: dict[str, audit.Value] = {field: getattr(made, field) for field in places}
+        detail = {**told, "sealed": sorted(sealed)} if sealed else told  # which, never what
+        await audit.record(connection, actor="cli", action="person.change", target=person, detail=detail)
+        return made
+
+    with _keys(loaded, needed=bool(sealed)) as (_, subjects):
+        made = write(loaded, lambda connection: do(connection, subjects), *REFUSALS)
+    done(f"Changed {made.id}.", made, json=json)
+
+
+@app.command(epilog=examples("modu person signout sub_1f2e3d4c5b6a798800112233"))
+def signout(person: IdArgument, home: HomeOption = None, json: JsonOption = False) -> None:
+    """End every session of a person; they may sign in again."""
+
+    async def end(connection: Connection, subjects: SubjectKeys) -> int:
+        found = await get_person(connection, subjects, person)
+        ended = await end_all(connection, found.id)
+        detail: dict[str, audit.Value] = {"sessions": ended}
+        await audit.record(connection, actor="cli", action="person.signout", target=person, detail=detail)
+        return ended
+
+    loaded = open_loaded(home)
+    with _keys(loaded, needed=False) as (_, subjects):
+        ended = write(loaded, lambda connection: end(connection, subjects), *REFUSALS)
+    done(f"Ended {count(ended, 'session')} of {person}.", {"id": person, "sessions": ended}, json=json)
 
 
 @app.command(epilog=examples("modu person block sub_1f2e3d4c5b6a798800112233"))
@@ -169,7 +224,8 @@ def block(person: IdArgument, home: HomeOption = None, json: JsonOption = False)
 
     async def change(connection: Connection, subjects: SubjectKeys) -> Person:
         made = await change_person(connection, subjects, person, state="blocked")
-        await audit.record(connection, actor="cli", action="person.block", target=person)
+        detail: dict[str, audit.Value] = {"state": "blocked"}
+        await audit.record(connection, actor="cli", action="person.change", target=person, detail=detail)
         return made
 
     made = _change(home, change)
@@ -182,7 +238,8 @@ def unblock(person: IdArgument, home: HomeOption = None, json: JsonOption = Fals
 
     async def change(connection: Connection, subjects: SubjectKeys) -> Person:
         made = await change_person(connection, subjects, person, state="active")
-        await audit.record(connection, actor="cli", action="person.unblock", target=person)
+        detail: dict[str, audit.Value] = {"state": "active"}
+        await audit.record(connection, actor="cli", action="person.change", target=person, detail=detail)
         return made
 
     made = _change(home, change)

@@ -210,7 +210,7 @@ async def _first_invitation(connection: Connection) -> str:
             return ""
     token, made = await invite(connection, role=ADMIN, note="first administrator", made_by="system")
     await audit.record(
-        connection, actor="system", action="invitation.create", target=made.id, detail={"role": ADMIN}
+        connection, actor="system", action="invite.create", target=made.id, detail={"role": ADMIN}
     )
     return token
 
