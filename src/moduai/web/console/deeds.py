@@ -21,7 +21,7 @@ from moduai.web.console import pages, words
 from moduai.web.console.visit import Visit
 from moduai.web.forms import FormError
 
-_OWN = {"token", "back", "sure", "once"}
+_OWN = {"token", "back", "sure", "once", "what"}
 """Fields of the form itself."""
 
 
@@ -39,7 +39,12 @@ async def do(visit: Visit, name: str) -> Response:
     deed = "person.block" if name == "person.change" and given.get("state") == "blocked" else name
     question = words.question(visit.t, deed)
     if question and "sure" not in fields and visit.may(operation.permission):
-        return visit.page("sure", question=question, operation=name, fields=given, back=back, at=back)
+        what = fields.get("what") or given.get("model") or ""
+        if name == "service.stop" and not what:
+            what = visit.t.gettext("The whole service")
+        return visit.page(
+            "sure", question=question, operation=name, fields=given, what=what, back=back, at=back
+        )
     try:
         answer = await perform(
             operation,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -82,10 +83,16 @@ class Visit:
             number=number,
             seconds=lambda value: common.seconds(t, value),
             when=lambda value: moment(value, zone),
+            ends=lambda spans: ends(t, spans),
             zone=site.services.loaded.settings.console.utc_offset,
             **values,
         )
         return page(self.request, html, self.problem.status if self.problem else status, personal=True)
+
+
+def ends(t: Words, spans: Sequence[int]) -> list[tuple[str, str]]:
+    """Choices of an end: the time that is so many seconds from now, and the span in words."""
+    return [(str(int(time.time()) + span), words.span(t, span)) for span in spans]
 
 
 def number(value: float | None) -> str:

@@ -183,6 +183,15 @@ _DEGRADED: dict[str, Says] = {
 }
 
 
+def span(t: Words, seconds: int) -> str:
+    """A span of whole hours or days."""
+    if seconds % 86_400:
+        hours = seconds // 3600
+        return t.ngettext("%(num)d hour", "%(num)d hours", hours) % {"num": hours}
+    days = seconds // 86_400
+    return t.ngettext("%(num)d day", "%(num)d days", days) % {"num": days}
+
+
 def degraded(t: Words, name: str) -> str:
     """What does not work now, in words."""
     return _say(_DEGRADED, t, name)
