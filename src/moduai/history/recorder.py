@@ -118,8 +118,8 @@ class Recorder:
         if not self.failing:
             self._held = 0
             return
-        waiting = (*self._again, *self._heard, *self._writer.waiting)
-        self._held = sum(heard.size for heard, _ in waiting)
+        rows, encoded = self._writer.waiting
+        self._held = encoded + sum(heard.size for heard, _ in (*self._again, *self._heard, *rows))
 
     def _lines(self, turns: list[_Heard]) -> bytes:
         lines, failed = list[Line](), False

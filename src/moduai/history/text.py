@@ -24,8 +24,8 @@ class _Asked(Struct):
     """The fields that hold what is asked, of chat, completions and responses."""
 
     messages: list[Raw] | None = None
-    prompt: Raw | None = None
-    input: Raw | None = None
+    prompt: Raw = Raw()
+    input: Raw = Raw()
 
 
 class _Part(Struct):
@@ -55,7 +55,7 @@ class _Answer(Struct):
 
     choices: list[_Choice] | None = None
     type: str = ""
-    delta: Raw | None = None
+    delta: Raw = Raw()
     output: list[_Said] | None = None
 
 
@@ -80,8 +80,7 @@ def read_question(body: bytes) -> tuple[str, set[Note]]:
                 if said.role == "user":
                     return _cut(_plain(said.content, notes), notes), notes
             return "", notes
-        rest = asked.prompt or asked.input
-        content = _decode_content(rest) if rest is not None else ""
+        content = _decode_content(asked.prompt if bytes(asked.prompt) else asked.input)
         if isinstance(content, list):
             last = _decode_item(content[-1]) if content else ""
             content = last if isinstance(last, str) else _plain(last.content, notes)
@@ -130,7 +129,7 @@ class Answer:
             self._add(choice.text or (message.content if message is not None else ""))
 
     def _take_response(self, answer: _Answer) -> None:
-        if answer.type == "response.output_text.delta" and answer.delta is not None:
+        if answer.type == "response.output_text.delta":
             self._add(_decode_text(answer.delta))
         for said in answer.output or ():
             self._add(_plain(said.content, self.notes))

@@ -69,9 +69,9 @@ class LineWriter(Generic[Item]):
         return len(self._rows) + self._unwritten_rows
 
     @property
-    def waiting(self) -> Sequence[Item]:
-        """What is not encoded yet."""
-        return self._rows
+    def waiting(self) -> tuple[Sequence[Item], int]:
+        """What is not encoded yet, and the bytes of what is."""
+        return self._rows, len(self._unwritten)
 
     @property
     def full(self) -> bool:
