@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page
 
 from benchmarks.bars import Bench, Measured, Row, median
 from benchmarks.bars.world import ANSWER, CONVERSATIONS, World, world
-from benchmarks.harness import resident
+from benchmarks.harness import process, resident
 from benchmarks.harness.behaviour import Behaviour, behave
 from benchmarks.harness.browser import fresh_tab, go, protocol, running_browser
 from benchmarks.harness.process import StartError
@@ -33,13 +33,15 @@ new PerformanceObserver((list) => list.getEntries().forEach((entry) => {
 
 
 class Opened(Struct):
-    """What opening took. Milliseconds of the page's main thread, and elapsed."""
+    """What opening took: milliseconds of the page's main thread, elapsed, and of the server."""
 
     script: float
     style: float
     """Styles and layout."""
     all: float
     elapsed: float
+    server: float
+    """CPU of the gateway worker."""
 
 
 class Typed(Struct):
@@ -91,15 +93,17 @@ def _open(here: World, browser: Browser, path: str, slowed: int) -> Opened:
         tools = protocol(tab)
         tools.send("Emulation.setCPUThrottlingRate", {"rate": slowed})
         tools.send("Performance.enable", {"timeDomain": "threadTicks"})  # a busy machine disturbs it little
-        began = time.perf_counter()
+        began, used = time.perf_counter(), process.running_s(here.service.target.pids[0])
         go(tab, here.url + path)
         elapsed = time.perf_counter() - began
+        used = process.running_s(here.service.target.pids[0]) - used
         metrics = {each["name"]: each["value"] for each in tools.send("Performance.getMetrics")["metrics"]}
     return Opened(
         script=metrics["ScriptDuration"] * 1e3,
         style=(metrics["LayoutDuration"] + metrics["RecalcStyleDuration"]) * 1e3,
         all=metrics["TaskDuration"] * 1e3,
         elapsed=elapsed * 1e3,
+        server=used * 1e3,
     )
 
 
@@ -143,5 +147,6 @@ def _at(values: list[float], share: float) -> float:
 def _told(opened: Opened) -> str:
     return (
         f"scripting {opened.script:.0f} ms, styles and layout {opened.style:.0f} ms, all of the main thread "
-        f"{opened.all:.0f} ms; {opened.elapsed:.0f} ms until the network was quiet"
+        f"{opened.all:.0f} ms; {opened.elapsed:.0f} ms until the network was quiet, {opened.server:.0f} ms "
+        "of the server's CPU"
     )

@@ -56,13 +56,14 @@ def cpu_parts_s(pid: int) -> tuple[float, float]:
 
 
 def running_s(pid: int) -> float:
-    """Time on a CPU of a process's present threads, in nanosecond steps: for short windows."""
-    total = 0
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        for thread in Path(f"/proc/{pid}/task").iterdir():
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                total += int((thread / "schedstat").read_text().split()[0])
-    return total / 1e9
+    """Time on a CPU of a process with all threads that it has or had, in nanosecond steps: for short windows.
+
+    0 for a process that is gone. It is the clock that clock_getcpuclockid(3) names, which Python does not.
+    """
+    try:
+        return time.clock_gettime(~pid << 3 | 2)
+    except OSError:
+        return 0.0
 
 
 def tree(pid: int) -> list[int]:

@@ -56,6 +56,22 @@ async def test_nothing_listens():
         await load.run(Load(url=f"http://127.0.0.1:{process.free_port()}", clients=1))
 
 
+def test_cpu_of_threads_that_have_ended_counts():
+    burn = "\ndef burn():\n    while time.thread_time() < 0.3: pass\n"
+    code = (
+        f"import threading, time{burn}t = threading.Thread(target=burn)\nt.start()\nt.join()\ntime.sleep(30)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code])
+    try:
+        deadline = time.monotonic() + 20
+        while process.cpu_s(child.pid) < 0.3 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert process.running_s(child.pid) >= 0.28
+    finally:
+        process.stop(child)
+    assert process.running_s(child.pid) == 0
+
+
 def test_cpu_of_a_process_and_its_children():
     burn = "while time.process_time() < 0.4: pass"
     code = f"import os, time; os.fork()\n{burn}\ntime.sleep(30)"
