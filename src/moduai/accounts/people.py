@@ -30,9 +30,9 @@ PURPOSE = "profile"
 STATES = ("active", "blocked")
 DAY_S = 86_400
 MOST_NAME, MOST_ADDRESS = 100, 254
-SCANNED = 50_000
+SCANNED = 20_000
 """Most people that one search unseals; a longer one goes on from the last that was looked at."""
-_BATCH = 200
+_BATCH = 50
 _ID = re.compile(r"[a-z]{3}_[0-9A-Za-z]{1,64}")
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,31}")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})?")
