@@ -66,7 +66,14 @@ def list_some(
     async def look(connection: Connection, subjects: SubjectKeys) -> list[dict[str, object]]:
         owner = (await get_organisation(connection, org)).id if org else ""
         found = await find_people(
-            connection, subjects, text, role=role, organisation=owner, limit=limit, after=after
+            connection,
+            subjects,
+            text,
+            role=role,
+            organisation=owner,
+            limit=limit,
+            after=after,
+            most=sys.maxsize,
         )
         names = await _organisations(connection)
         return [_row(person, names) for person in found]
