@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from gettext import NullTranslations as Words
 
+from moduai.accounts.organisations import DEFAULT
 from moduai.accounts.sign_in import LEAST_PASSWORD, MOST_LOGIN
 from moduai.web import words
 
@@ -37,8 +38,8 @@ _TROUBLES: dict[str, Callable[[Words], str]] = {
     "login_taken": lambda t: t.gettext("This login name cannot be used. Please choose another one."),
     "weak_password": lambda t: (
         t.gettext(
-            "A password has at least %(least)d characters and is not easy to guess: a few words that only you "
-            "would put together."
+            "A password has at least %(least)d characters and is not easy to guess: a few words that only "
+            "you would put together."
         )
         % {"least": LEAST_PASSWORD}
     ),
@@ -80,6 +81,13 @@ def trouble(t: Words, code: str, wait_s: float = 0.0) -> str:
 def done(t: Words, code: str) -> str:
     """What was done; empty for a code that is none of ours."""
     return _DONE[code](t) if code in _DONE else ""
+
+
+def organisation(t: Words, name: str, title: str) -> str:
+    """An organisation, for people: the one that everybody else belongs to is the service itself."""
+    if name != DEFAULT:
+        return name
+    return t.gettext("Modu") if title == "Modu" else title
 
 
 def role(t: Words, name: str) -> str:

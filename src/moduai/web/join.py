@@ -93,6 +93,8 @@ def _page(
     site = site_of(request)
     who, settings, t = site.who(request), site.services.loaded.settings, site.language(request).words
     token, fields = request.path_params.get("token", ""), fields or {}
+    name = invitation.organisation_name if invitation else ""
+    inviter = account_words.organisation(t, name, settings.web.title)
     html = site.html(
         request,
         "join.html",
@@ -102,6 +104,7 @@ def _page(
         invited=token,
         may_join=invitation is not None or (not token and settings.people.sign_up == "open"),
         role=account_words.role(t, invitation.role) if invitation else "",
+        organisation=inviter,
         trouble=account_words.trouble(t, error.code, error.wait_s) if error else "",
         wrong=error.code if error else "",
         login=fields.get("login", "")[:100],

@@ -266,11 +266,12 @@ async def _kept(connection: Connection, site: Site, session: Session, lang: Lang
     services, now = site.services, time.time()
     person = await get_person(connection, services.subjects, session.person)
     settings = services.loaded.settings
+    owner = await get_organisation(connection, person.organisation)
     ways = await sign_in.identities_of(connection, person.id)
     talks, turns = await conversations.count(connection, person.id)
     return {
         "person": person,
-        "organisation": (await get_organisation(connection, person.organisation)).name,
+        "organisation": account_words.organisation(lang.words, owner.name, settings.web.title),
         "role": account_words.role(lang.words, person.role),
         "since": _day(person.created_at, lang),
         "ways": [_way(way.issuer, site) for way in ways],
@@ -302,7 +303,7 @@ async def _kept(connection: Connection, site: Site, session: Session, lang: Lang
         "looks": [
             {
                 "role": account_words.role(lang.words, each.role),
-                "organisation": each.organisation,
+                "organisation": account_words.organisation(lang.words, each.organisation, settings.web.title),
                 "reason": each.reason,
                 "day": _day(each.created_at, lang),
                 "read": _day(each.used_at, lang) if each.used_at else "",

