@@ -178,6 +178,7 @@ async def change(call: Call, wanted: PersonChanged) -> Person:
         raise ApiError("invalid_parameter", "Say what to change.")
     async with call.write() as connection:
         had = await _person(call, connection, wanted.person)
+        changes = {name: value for name, value in changes.items() if value != getattr(had, name)}
         if had.id == call.caller.person and changes.keys() & {"role", "state"}:
             raise ApiError("conflict", "Another admin must change your own role or state.")
         if changes.get("role", had.role) != ADMIN or changes.get("state", had.state) != "active":
