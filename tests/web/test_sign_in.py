@@ -6,6 +6,8 @@ import time
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from moduai.accounts.invitations import invite
 from moduai.accounts.people import change_person
@@ -172,6 +174,14 @@ async def test_forms_are_bounded_and_plain(client):
 )
 def test_only_our_own_paths_come_next(text):
     assert own_path(text) == "/"
+
+
+@given(st.text(st.sampled_from("/\\\t\n .:@?#%evil\u2044\uff0f"), max_size=12))
+def test_nothing_leads_to_another_host(text):
+    kept = own_path(text)
+    as_browsers_read = kept.replace("\\", "/").translate(dict.fromkeys(b"\t\n\r"))
+    assert as_browsers_read.startswith("/")
+    assert not as_browsers_read.startswith("//")
 
 
 def test_own_paths_are_kept():
