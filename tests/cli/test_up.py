@@ -142,6 +142,15 @@ def test_others_may_reach_it_over_tls_only(tmp_path, overrides, why):
         up.check_exposure(settings.load(tmp_path, {}, overrides))
 
 
+def test_a_start_without_the_keyring_is_not_unseen(tmp_path, capsys):
+    prepare.prepare_home(tmp_path)
+    up._tell_lost_keyring(tmp_path)
+    assert capsys.readouterr().err == "", "a new home has none yet"
+    (tmp_path / "modu.db").touch()
+    up._tell_lost_keyring(tmp_path)
+    assert "is lost, so a new one is made" in capsys.readouterr().err
+
+
 def test_a_proxy_in_front_or_loopback_is_enough(tmp_path):
     for overrides in ({}, {"gateway.host": "0.0.0.0", "gateway.behind_proxy": ["10.0.0.2"]}):
         up.check_exposure(settings.load(tmp_path, {}, overrides))
@@ -275,7 +284,7 @@ def ready(tmp_path, monkeypatch):
 
 
 def test_a_start_with_nothing_to_write_writes_nothing(ready):
-    assert prepared(ready) == prepare.Prepared("", 1, "unix:///x.sock", "m")
+    assert prepared(ready) == prepare.Prepared("", "", 1, "unix:///x.sock", "m")
 
 
 def test_a_start_with_nothing_to_write_needs_no_sqlalchemy(tmp_path):

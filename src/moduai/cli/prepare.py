@@ -188,11 +188,13 @@ async def _record(connection: Connection, keyring: Keyring, embedded: Engine | N
 
 async def _first_key(connection: Connection) -> str:
     """A key for the default organisation where there is none of any kind yet; otherwise empty."""
+    from moduai.accounts import audit  # noqa: PLC0415
     from moduai.accounts.keys import create_key, list_keys  # noqa: PLC0415
 
     if await list_keys(connection, revoked=True):
         return ""
-    clear, _ = await create_key(connection, name="first key")
+    clear, made = await create_key(connection, name="first key")
+    await audit.record(connection, actor="system", action="key.create", target=made.id)
     return clear
 
 
