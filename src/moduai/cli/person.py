@@ -138,6 +138,7 @@ def add(
             region=region,
             group=group,
             language=language,
+            history=loaded.settings.history.default,
         )
         if credential:
             await set_password(connection, keyring, made.id, credential)

@@ -121,7 +121,13 @@ async def make_person(
     place: dict[str, Any] = (
         {"role": invitation.role, "organisation": invitation.organisation} if invitation else {}
     )
-    person = await create_person(connection, site.services.subjects, **profile, **place)
+    person = await create_person(
+        connection,
+        site.services.subjects,
+        history=site.services.loaded.settings.history.default,
+        **profile,
+        **place,
+    )
     if invitation is not None:
         try:
             await use_invitation(connection, token, person.id, time.time())
