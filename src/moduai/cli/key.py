@@ -8,10 +8,12 @@ from typing import Annotated
 
 import msgspec
 import typer
+from sqlalchemy import select
 
 from moduai.accounts import audit
 from moduai.accounts.keys import KeyInfo, create_key, find_key, list_keys, revoke_key
 from moduai.accounts.organisations import AccountError
+from moduai.accounts.tables import people
 from moduai.cli.common import HomeOption, JsonOption, done, examples, fail, new_app, open_loaded, table
 from moduai.cli.data import duration, moment, read, utc, write
 from moduai.store.database import Connection
@@ -34,6 +36,7 @@ COLUMNS = {
     epilog=examples(
         'modu key create "data team"',
         "modu key create ci --org busan --expires 90d",
+        "modu key create dashboard --manage sub_1f2e3d4c5b6a798800112233",
         "KEY=$(modu key create ci --quiet)",
     )
 )
@@ -45,6 +48,10 @@ def create(
     group: Annotated[str, typer.Option(help="Coarse group of people, kept with usage.")] = "",
     region: Annotated[str, typer.Option(help="Coarse region [default: the owner's].")] = "",
     zone: Annotated[str, typer.Option(help="Special zone [default: the owner's].")] = "",
+    manage: Annotated[
+        str,
+        typer.Option(metavar="PERSON", help="It may also call the operations at /api as this person, by id."),
+    ] = "",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the key and nothing else.")] = False,
     home: HomeOption = None,
     json: JsonOption = False,
@@ -53,6 +60,8 @@ def create(
     ends = _end(expires)
 
     async def make(connection: Connection) -> tuple[str, KeyInfo]:
+        if manage and not await connection.scalar(select(people.c.id).where(people.c.id == manage)):
+            raise AccountError(f"there is no person {manage!r}: see modu person list")
         clear, info = await create_key(
             connection,
             name=name,
@@ -61,6 +70,8 @@ def create(
             group=group,
             region=region,
             zone=zone,
+            subject=manage,
+            scopes=("inference", "manage") if manage else ("inference",),
         )
         await audit.record(connection, actor="cli", action="key.create", target=info.id)
         return clear, info
