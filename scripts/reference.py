@@ -57,6 +57,25 @@ through an agent here. Counters begin at 0 when a worker starts. Histograms have
 | metric | type | labels | what it is |
 |---|---|---|---|
 """
+OPERATIONS_HEAD = """\
+# Operations
+
+{note}
+What the [console](../console.md) does, programmes can do at `/api`, and the command line on the machine.
+The OpenAPI 3.1 document of the running service is at `/api/openapi.json`. Fields of the path stand in
+braces; other fields of GET and DELETE are in the query, of POST, PUT and PATCH in a JSON object. A field
+that is not known is refused. Errors have the shape and the [codes](errors.md) of the API; times are Unix
+seconds.
+
+Send an API key with the scope `manage` (`modu key create NAME --manage PERSON`): it has the role of its
+person at the time of the call. With the cookie of a session, the header `modu-token` holds the form token
+of one of its pages. Lists have `limit` and `after`, and answer with `next`. What makes something takes an
+`Idempotency-Key`: a second request with the same one within a day is refused with 409. Each change stands
+in the audit log.
+
+## Who may do what
+
+"""
 DECISIONS_HEAD = """\
 # Decisions
 
@@ -145,6 +164,27 @@ def metrics_page() -> str:
     return METRICS_HEAD.format(note=NOTE, bounds=bounds) + "".join(rows)
 
 
+def operations_page() -> str:
+    """Every operation, and every role's permissions."""
+    from moduai.accounts.roles import PERMISSIONS  # noqa: PLC0415
+    from moduai.web.api.table import OPERATIONS  # noqa: PLC0415
+
+    columns = sorted(set().union(*PERMISSIONS.values()))
+    out = [OPERATIONS_HEAD.format(note=NOTE)]
+    out.append(f"| role | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}\n")
+    for role, allowed in PERMISSIONS.items():
+        out.append(f"| {role} | {' | '.join('yes' if one in allowed else '' for one in columns)} |\n")
+    out.append("\n## All operations\n\n| operation | request | permission | command | what it does |\n")
+    out.append("|---|---|---|---|---|\n")
+    for one in OPERATIONS:
+        about = " ".join((one.handler.__doc__ or "").split())
+        out.append(
+            f"| `{one.name}` | `{one.method} {one.path}` | {one.permission} | `modu {one.command}` | "
+            f"{one.summary} {_cell(about)} |\n"
+        )
+    return "".join(out)
+
+
 def decisions_page() -> str:
     """The index of decisions, from their titles."""
     rows = []
@@ -199,6 +239,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/commands.md": commands_page,
     "reference/errors.md": errors_page,
     "reference/metrics.md": metrics_page,
+    "reference/api-operations.md": operations_page,
     "decisions/README.md": decisions_page,
     "failure-modes.md": failure_modes_page,
 }

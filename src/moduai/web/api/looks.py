@@ -78,7 +78,7 @@ async def take(call: Call, wanted: LeaveTaken) -> Leave:
 
 
 async def end(call: Call, wanted: PersonNamed) -> Ended:
-    """End your leave before its time."""
+    """Yours, before its time."""
     async with call.write() as connection:
         return Ended(await repository.end_leave(connection, call.caller.person, wanted.person))
 

@@ -76,7 +76,7 @@ async def set_banner(call: Call, wanted: BannerSet) -> SwitchInfo:
 
 
 async def clear_banner(call: Call, _: Nothing) -> Cleared:
-    """Take the banner down."""
+    """It is shown no more, by any worker."""
     return await _clear(call, "banner")
 
 
