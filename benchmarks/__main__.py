@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from benchmarks import peers, people, service
 from benchmarks.fuzz import SHARE
@@ -40,8 +41,12 @@ def main() -> int:
 
 
 def _install(names: list[str]) -> int:
+    known = {peer.name: peer for peer in peers.EVERY}
+    if unknown := set(names) - known.keys():
+        print(f"no such peer: {', '.join(sorted(unknown))}; there are {', '.join(known)}", file=sys.stderr)
+        return 2
     failed = 0
-    for peer in (each for each in peers.EVERY if not names or each.name in names):
+    for peer in (known[name] for name in names or known):
         reason = peers.install(peer)
         print(f"{peer.name} {peer.version}: {reason or 'installed'}", flush=True)
         failed += bool(reason)
