@@ -10,6 +10,7 @@ from moduai.accounts.keys import load_principals
 from moduai.accounts.looks import read as look_at
 from moduai.accounts.looks import take_leave
 from moduai.accounts.people import get_person
+from moduai.accounts.reports import ReportText, file_report
 from moduai.accounts.sessions import digest, find_session, start_session
 from moduai.history.conversations import count
 from moduai.history.record import title_purpose
@@ -221,12 +222,19 @@ async def test_who_looked_is_shown(me):
 
 async def test_taking_everything_along(me):
     await keep_conversation(me)
+    services = me.served.services
+    async with services.database.begin() as connection:
+        text = ReportText(question="?", answer="!", remark="내가 쓴 말")
+        about = {"person": me.person.id, "turn": "t", "model": "m", "reason": "wrong", "text": text}
+        await file_report(connection, services.subjects, **about)
     answer = await me.get("/me/export.json")
     assert "attachment" in answer.headers["content-disposition"]
     whole = json.loads(answer.content)
     assert whole["account"]["person"]["name"] == "하늘"
     assert whole["account"]["sessions"][0]["device"] == "Firefox · Linux"
     assert [each["title"] for each in whole["kept"]["conversations"]] == ["비밀 이야기"]
+    assert whole["account"]["reports"][0]["text"]["remark"] == "내가 쓴 말"
+    assert "handled_by" not in answer.text
     assert "digest" not in answer.text
     markdown = await me.get("/me/export.md")
     assert "비밀 이야기" in markdown.text

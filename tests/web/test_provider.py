@@ -227,6 +227,12 @@ async def test_the_cookie_of_an_attempt(client):
     assert (await client.get(back)).status_code == 403
 
 
+async def test_answers_are_counted(client):
+    """Nobody makes this service knock at a provider again and again."""
+    said = [(await client.get("/signin/main/callback?code=x&state=y")).status_code for _ in range(7)]
+    assert said == [403] * 5 + [429] * 2
+
+
 async def test_who_does_not_want_to(client):
     begun = await client.get("/signin/main")
     state = parse_qs(urlsplit(begun.headers["location"]).query)["state"][0]

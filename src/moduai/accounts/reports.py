@@ -83,6 +83,18 @@ class Report(Struct, frozen=True, kw_only=True):
     """Why there is no text."""
 
 
+class OwnReport(Struct, frozen=True):
+    """A report as who filed it may have it. ``text`` is None if its key is lost."""
+
+    id: str
+    turn: str
+    model: str
+    reason: str
+    state: str
+    created_at: int
+    text: ReportText | None
+
+
 async def file_report(
     connection: Connection,
     subjects: SubjectKeys,
@@ -156,12 +168,25 @@ async def read_report(connection: Connection, subjects: SubjectKeys, id: str, st
     await audit.record(
         connection, actor=staff, action="report.read", target=id, detail={"person": found.person}
     )
-    info = ReportInfo(**{name: getattr(found, name) for name in ReportInfo.__struct_fields__})
-    try:
-        clear = subjects.unseal(found.person or id, f"report {id}", bytes(found.sealed))
-        return Report(info=info, text=msgspec.json.decode(clear, type=ReportText))
-    except KeyringError as error:
-        return Report(info=info, text=None, unreadable=str(error))
+    return _unsealed(subjects, found)
+
+
+async def own_reports(connection: Connection, subjects: SubjectKeys, person: str) -> list[OwnReport]:
+    """What a person reported, newest first, for that person; who handled it and notes are staff's."""
+    query = select(reports).where(reports.c.person == person).order_by(reports.c.created_at.desc())
+    found = [_unsealed(subjects, row) for row in await connection.execute(query)]
+    return [
+        OwnReport(
+            each.info.id,
+            each.info.turn,
+            each.info.model,
+            each.info.reason,
+            each.info.state,
+            each.info.created_at,
+            each.text,
+        )
+        for each in found
+    ]
 
 
 async def handle_report(
@@ -191,6 +216,15 @@ async def handle_report(
 
 
 _INFO = [column for column in reports.c if column.name != "sealed"]
+
+
+def _unsealed(subjects: SubjectKeys, row: Any) -> Report:
+    info = ReportInfo(**{name: getattr(row, name) for name in ReportInfo.__struct_fields__})
+    try:
+        clear = subjects.unseal(row.person or row.id, f"report {row.id}", bytes(row.sealed))
+        return Report(info=info, text=msgspec.json.decode(clear, type=ReportText))
+    except KeyringError as error:
+        return Report(info=info, text=None, unreadable=str(error))
 
 
 async def _find(connection: Connection, id: str) -> Any:  # noqa: A002

@@ -22,7 +22,7 @@ from moduai.accounts.organisations import AccountError
 from moduai.accounts.people import Person, get_person
 from moduai.accounts.sign_in import link_identity, person_of_identity
 from moduai.store.keyring import KeyringError
-from moduai.web.entering import entrance_of, make_person, records, welcome
+from moduai.web.entering import entrance_of, make_person, network, records, welcome
 from moduai.web.forms import FormError, own_path
 from moduai.web.guests import decode, encode
 from moduai.web.sign_in import sign_in_page
@@ -69,10 +69,14 @@ async def finish(request: Request) -> Response:
     """The browser comes back from a provider."""
     key, attempt = _provider(request), _attempt(request)
     target = attempt.target if attempt else "/"
+    entrance, net = entrance_of(request), network(request)
+    state = attempt.state if attempt else ""
     try:
+        entrance.count(state, net)  # each one may cost the provider a request
         async with _asking():
             identity = await _providers(request).finish(key, attempt, request.query_params)
         person, new = await _person_of(site_of(request), identity, attempt.invitation if attempt else "")
+        entrance.attempts.succeeded(state, net)
         response = await welcome(request, person, "/me?done=welcome" if new else target)
     except FormError as error:
         response = sign_in_page(request, target, error)

@@ -1,35 +1,30 @@
 """My account: all that is kept about a person, on one page, with what can be changed, taken away, deleted.
 
-Rule: the page shows what is there and not what a text once promised: each line is read from the records
-when the page is opened. Every change is a form with the form token; what cannot be undone asks first.
+Rule: every change is a form with the form token; what cannot be undone asks first.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from moduai.accounts import audit, keys, regions, sign_in
-from moduai.accounts.looks import looks_at
-from moduai.accounts.organisations import AccountError, get_organisation
-from moduai.accounts.people import Person, change_person, clean_name, get_person
+from moduai.accounts import audit, keys, sign_in
+from moduai.accounts.organisations import AccountError
+from moduai.accounts.people import change_person, clean_name
 from moduai.accounts.roles import STAFF
-from moduai.accounts.sessions import Session, end_all, end_session, list_sessions
-from moduai.history import conversations, export
+from moduai.accounts.sessions import Session, end_all, end_session
 from moduai.history.forgetting import delete_account
-from moduai.store.database import Connection
 from moduai.web import account_words, visitor
 from moduai.web.entering import check, credential, entrance_of, go, keep_language, network, reading, records
 from moduai.web.forms import FormError, read
 from moduai.web.language import NAMES, Language
-from moduai.web.site import Site, page, site_of
+from moduai.web.my_data import EXPORTS, kept, regions_of
+from moduai.web.site import page, site_of
 
 MOST_KEYS = 20
 """Keys of one person that are not revoked."""
@@ -65,13 +60,13 @@ async def download(request: Request) -> Response:
     """Everything as a file: JSON, or Markdown to be read."""
     site, kind = site_of(request), request.path_params["kind"]
     session = site.who(request).session
-    if kind not in _EXPORTS:
+    if kind not in EXPORTS:
         raise HTTPException(404)
     if session is None:
         return go("/signin?next=/me")
     if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
         raise HTTPException(403)
-    media, begin = _EXPORTS[kind]
+    media, begin = EXPORTS[kind]
     day = time.strftime("%Y-%m-%d")
     headers = {
         "cache-control": "private, no-store",
@@ -87,7 +82,7 @@ async def _settings(request: Request, session: Session, fields: dict[str, str]) 
     site, settings = site_of(request), site_of(request).services.loaded.settings.people
     wanted: dict[str, Any] = {
         "history": fields.get("history") == "on",
-        "region": _chosen(fields, "region", _regions(site), session.region),
+        "region": _chosen(fields, "region", regions_of(site), session.region),
         "group": _chosen(fields, "group", settings.groups, session.group),
         "language": _chosen(fields, "language", NAMES, session.language),
     }
@@ -130,7 +125,7 @@ async def _make_key(request: Request, session: Session, fields: dict[str, str]) 
     if days < 0:
         raise FormError("bad_choice", 400)
     async with records(site) as connection:
-        if len(await _live_keys(connection, session)) >= MOST_KEYS:
+        if len(await keys.list_keys(connection, subject=session.person)) >= MOST_KEYS:
             raise FormError("too_many_keys", 409)
         try:
             clear, _ = await keys.create_key(
@@ -219,15 +214,6 @@ def _word(lang: Language) -> str:
     return lang.words.gettext("delete")
 
 
-def _regions(site: Site) -> dict[str, dict[str, str]]:
-    settings = site.services.loaded.settings.people
-    return (settings.regions or regions.KOREA) if settings.ask_region else {}
-
-
-async def _live_keys(connection: Connection, session: Session) -> list[keys.KeyInfo]:
-    return await keys.list_keys(connection, subject=session.person)
-
-
 # the page
 
 
@@ -240,7 +226,7 @@ async def _page(
         return go("/signin?next=/me")
     try:
         async with reading(site) as connection:
-            kept = await _kept(connection, site, session, lang)
+            shown = await kept(connection, site, session, lang)
     except AccountError:  # deleted in another window
         return go("/signin")
     except FormError as failure:
@@ -256,121 +242,6 @@ async def _page(
         word=_word(lang),
         least=sign_in.LEAST_PASSWORD,
         days=tuple(DAYS),
-        **kept,
+        **shown,
     )
     return page(request, html, error.status if error else 200, personal=True)
-
-
-async def _kept(connection: Connection, site: Site, session: Session, lang: Language) -> dict[str, Any]:
-    """All that the page shows, read from the records."""
-    services, now = site.services, time.time()
-    person = await get_person(connection, services.subjects, session.person)
-    settings = services.loaded.settings
-    owner = await get_organisation(connection, person.organisation)
-    ways = await sign_in.identities_of(connection, person.id)
-    talks, turns = await conversations.count(connection, person.id)
-    return {
-        "person": person,
-        "organisation": account_words.organisation(lang.words, owner.name, settings.web.title),
-        "role": account_words.role(lang.words, person.role),
-        "since": _day(person.created_at, lang),
-        "ways": [_way(way.issuer, site) for way in ways],
-        "has_password": any(way.issuer == sign_in.LOCAL for way in ways),
-        "conversations": talks,
-        "turns": turns,
-        "retention_days": settings.history.retention_days,
-        "sessions": [
-            {
-                "id": each.id,
-                "device": each.device,
-                "since": _day(each.created_at, lang),
-                "seen": _day(each.seen_at, lang),
-                "here": each.id == session.id,
-            }
-            for each in await list_sessions(connection, person.id, now)
-        ],
-        "keys": [
-            {
-                "id": each.id,
-                "name": each.name,
-                "prefix": each.prefix,
-                "since": _day(each.created_at, lang),
-                "until": _day(each.expires_at, lang) if each.expires_at else "",
-                "expired": each.state(now) == "expired",
-            }
-            for each in await _live_keys(connection, session)
-        ],
-        "looks": [
-            {
-                "role": account_words.role(lang.words, each.role),
-                "organisation": account_words.organisation(lang.words, each.organisation, settings.web.title),
-                "reason": each.reason,
-                "day": _day(each.created_at, lang),
-                "read": _day(each.used_at, lang) if each.used_at else "",
-            }
-            for each in await looks_at(connection, person.id)
-        ],
-        "regions": _offered(_regions(site), person.region, lang),
-        "groups": _offered(settings.people.groups, person.group, lang),
-    }
-
-
-def _offered(names: dict[str, dict[str, str]], present: str, lang: Language) -> list[tuple[str, str]]:
-    """Codes to choose from with their names; what the person has stands among them."""
-    codes = [*names, *([present] if present and present not in names else [])] if names or present else []
-    return [(code, regions.name_of(names, code, lang.code)) for code in codes]
-
-
-def _way(issuer: str, site: Site) -> str:
-    """A way to sign in: empty for a login name and password, else the provider's name."""
-    if issuer == sign_in.LOCAL:
-        return ""
-    providers = site.services.loaded.settings.sign_in.providers.values()
-    return next((provider.name for provider in providers if provider.issuer == issuer), issuer)
-
-
-def _day(at: int, lang: Language) -> str:
-    """A day as it is written in the language, by the machine's own time zone."""
-    from babel.dates import format_date  # noqa: PLC0415  (memory: only this page needs it)
-
-    day = datetime.fromtimestamp(at, UTC).astimezone().date()
-    return str(format_date(day, "long", locale=lang.code))
-
-
-# taking all of it along
-
-
-async def _json(site: Site, session: Session) -> AsyncIterator[bytes]:
-    """An object of the account and of the conversations."""
-    services = site.services
-    async with services.database.connect() as connection:
-        account = await _account(connection, site, session)
-        yield b'{"account":' + msgspec.json.encode(account) + b',"kept":'
-        async for piece in export.as_json(connection, services.subjects, session.person, time.time()):
-            yield piece
-    yield b"}\n"
-
-
-async def _markdown(site: Site, session: Session) -> AsyncIterator[bytes]:
-    services = site.services
-    async with services.database.connect() as connection:
-        async for piece in export.as_markdown(connection, services.subjects, session.person, time.time()):
-            yield piece
-
-
-async def _account(connection: Connection, site: Site, session: Session) -> dict[str, Any]:
-    """The account as records have it; secrets are in none of them."""
-    person: Person = await get_person(connection, site.services.subjects, session.person)
-    return {
-        "person": person,
-        "ways_to_sign_in": await sign_in.identities_of(connection, person.id),
-        "sessions": await list_sessions(connection, person.id, time.time()),
-        "keys": await keys.list_keys(connection, subject=person.id, revoked=True),
-        "looks": await looks_at(connection, person.id),
-    }
-
-
-_EXPORTS: dict[str, tuple[str, Callable[[Site, Session], AsyncIterator[bytes]]]] = {
-    "json": ("application/json", _json),
-    "md": ("text/markdown; charset=utf-8", _markdown),
-}
