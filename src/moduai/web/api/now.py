@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from weakref import WeakKeyDictionary
+
 from msgspec import Struct
 
 from moduai.accounts.reports import count_reports
@@ -10,11 +14,15 @@ from moduai.gateway.errors import ApiError
 from moduai.gateway.lane import Lane
 from moduai.gateway.stats import BOUNDS_S, Histogram
 from moduai.metering import report
-from moduai.store.database import Connection
+from moduai.store.database import Connection, Database
 from moduai.web.api.operation import Call, Nothing, Operation
 
 MINUTES = 60
 """How far back the counts of all workers go, in minutes."""
+FRESH_S = 1.5
+"""How long a look at the ledger is good, in seconds: less than a page waits between two of its own."""
+REST = 20
+"""Looking takes at most one part in so many of the time: a large ledger is looked at less often."""
 
 
 class Quantiles(Struct, frozen=True, kw_only=True):
@@ -115,13 +123,7 @@ async def now(call: Call, _: Nothing) -> Now:
     all workers. While the database is away the rest is shown all the same.
     """
     services, lane, at = call.services, _lane(call), int(call.now)
-    recent, reports = None, None
-    try:
-        async with call.read() as connection:
-            recent = await _recent(connection, at)
-            reports = await count_reports(connection)
-    except services.database.errors:
-        pass  # `degraded` names it
+    past = await _HOURS.setdefault(services.database, Past()).look(services.database, at)
     engines = [_engine(lane, replica) for replica in lane.fleet.replicas.values()]
     waiting = lane.line.waiting()
     return Now(
@@ -139,9 +141,38 @@ async def now(call: Call, _: Nothing) -> Now:
         engines=sorted(engines, key=lambda one: one.name),
         models=[_model(lane, name, waiting.get(name, 0)) for name in sorted(lane.fleet.models())],
         errors=[ErrorNow(code=code, count=count) for code, count in lane.stats.errors.most_common()],
-        recent=recent,
-        open_reports=reports,
+        recent=past[0],
+        open_reports=past[1],
     )
+
+
+class Past:
+    """The last hour as the ledger tells it, looked up for all who ask at once and not at every asking."""
+
+    def __init__(self) -> None:
+        self._known: tuple[Recent | None, int | None] = (None, None)
+        self._next = 0.0
+        self._lock = asyncio.Lock()
+
+    async def look(self, database: Database, at: int) -> tuple[Recent | None, int | None]:
+        """The last hour and the open reports, at most ``FRESH_S`` old, or as old as ``REST`` times the look
+        took; None while the database is away.
+        """
+        async with self._lock:
+            began = time.monotonic()
+            if began < self._next:
+                return self._known
+            try:
+                async with database.connect() as connection:
+                    self._known = await _recent(connection, at), await count_reports(connection)
+            except database.errors:
+                self._known = (None, None)  # `degraded` names it
+            took = time.monotonic() - began
+            self._next = began + took + max(FRESH_S, REST * took)
+        return self._known
+
+
+_HOURS: WeakKeyDictionary[Database, Past] = WeakKeyDictionary()
 
 
 def _engine(lane: Lane, replica: Replica) -> EngineNow:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from starlette.responses import Response
 
+from moduai.accounts import regions
 from moduai.accounts.roles import ROLES
 from moduai.accounts.tables import organisations
 from moduai.gateway.errors import ApiError
@@ -41,7 +42,15 @@ async def usage(visit: Visit) -> Response:
     by = visit.query.get("by", "hour")
     table: UsageTable = await visit.ask("usage", by=by, period=visit.query.get("period", ""))
     before, after = _beside(table)
-    return visit.page("usage", table=table, before=before, after=after)
+    return visit.page("usage", table=table, named=_named(visit, table), before=before, after=after)
+
+
+def _named(visit: Visit, table: UsageTable) -> dict[str, str]:
+    """Regions and groups by what they are called in the page's language."""
+    people = visit.site.services.loaded.settings.people
+    names = {"region": people.regions or regions.KOREA, "group": people.groups}.get(table.by, {})
+    language = visit.site.language(visit.request).code
+    return {row.id: regions.name_of(names, row.id, language) for row in table.rows if row.id in names}
 
 
 def _beside(table: UsageTable) -> tuple[str, str]:

@@ -108,7 +108,7 @@ async function run(article) {
     answer.querySelector(".place")?.remove();
     answer.removeAttribute("aria-busy");
     article.querySelector(".actions").hidden = false;
-    article.querySelector("[data-do=copy]").hidden = !fact(article).answer;
+    for (const name of ["copy", "report"]) article.querySelector(`[data-do=${name}]`).hidden = !fact(article).answer;
   });
   running = null;
   controls();
@@ -307,7 +307,7 @@ conversation.addEventListener("submit", (event) => {
 conversation.addEventListener("reset", (event) => leaveEdit(event.target).querySelector("[data-do]").focus());
 
 form.addEventListener("submit", (event) => {
-  if (event.submitter?.formAction.includes("lang=")) return;
+  if (event.submitter?.dataset.lang) return; // the same page in another language
   event.preventDefault();
   const idea = event.submitter?.name === "suggestion";
   const question = idea ? event.submitter.value : field.value.trim();
@@ -402,4 +402,7 @@ try {
 }
 field.value ||= draft.load();
 controls();
-if (conversation.querySelector(".turn")) scrollTo(0, document.documentElement.scrollHeight);
+// once the page stands: to measure it here would lay it out twice
+if (conversation.querySelector(".turn")) {
+  requestAnimationFrame(() => setTimeout(() => scrollTo(0, document.documentElement.scrollHeight)));
+}
