@@ -1,10 +1,12 @@
-"""Schemathesis against the document of the operations, on a real service in processes of its own."""
+"""The operations and the console on a real service, in processes of its own; Schemathesis among them."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +17,7 @@ from benchmarks.harness import modu, process
 
 from moduai.accounts.keys import create_key
 from moduai.accounts.people import create_person
+from moduai.accounts.sessions import COOKIE, start_session
 from moduai.cli.data import write
 from moduai.settings import load
 from moduai.store.database import Connection
@@ -29,10 +32,11 @@ EXAMPLES = 3
 
 
 class Target(NamedTuple):
-    """A running service, and a key of its admin."""
+    """A running service, and a key and a session of its admin."""
 
     url: str
     headers: dict[str, str]
+    session: str
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +46,9 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     with process.engine_process(place / "engine.log", "--model", MODELS[0], on=cpus) as engine:
         home = modu.prepare(place / "home", [engine], models=MODELS[:1])
         with modu.running_modu(home, place / "modu.log", on=cpus, beside=cpus) as running:
-            headers = {"authorization": f"Bearer {_admin(home.folder)}"}
-            found = Target(running.url, headers)
+            key, session = _admin(home.folder)
+            headers = {"authorization": f"Bearer {key}"}
+            found = Target(running.url, headers, session)
             with httpx.Client(base_url=running.url, headers=headers) as client:
                 until(lambda: client.get("/api/now").is_success, within_s=10)
             yield found
@@ -51,19 +56,37 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         assert "Traceback" not in log, log[-4000:]
 
 
-def _admin(home: Path) -> str:
-    """A key of a new admin; the service hears of it."""
+def _admin(home: Path) -> tuple[str, str]:
+    """A key and a session of a new admin; the service hears of them."""
     subjects = SubjectKeys.open(home, Keyring.open(home))
 
-    async def make(connection: Connection) -> str:
+    async def make(connection: Connection) -> tuple[str, str]:
         person = await create_person(connection, subjects, name="Admin", role="admin")
         clear, _ = await create_key(connection, name="tests", subject=person.id, scopes=("manage",))
-        return clear
+        session, _ = await start_session(connection, person, "", time.time())
+        return clear, session
 
     try:
         return write(load(home), make)
     finally:
         subjects.close()
+
+
+def test_the_console_of_the_service(target: Target) -> None:
+    """By the gateway: a banner that is set on its page stands on everyone's within a second or two."""
+    with httpx.Client(base_url=target.url, cookies={COOKIE: target.session}) as client:
+        page = client.get("/console/switches", headers={"accept-language": "en"})
+        assert page.status_code == 200
+        assert "/static/console." in page.text
+        wanted = r'action="/console/do/banner.set".*?name="token" value="([^"]+)"'
+        token = re.search(wanted, page.text, flags=re.DOTALL)
+        assert token is not None
+        fields = {"token": token[1], "back": "/console/switches", "en": "Maintenance tonight", "until": "0"}
+        done = client.post("/console/do/banner.set", data=fields, headers={"origin": target.url})
+        assert done.headers["location"] == "/console/switches?done=banner.set"
+        until(lambda: "Maintenance tonight" in httpx.get(target.url, headers={"accept-language": "en"}).text)
+        assert client.delete("/api/banner", headers={"modu-token": token[1]}).json() == {"cleared": True}
+    assert httpx.get(f"{target.url}/console").status_code == 303
 
 
 def test_every_operation_keeps_to_its_document(target: Target, tmp_path: Path) -> None:
