@@ -62,7 +62,6 @@ _DONE: dict[str, Callable[[Words], str]] = {
     "ended": lambda t: t.gettext("That browser was signed out."),
     "others_ended": lambda t: t.gettext("Everywhere else you were signed out."),
     "revoked": lambda t: t.gettext("The key is refused from now on."),
-    "conversations": lambda t: t.gettext("All your conversations were deleted."),
     "signed_out": lambda t: t.gettext("You are signed out."),
     "account": lambda t: t.gettext(
         "Your account was deleted, and the key to everything you wrote destroyed."
