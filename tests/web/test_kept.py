@@ -221,6 +221,14 @@ async def test_a_lost_key_is_said_and_nothing_breaks(
         assert "Cannot be read: its key is lost" in page.text
 
 
+async def test_nothing_of_an_address_is_repeated_on_a_compressed_page(
+    one: tuple[httpx2.AsyncClient, Person],
+) -> None:
+    page = await one[0].get("/?q=stranger&next=/stranger", headers={"accept-encoding": "gzip"})
+    assert page.headers["content-encoding"] == "gzip"
+    assert "stranger" not in page.text
+
+
 # reports
 
 

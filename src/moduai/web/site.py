@@ -99,7 +99,11 @@ class Site:
 
 
 def _query(request: Request) -> dict[str, str]:
-    """What stays in the address of the same page in another language."""
+    """What stays in the address of the same page in another language. Nothing on the page for asking: it is
+    compressed, and what a stranger put into a link must not stand beside the form token then.
+    """
+    if request.url.path == "/" or request.url.path.startswith("/c/"):
+        return {}
     return {name: text for name, text in request.query_params.items() if name in {"next", "q"}}
 
 
