@@ -255,6 +255,8 @@ async def test_a_persons_text_needs_leave(desk: Office) -> None:
         assert leave["person"] == resident
         assert (await done(await client.post(f"/api/people/{resident}/conversations")))["items"] == []
         refused(await client.post(f"/api/people/{resident}/conversations/cnv_x"), "not_found")
+        odd = f"/api/people/{resident}/conversations/%E2%80%AE"  # the log takes no such letter
+        refused(await client.post(odd), "value_not_allowed")
         looks = await done(await client.get(f"/api/people/{resident}/looks"))
         assert looks["mine"]["id"] == leave["id"]
         assert looks["items"][0]["used_at"]
@@ -329,6 +331,8 @@ BAD: list[tuple[str, str, dict[str, Any], int, str]] = [
     ("POST", "/api/keys", {"content": b'{"name": "\xff"}'}, 400, "invalid_json"),
     ("POST", "/api/keys", {"content": b"[" * 60_000}, 400, "invalid_json"),
     ("POST", "/api/keys", {"content": b'{"name": "\\u0000"}'}, 400, "invalid_parameter"),
+    ("POST", "/api/keys", {"content": b'{"name": "\\ud800"}'}, 400, "invalid_json"),
+    ("POST", "/api/people/search", {"json": {"after": "\x00"}}, 400, "invalid_parameter"),
     ("POST", "/api/keys", {"content": b"x" * 70_000}, 413, "body_too_large"),
     ("POST", "/api/keys", {"data": {"name": "x"}}, 415, "media_type_refused"),
 ]

@@ -147,6 +147,8 @@ async def test_a_form_that_is_refused_says_why_and_keeps_what_was_written(desk: 
         assert again.status_code == 409
         assert "already an organisation" in again.text
         assert 'value="KR-26"' in again.text
+        assert form(again.text, "org.create")["back"] == "/console/organisations"
+        assert 'href="/console/organisations?lang=ko"' in again.text
         twice = await post(client, "org.create", {**fields, "name": "다른 이름"})
         assert "the form was sent twice" in twice.text
         bad = await post(client, "engine.add", {**fields, "back": "/console/engines", "url": "ftp://x"})

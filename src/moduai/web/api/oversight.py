@@ -125,9 +125,17 @@ def _entry(entry: Entry) -> EntryInfo:
         actor=entry.actor,
         action=entry.action,
         target=entry.target,
-        detail=msgspec.json.decode(entry.detail),
+        detail=_detail(entry.detail),
         hash=entry.hash.hex(),
     )
+
+
+def _detail(text: str) -> dict[str, Any]:
+    """One that was tampered with is shown as it is: checking the log says so."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return {"unreadable": text[:200]}
 
 
 def _place(after: str) -> tuple[int, str, int] | None:

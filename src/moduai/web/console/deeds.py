@@ -79,6 +79,7 @@ async def _again(visit: Visit, back: str, error: ApiError, given: Mapping[str, s
         query={name: value for name, value in parse_qsl(address.query) if name != "done"},
         problem=error,
         given=given,
+        place=address.path,
     )
     return await pages.show(view, again)
 

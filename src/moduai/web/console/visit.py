@@ -38,6 +38,8 @@ class Visit:
     """Why the last form was not done."""
     given: Mapping[str, str] = field(default_factory=dict)
     """What that form held."""
+    place: str = ""
+    """Path of the view, where the request is for another: a form's answer shows the page it stands on."""
 
     @property
     def t(self) -> Words:
@@ -60,12 +62,15 @@ class Visit:
     def page(self, template: str, status: int = 200, **values: Any) -> Response:
         """A page of the console."""
         site, t = self.site, self.t
+        place = self.place or self.request.scope["path"]
+        at = str(values.pop("at", "")) or ("" if self.request.method == "GET" else self.place or "/console")
         offset = site.services.loaded.settings.console.offset_s
         zone = timezone(timedelta(seconds=offset)) if offset else UTC
         html = site.html(
             self.request,
             f"console/{template}.html",
-            here=str(values.pop("at", "")),
+            here=at.partition("?")[0],
+            place=place,
             menu=[(item.path, item.title(t)) for item in MENU if self.may(item.permission)],
             may=self.may,
             once=secrets.token_hex(8),
