@@ -83,8 +83,12 @@ class World:
             turn, (at or self.number) * SECOND, person or self.person, model="m", engine="e", outcome=outcome
         )
         tee = Tee(Silent(), asked(question), place, self.recorder)
+        if outcome == "cancelled":
+            tee.head(200, b"", turn)
+            tee.write(b"data: " + answered(answer) + b"\n\n")
         tee.over(row)
-        tee.whole(200, b"", b"", answered(answer), turn)
+        if outcome != "cancelled":
+            tee.whole(200, b"", b"", answered(answer), turn)
         return turn
 
     async def keep(self, *turns: Any, **turn: Any) -> str:

@@ -11,12 +11,12 @@ import pytest
 from sqlalchemy import func, select, update
 
 from moduai.accounts.tables import people
-from moduai.gateway.tee import FOLD, SMALL, Tee
+from moduai.gateway.tee import FOLD, Tee
 from moduai.history import recorder as recorder_module
 from moduai.history.conversations import read_conversation, read_turn
 from moduai.history.loader import turns_kind
 from moduai.history.record import NEW, TurnPlace
-from moduai.history.recorder import Recorder
+from moduai.history.recorder import SMALL, Recorder
 from moduai.history.tables import conversations, turns
 from moduai.metering.loader import Loader
 from moduai.metering.row import UsageRow
@@ -88,6 +88,7 @@ async def test_a_large_request_is_kept_as_its_last_question(world: World) -> Non
     messages = [{"role": "user", "content": "x" * 2 * SMALL}, {"role": "user", "content": "끝"}]
     tee = Tee(Silent(), json.dumps({"messages": messages}).encode(), NEW, world.recorder)
     tee.over(UsageRow("big", 1, world.person, engine="e"))
+    tee.whole(502, b"", b"", b"{}", "")
     await world.recorder.flush()
     assert sum(file.stat().st_size for file in (world.home / "turns").glob("*.seg")) < 1000
     await world.loader.load_once()
@@ -107,12 +108,26 @@ async def test_loaded_twice_counts_once(world: World) -> None:
     await world.recorder.flush()
     (file,) = (world.home / "turns").glob("*.seg")
     again = file.with_name("m2-" + file.name)
-    again.write_bytes(file.read_bytes() + b'{"torn')
+    again.write_bytes(file.read_bytes() + (9000).to_bytes(4) + b"torn")
     await world.loader.load_once()
     await world.loader.load_once()
     assert await kept(world) == 3
     assert not again.exists()
     assert world.loader.torn == 1
+
+
+async def test_what_a_power_cut_left_of_a_segment(world: World) -> None:
+    world.hear()
+    await world.recorder.flush()
+    (file,) = (world.home / "turns").glob("*.seg")
+    whole = file.read_bytes()
+    for number, rest in enumerate((bytes(4096), b"\xff" * 100, b"\x00\x00")):
+        file.with_name(f"m1-{number}.seg").write_bytes(whole + rest)
+    junk = (3).to_bytes(4) + b"abc"
+    file.with_name("m1-junk.seg").write_bytes(junk + whole)
+    await world.loader.load_once()
+    assert (await kept(world), world.loader.torn, world.loader.rejected) == (1, 3, 1)
+    assert [left.name for left in (world.home / "turns").glob("m1-[0-9j]*")] == ["m1-junk.seg.rejected"]
 
 
 async def test_two_loaders_at_once(world: World) -> None:

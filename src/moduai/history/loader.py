@@ -8,6 +8,7 @@ someone else's conversation (fails closed).
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import Any
 
@@ -16,10 +17,10 @@ from sqlalchemy import bindparam, func, select, update
 
 from moduai.accounts.tables import people
 from moduai.history.record import Line, title_of, title_purpose, turn_purpose
-from moduai.history.recorder import SUFFIX
+from moduai.history.recorder import SIZE, SUFFIX
 from moduai.history.tables import conversations, turns
 from moduai.history.text import pack, unpack
-from moduai.metering.loader import Kind, Rows
+from moduai.metering.loader import Batch, Kind, Rows
 from moduai.store.database import Connection, insert
 from moduai.store.keyring import KeyringError
 from moduai.store.subjects import SubjectKeys, SubjectsAwayError
@@ -27,11 +28,26 @@ from moduai.store.subjects import SubjectKeys, SubjectsAwayError
 ALL = "all_"
 """A bare row with this and a person's id stands for all that the person had: what was asked before it was
 deleted is dropped too, if it comes later."""
+_decode = msgspec.msgpack.Decoder(list[Line]).decode
 
 
 def turns_kind(subjects: SubjectKeys) -> Kind:
     """Segments of turns, for ``metering.loader.Loader``."""
-    return Kind("turns", SUFFIX, msgspec.json.Decoder(Line).decode, partial(put_turns, subjects))
+    return Kind("turns", SUFFIX, read_turns, partial(put_turns, subjects))
+
+
+def read_turns(handle: int, offset: int) -> Batch | None:
+    """The next whole batch of a segment. A size of 0 is no batch but what a power cut left."""
+    size = int.from_bytes(os.pread(handle, SIZE, offset))
+    content = os.pread(handle, size, offset + SIZE)
+    if not size or len(content) < size:
+        return None
+    batch = Batch([], [], offset + SIZE + size)
+    try:
+        batch.rows += map(msgspec.structs.asdict, _decode(content))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        batch.rejected.append(content)
+    return batch
 
 
 async def put_turns(subjects: SubjectKeys, connection: Connection, rows: Rows) -> None:

@@ -11,19 +11,21 @@ import asyncio
 import logging
 import threading
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
+from msgspec import Struct
 
 from moduai.history.record import Line, Passed, Text, TurnPlace, turn_purpose
-from moduai.history.text import pack
+from moduai.history.text import Answer, compose, pack, read_passed
 from moduai.metering.row import UsageRow
-from moduai.metering.segment import LineWriter
+from moduai.metering.segment import Appender
 from moduai.settings import Ledger
 from moduai.store.keyring import KeyringError
 from moduai.store.subjects import SubjectGoneError, SubjectKeys, SubjectsAwayError
 
 SUFFIX = ".seg"
+SMALL = 32_768
+"""Bytes up to which a turn is sealed as it passed; of a larger one the text, for then less is written."""
 FLUSH_S = 0.1
 """Longest time a turn stays in memory."""
 MOST_HEARD = 5_000
@@ -32,28 +34,50 @@ MOST_HELD = 64 << 20
 """Bytes of requests and answers that may wait while they cannot be sealed or written."""
 
 log = logging.getLogger(__name__)
-_encode_lines = msgspec.json.Encoder().encode_lines
+SIZE = 4
+"""Bytes before each batch of a segment that say how long it is; the batch is msgpack, a list of lines."""
+BATCH = 500
+"""Most turns of a batch, which are loaded in one transaction."""
+_encode = msgspec.msgpack.Encoder().encode
 
 
-class Heard(Protocol):
-    """What passed of one exchange."""
+class Heard(Struct, frozen=True, gc=False):
+    """What passed of one exchange. Not followed by the garbage collector, as nothing in it refers back."""
 
+    row: UsageRow
+    """Its request's in the ledger."""
     place: TurnPlace
+    asked: bytes
+    """The request's body."""
+    body: bytes
+    """The answer's, if it came whole."""
+    events: bytes
+    """The answer's events, if it was a stream; those after ``answer`` if that is given."""
+    answer: Answer | None
+    """The beginning of a long stream, as text."""
 
     @property
     def size(self) -> int:
         """About how many bytes it holds."""
+        return len(self.asked) + len(self.body) + len(self.events)
 
-    def heard(self) -> Passed | Text:
-        """Question and answer."""
+    def clear(self) -> Passed | Text:
+        """What is to be sealed; may be asked for again."""
+        passed = Passed(self.asked, self.body, self.events)
+        if self.answer is None:
+            return passed if self.size <= SMALL else read_passed(passed)
+        answer = self.answer.copy()
+        answer.take_events((self.events,))
+        return compose(self.asked, answer)
 
 
-_Heard = tuple[Heard, UsageRow]
-
-
-class _Turns(LineWriter[_Heard]):
+class _Turns(Appender[Heard]):
     suffix = SUFFIX
     what = "history"
+
+    def _whole(self, done: int) -> int:
+        """Batches have no marks: all go again, and count once."""
+        return 0
 
 
 class Recorder:
@@ -62,9 +86,9 @@ class Recorder:
     def __init__(self, folder: Path, subjects: SubjectKeys, settings: Ledger, worker: str) -> None:
         """``folder`` is made at the first turn; ``worker`` is part of the segments' names."""
         self._subjects = subjects
-        self._writer = _Turns(folder, settings, worker, self._lines)
-        self._heard: list[_Heard] = []
-        self._again: list[_Heard] = []
+        self._writer = _Turns(folder, settings, worker, self._batches)
+        self._heard: list[Heard] = []
+        self._again: list[Heard] = []
         """Those that could not be sealed for now."""
         self._held = 0
         self._unsealed = False
@@ -82,12 +106,12 @@ class Recorder:
         """Turns that are not yet on disk."""
         return len(self._heard) + len(self._again) + self._writer.rows_waiting
 
-    def add(self, heard: Heard, row: UsageRow) -> None:
-        """Keep a turn until the next flush; ``row`` is its request's in the ledger."""
+    def add(self, heard: Heard) -> None:
+        """Keep a turn until the next flush."""
         if len(self._heard) >= MOST_HEARD or self._held >= MOST_HELD:
             self.skipped += 1
             return
-        self._heard.append((heard, row))
+        self._heard.append(heard)
 
     async def flush(self) -> None:
         """Seal and write what waits, in a thread: keys may have to be read, and the disk may be slow."""
@@ -119,13 +143,13 @@ class Recorder:
             self._held = 0
             return
         rows, encoded = self._writer.waiting
-        self._held = encoded + sum(heard.size for heard, _ in (*self._again, *self._heard, *rows))
+        self._held = encoded + sum(heard.size for heard in (*self._again, *self._heard, *rows))
 
-    def _lines(self, turns: list[_Heard]) -> bytes:
+    def _batches(self, turns: list[Heard]) -> bytes:
         lines, failed = list[Line](), False
         for each in turns:
             try:
-                lines.append(self._sealed(*each))
+                lines.append(self._sealed(each))
             except SubjectGoneError:
                 continue  # the account was deleted: nothing is kept for it
             except SubjectsAwayError as error:
@@ -135,7 +159,8 @@ class Recorder:
                 self.skipped += 1
                 failed = self._failed(error)
         self._unsealed = failed
-        return _encode_lines(lines)
+        batches = [_encode(lines[start : start + BATCH]) for start in range(0, len(lines), BATCH)]
+        return b"".join(len(batch).to_bytes(SIZE) + batch for batch in batches)
 
     def _failed(self, error: KeyringError) -> bool:
         if not self._unsealed:
@@ -143,10 +168,11 @@ class Recorder:
             self._unsealed = True
         return True
 
-    def _sealed(self, heard: Heard, row: UsageRow) -> Line:
+    def _sealed(self, heard: Heard) -> Line:
         """Raises KeyringError."""
-        place, turn, person = heard.place, row.id, row.subject
-        sealed = self._subjects.seal(person, turn_purpose(turn), pack(heard.heard()))
+        row, place = heard.row, heard.place
+        turn, person = row.id, row.subject
+        sealed = self._subjects.seal(person, turn_purpose(turn), pack(heard.clear()))
         conversation = place.conversation_of(turn)
         return Line(
             turn, conversation, person, row.at, row.model, row.engine, row.outcome, "", place.parent, sealed

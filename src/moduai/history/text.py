@@ -104,6 +104,12 @@ class Answer:
         """What there is so far."""
         return "".join(self._parts)
 
+    def copy(self) -> Answer:
+        """Another that grows on its own."""
+        made = Answer()
+        made._parts, made._left, made.notes = [*self._parts], self._left, set(self.notes)
+        return made
+
     def take_events(self, pieces: Iterable[bytes]) -> None:
         """Pieces of a stream, each with whole events; chunked framing between them does no harm."""
         for line in b"\n".join(pieces).splitlines():

@@ -28,15 +28,26 @@ log = logging.getLogger(__name__)
 Rows = list[dict[str, Any]]
 
 
+@dataclass(slots=True)
+class Batch:
+    """A piece of a segment that is whole."""
+
+    rows: Rows
+    rejected: list[bytes]
+    """What was not understood."""
+    end: int
+    """Offset after it."""
+
+
 class Kind(NamedTuple):
-    """What the lines of a folder's segments are, and where they go."""
+    """What is in a folder's segments, and where it goes."""
 
     name: str
     """For the log."""
     suffix: str
     """Of the segments' names."""
-    decode: Callable[[bytes], Any]
-    """A line to a Struct of its columns. Raises msgspec.DecodeError."""
+    read: Callable[[int, int], Batch | None]
+    """What stands whole in a file from an offset on; None if there is nothing yet."""
     put: Callable[[Connection, Rows], Awaitable[None]]
     """Rows into the database; those that are there already stay as they are."""
 
@@ -45,17 +56,28 @@ async def _put_usage(connection: Connection, rows: Rows) -> None:
     await connection.execute(insert(connection, usage).on_conflict_do_nothing(index_elements=["id"]), rows)
 
 
-USAGE = Kind("usage rows", SUFFIX, msgspec.json.Decoder(UsageRow).decode, _put_usage)
+def _read_usage(handle: int, offset: int) -> Batch | None:
+    """The next whole lines."""
+    size = BATCH_BYTES
+    while True:
+        piece = os.pread(handle, size, offset)
+        end = piece.rfind(b"\n") + 1
+        if end or len(piece) < size:
+            break
+        size *= 2  # one line is longer than the piece
+    if not end:
+        return None
+    batch = Batch([], [], offset + end)
+    for line in piece[: end - 1].split(b"\n"):
+        try:
+            batch.rows.append(msgspec.structs.asdict(_decode(line)))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            batch.rejected.append(line)
+    return batch
 
 
-@dataclass(slots=True)
-class _Batch:
-    """A piece of a segment, as far as its last whole line."""
-
-    rows: Rows
-    rejected: list[bytes]
-    end: int
-    """Offset after its last line."""
+_decode = msgspec.json.Decoder(UsageRow).decode
+USAGE = Kind("usage rows", SUFFIX, _read_usage, _put_usage)
 
 
 class Loader:
@@ -70,7 +92,7 @@ class Loader:
         self._machine = machine
         self._kind = kind
         self.torn = 0
-        """Half lines that killed writers left."""
+        """Half lines (or batches) that killed writers left."""
         self.rejected = 0
         """Lines that were not understood; they are kept in ``<segment>.rejected``."""
 
@@ -100,7 +122,7 @@ class Loader:
             return 0  # another loader was first
         with _closing(handle):
             left = _writer_has_left(handle)  # before reading: then nothing can come after what we read
-            while batch := _read(handle, offset, self._kind.decode):
+            while batch := self._kind.read(handle, offset):
                 if not await self._store(file, offset, batch):
                     return loaded  # another loader is at it; the next round sees how far it came
                 loaded += len(batch.rows)
@@ -109,7 +131,7 @@ class Loader:
                 self._finish(file, os.fstat(handle).st_size - offset)
         return loaded
 
-    async def _store(self, file: Path, start: int, batch: _Batch) -> bool:
+    async def _store(self, file: Path, start: int, batch: Batch) -> bool:
         """One transaction: the rows and the new offset. False if another loader has moved the offset."""
         async with self._db.begin() as connection:
             if not await _claim(connection, file.name, start, batch.end):
@@ -167,26 +189,6 @@ def _is_of_a_row(error: DBAPIError | OverflowError) -> bool:
     if isinstance(error, DataError | IntegrityError | OverflowError):
         return True
     return str(getattr(error.orig, "sqlstate", None) or "")[:2] in {"22", "23"}
-
-
-def _read(handle: int, offset: int, decode: Callable[[bytes], Any]) -> _Batch | None:
-    """The next whole lines; None if there are none."""
-    size = BATCH_BYTES
-    while True:
-        piece = os.pread(handle, size, offset)
-        end = piece.rfind(b"\n") + 1
-        if end or len(piece) < size:
-            break
-        size *= 2  # one line is longer than the piece
-    if not end:
-        return None
-    batch = _Batch([], [], offset + end)
-    for line in piece[: end - 1].split(b"\n"):
-        try:
-            batch.rows.append(msgspec.structs.asdict(decode(line)))
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            batch.rejected.append(line)
-    return batch
 
 
 def _writer_has_left(handle: int) -> bool:

@@ -27,8 +27,8 @@ Item = TypeVar("Item")
 _encoder = msgspec.json.Encoder()
 
 
-class LineWriter(Generic[Item]):
-    """What one worker has to keep, as lines of its segments. ``add`` is for the hot lane; ``flush`` is
+class Appender(Generic[Item]):
+    """What one worker has to keep, appended to its segments. ``add`` is for the hot lane; ``flush`` is
     called every ``ledger.flush_s``.
 
     While the disk refuses (``failing``), rows stay in memory and each flush tries again at the very
@@ -44,7 +44,7 @@ class LineWriter(Generic[Item]):
         self, folder: Path, settings: Ledger, worker: str, encode: Callable[[list[Item]], bytes]
     ) -> None:
         """``worker`` is part of the file's name; nothing is opened until there is a row. ``encode`` makes
-        whole lines of them.
+        whole lines, or other whole pieces, of them.
         """
         self._folder = folder
         self._settings = settings
@@ -120,12 +120,16 @@ class LineWriter(Generic[Item]):
         if self._file is not None:
             if not os.fstat(self._file).st_nlink:
                 self._release()
-                self._done = self._unwritten.rfind(b"\n", 0, self._done) + 1  # a half line goes whole again
+                self._done = self._whole(self._done)
             elif self._done == 0 and self._size >= self._settings.segment_bytes:
                 self._release()
         if self._file is None:
             self._file, self._size = self._create(), 0
         return self._file
+
+    def _whole(self, done: int) -> int:
+        """Where writing goes on in another file after ``done`` bytes: a half line goes whole again."""
+        return self._unwritten.rfind(b"\n", 0, done) + 1
 
     def _create(self) -> int:
         """A new, locked file. It gets its name only when locked, or the loader could take it for left."""
@@ -149,7 +153,7 @@ class LineWriter(Generic[Item]):
             self._file = None
 
 
-class SegmentWriter(LineWriter[UsageRow]):
+class SegmentWriter(Appender[UsageRow]):
     """Usage rows. When it is ``full`` the lane refuses requests (fails closed), because it could not
     account for them.
     """

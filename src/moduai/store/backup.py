@@ -110,8 +110,8 @@ def _write(loaded: Loaded, db: Database, draft: Path, folder: Path, progress: Pr
         # Segments before the database: what the loader moves meanwhile is in both, and counts once.
         for segment in _segments(loaded.home):
             name = segment.relative_to(loaded.home).as_posix()
-            if (lines := _whole_lines(segment)) is not None:
-                files[name] = _add_bytes(archive, name, lines)
+            if (content := _whole_content(segment)) is not None:
+                files[name] = _add_bytes(archive, name, content)
         schema = ""
         if db.file:
             copy = folder / DATABASE
@@ -149,13 +149,15 @@ def _segments(home: Path) -> list[Path]:
     return sorted(file for file in found if not file.name.startswith("."))
 
 
-def _whole_lines(segment: Path) -> bytes | None:
-    """A segment as far as its last whole line (its writer may be in the next); None if it has gone."""
+def _whole_content(segment: Path) -> bytes | None:
+    """A segment, of lines as far as the last whole one (its writer may be in the next; of batches the loader
+    sees it itself); None if it has gone.
+    """
     try:
         content = segment.read_bytes()
     except FileNotFoundError:
         return None  # loaded meanwhile: it is in the database
-    return content[: content.rfind(b"\n") + 1]
+    return content[: content.rfind(b"\n") + 1] if SEGMENTS["usage"] in segment.name else content
 
 
 def _copy(source: Path, target: Path, progress: Progress) -> None:
