@@ -115,10 +115,11 @@ def _type(here: World, browser: Browser, path: str, seconds: float) -> Typed:
         before = tab.locator(".answer").count()
         tab.locator("#question").fill("서울을 길게 설명해 주세요.")
         tab.locator("#send").click()
+        ends = time.perf_counter() + TOKENS / TOKENS_S  # not before, however slowly the page shows it
         answer = tab.locator(".answer").nth(before)
         answer.locator(".block").first.wait_for(timeout=20_000)
         tab.locator("#question").focus()
-        took = _press(tab, seconds)
+        took = _press(tab, min(seconds, ends - 0.5 - time.perf_counter()))
         if not tab.locator("#stop").is_visible():
             raise StartError("the answer ended while keys were pressed")
         letters = len(answer.inner_text())
