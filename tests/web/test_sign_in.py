@@ -31,7 +31,8 @@ class Client:
         return re.search(r'name="token" value="([^"]+)"', (await self.http.get(path)).text)[1]
 
     async def post(self, path, page=None, **fields):
-        fields.setdefault("token", await self.token(page or path))
+        if "token" not in fields:
+            fields["token"] = await self.token(page or path)
         return await self.http.post(path, data=fields)
 
     async def sign_in(self, login="haneul", password=PASSWORD, **fields):
@@ -118,6 +119,15 @@ async def test_signing_in_ends_the_session_that_was_there(client, served, haneul
     assert client.session != first
     client.carry(first)
     assert 'href="/signin"' in (await client.get("/about")).text
+
+
+async def test_a_second_tab_that_comes_late(client, haneul):
+    token = await client.token("/signin")
+    await client.sign_in()
+    first = client.session
+    answer = await client.sign_in("haneul", "whatever it is", token=token)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    assert client.session == first
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,8 @@ async def by_password(request: Request) -> Response:
         person = await _checked(request, login, fields.get("password", ""))
         return await welcome(request, person, target)
     except FormError as error:
+        if error.code == "page_too_old" and site_of(request).who(request).signed_in:
+            return go("/")  # signed in meanwhile, in another tab
         return sign_in_page(request, target, error, login=login)
 
 
