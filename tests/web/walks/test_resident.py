@@ -258,6 +258,12 @@ async def test_a_long_conversation_opens_and_goes_on_quickly(
     await ask.ask("Next?")
     await expect(ask.last.locator(".meta")).not_to_be_empty(timeout=20_000)
     assert script.places == [("cnv_long", ids[-1])]
+    fourth = ask.page.locator(".turn").nth(3)
+    await fourth.get_by_role("button", name="Edit the question").click()
+    await ask.page.get_by_role("textbox", name="Edit the question").press("Enter")
+    await expect(ask.page.locator(".turn")).to_have_count(4)
+    await expect(ask.last.get_by_role("button", name="Ask again")).to_be_visible()
+    assert script.places[-1] == ("cnv_long", ids[2])
 
 
 @pytest.mark.parametrize("javascript", [True, False], ids=["script", "form"])

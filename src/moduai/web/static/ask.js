@@ -52,16 +52,18 @@ const isId = (key) => !/^\d{0,3}$/.test(key);
 
 // The turn that this one follows: the nearest before it that the server took.
 function parentOf(article) {
-  for (let at = article.previousElementSibling; at; at = at.previousElementSibling) {
-    if (at.matches(".turn") && isId(fact(at).id)) return fact(at).id;
-  }
-  return article.dataset.parent ?? "";
+  const all = articles();
+  const before = all.slice(0, all.indexOf(article)).findLast((each) => isId(fact(each).id));
+  return before ? fact(before).id : (article.dataset.parent ?? "");
 }
 
 function begin(question, article = $("turn").content.firstElementChild.cloneNode(true)) {
   article.querySelector(".question").textContent = question;
-  if (article.isConnected) while (article.nextElementSibling) article.nextElementSibling.remove();
+  const all = articles();
+  if (article.isConnected) all.slice(all.indexOf(article) + 1).forEach((each) => each.remove());
   else conversation.append(article);
+  const past = article.closest(".past");
+  past?.replaceWith(...past.childNodes);
   facts.set(article, { id: "", question, answer: null });
   page.classList.add("started");
   run(article);
