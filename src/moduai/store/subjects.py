@@ -127,6 +127,11 @@ class SubjectKeys:
         head = _FORMAT + keys.newest
         return head + nonce + cipher.encrypt(nonce, clear, _bound(head, subject, purpose))
 
+    def at_hand(self, subject: str) -> bool:
+        """Whether to seal for a subject now needs no look at the file, which could have to be waited for."""
+        keys = self._cache.get(subject)
+        return keys is not None and bool(keys.newest) and time.monotonic() - self._looked_at < LOOK_S
+
     def unseal(self, subject: str, purpose: str, sealed: bytes) -> bytes:
         """Decrypt what ``seal`` made. Raises SubjectGoneError, SubjectsAwayError, or KeyringError where the
         key is lost or the text damaged.
