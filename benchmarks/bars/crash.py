@@ -143,8 +143,8 @@ class Told:
 
 
 def _worker_of(name: str) -> str:
-    """A row's id is the worker's boot id and a counter."""
-    return name.rpartition("-")[0]
+    """A row's id begins with the worker's boot id."""
+    return name.partition("-")[0]
 
 
 async def _load_and_kill(told: Told, url: str, key: str, supervisor: int, kills: int) -> None:

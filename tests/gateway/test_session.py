@@ -16,7 +16,7 @@ from moduai.accounts.sessions import SessionTable, end_session, start_session
 from moduai.gateway import connection as connection_module
 from moduai.gateway.author import Sessions, from_our_page, session_token
 from moduai.gateway.local import Begun, Delta, Done, LocalAsk
-from moduai.history.conversations import list_conversations, read_conversation
+from moduai.history.conversations import delete_conversation, list_conversations, read_conversation
 from moduai.history.loader import turns_kind
 from moduai.history.record import PlaceError
 from moduai.history.recorder import Recorder
@@ -127,6 +127,17 @@ async def test_a_turn_goes_where_the_page_says(world: World) -> None:
     assert found is not None
     assert [turn.id for turn in found.turns] == [first, second]
     assert (await world.ask(HERE + "modu-conversation: x y\r\n")).code == "bad_request"
+
+
+async def test_nobody_can_take_the_place_of_the_next_conversation(world: World) -> None:
+    boot, count, *rest = (await world.ask()).headers["x-request-id"].split("-")
+    async with world.db.begin() as connection:
+        stranger = await create_person(connection, world.subjects, name="Eve", history=True)
+        for ahead in range(1, 4):
+            likely = "-".join((boot, f"{int(count, 16) + ahead:x}", *rest))
+            await delete_conversation(connection, stranger.id, f"cnv_{likely}", time.time())
+    await world.ask()
+    assert len(await world.titles()) == 2
 
 
 async def test_repeated_heads_are_known_and_end_with_the_session(

@@ -8,6 +8,7 @@ whatever happens there is exactly one ledger row, and the place in line is given
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -70,7 +71,8 @@ class Exchange:
         self._lane = lane
         self.endpoint, self.model, self.principal, self.sink = endpoint, model[:MODEL_SHOWN], principal, sink
         lane.count += 1
-        self.id = f"{lane.boot}-{lane.count:x}"
+        # What nobody can guess: whoever knew the next id could take the place of another's conversation.
+        self.id = f"{lane.boot}-{lane.count:x}-{os.urandom(6).hex()}"
         self.arrived = time.monotonic_ns()
         self._unix_us = time.time_ns() // 1000
         self.over = self._paused = self._reused = self._head_sent = self._relaying = False

@@ -75,7 +75,7 @@ class Lane:
         self._empty = asyncio.Event()
         self.boot = boot
         self.count = 0
-        """Requests so far: with ``boot``, the id of the last one."""
+        """Requests so far: with ``boot``, what makes an id unique."""
         fleet.listener = self._fleet_changed
         self.switches.listener = self._switched
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)

@@ -18,7 +18,7 @@ class UsageRow(Struct, frozen=True, gc=False):
     """
 
     id: str
-    """Unique: the worker's boot id and a counter."""
+    """Unique: the worker's boot id, a counter, and what nobody can guess."""
     at: int
     """When the request arrived, Unix time in microseconds."""
     subject: str
