@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select, update
@@ -255,3 +256,25 @@ async def test_a_person_who_was_blocked_keeps_what_was_asked(world: World) -> No
         await connection.execute(update(people).values(state="blocked"))
     await world.load()
     assert await kept(world) == 1
+
+
+async def test_the_loop_never_waits_for_keys(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, real = 0, asyncio.to_thread
+
+    async def counted(*call: Any) -> Any:
+        nonlocal threads
+        threads += 1
+        return await real(*call)
+
+    monkeypatch.setattr(asyncio, "to_thread", counted)
+    world.subjects.forget_cached()
+    for expected in (1, 1):  # its key is read in a thread, and then at hand
+        world.hear()
+        await world.recorder.flush()
+        assert (threads, world.recorder.waiting) == (expected, 0)
+    world.subjects.forget_cached(world.person)
+    world.hear()
+    await world.recorder.flush()
+    assert threads == 2
+    await world.recorder.flush()  # nothing to do
+    assert threads == 2
