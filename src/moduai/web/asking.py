@@ -19,6 +19,7 @@ from moduai.history.record import Conversation, TurnPlace
 from moduai.history.record import Turn as Recorded
 from moduai.web import kept, posted, words
 from moduai.web.answer import Broken, Finished, Question, Started, Waiting, Written, answer
+from moduai.web.assets import takes_gzip
 from moduai.web.conversation import QUESTION_CHARS, Said, Turn, pack
 from moduai.web.markdown import render
 from moduai.web.posted import Posted, RefusedError, Wanted
@@ -63,22 +64,38 @@ class View:
     """The turn that the next question follows; None: the newest."""
     left_out: str = ""
     """The newest of the older turns that are not shown."""
+    whole: bool = False
+    """All was asked for: what is left out now cannot be shown."""
 
 
 async def home(request: Request) -> Response:
-    """The empty page."""
-    return await _respond(request, View())
+    """The empty page; a resident's as it was last made, while nothing has changed."""
+    site = site_of(request)
+    session = site.who(request).session
+    if session is None or request.url.query:
+        return await _respond(request, View())
+    language, packed = site.language(request).code, takes_gzip(request)
+    models = tuple((model.name, model.capability.origin) for model in site.models())
+    made_from = (session, language, packed, models, site.services.switches.banner(time.time()))
+    known = site.remembered.get(session.person, made_from, time.monotonic())
+    if known is None:
+        known = await _respond(request, View())
+        site.remembered.put(session.person, made_from, known, time.monotonic())
+    return known
 
 
 async def conversation(request: Request) -> Response:
     """A kept conversation, for whom it belongs to."""
     site = site_of(request)
     found = await kept.read(site, site.who(request), request.path_params["id"])
+    whole = request.query_params.get("turns") == "all"
+    most = kept.MOST_SHOWN if whole else kept.SHOWN
     view = View(
-        turns=await asyncio.to_thread(_recorded, request, site, found.turns[-kept.SHOWN :]),
+        turns=await asyncio.to_thread(_recorded, request, site, found.turns[-most:]),
         conversation=found.id,
         title=_title(request, site, found),
-        left_out=found.turns[-kept.SHOWN - 1].id if len(found.turns) > kept.SHOWN else "",
+        left_out=found.turns[-most - 1].id if len(found.turns) > most else "",
+        whole=whole,
     )
     return await _respond(request, view)
 
@@ -124,7 +141,7 @@ async def _respond(request: Request, view: View, status: int = 200) -> Response:
     site = site_of(request)
     who = site.who(request)
     html = _html(request, site, view, await kept.recent(site, who))
-    response = page(request, html, status, guest=who.guest)
+    response = page(request, html, status, guest=None if who.signed_in else who.guest)
     if who.signed_in:
         response.headers["cache-control"] = "private, no-store"
     return response

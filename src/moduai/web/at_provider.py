@@ -22,7 +22,7 @@ from moduai.accounts.organisations import AccountError
 from moduai.accounts.people import Person, get_person
 from moduai.accounts.sign_in import link_identity, person_of_identity
 from moduai.store.keyring import KeyringError
-from moduai.web.entering import entrance_of, make_person, network, records, welcome
+from moduai.web.entering import entrance_of, make_person, network, public_url, records, welcome
 from moduai.web.forms import FormError, own_path
 from moduai.web.guests import decode, encode
 from moduai.web.sign_in import sign_in_page
@@ -142,8 +142,7 @@ def _provider(request: Request) -> str:
 
 def _redirect(request: Request, key: str) -> str:
     """Where a provider sends the browser back to: an address of its own for each provider."""
-    public = site_of(request).services.loaded.settings.sign_in.public_url
-    return f"{public or str(request.base_url).rstrip('/')}/signin/{key}/callback"
+    return f"{public_url(request)}/signin/{key}/callback"
 
 
 def _attempt(request: Request) -> Attempt | None:

@@ -158,6 +158,12 @@ async def welcome(request: Request, person: Person, target: str) -> Response:
     return response
 
 
+def public_url(request: Request) -> str:
+    """The address at which people reach this service: by the settings, or else as this request asks."""
+    settings = site_of(request).services.loaded.settings.sign_in
+    return settings.public_url or str(request.base_url).rstrip("/")
+
+
 async def leave(request: Request) -> None:
     """End the session that the browser has, if it has one. Raises FormError."""
     async with records(site_of(request)) as connection:

@@ -81,8 +81,9 @@ def _guest(secret: bytes, number: bytes, token: str, *, new: bool) -> Guest:
 
 
 def posted_here(request: Request) -> bool:
-    """Whether a POST comes from our own page, as far as the browser says: by Sec-Fetch-Site, or by
-    Origin where that is missing. The form token decides where both are (fails open there, only there).
+    """Whether a request comes from our own page, as far as the browser says: by Sec-Fetch-Site, or by
+    Origin where that is missing. Where both are, a POST is decided by its form token (fails open there,
+    only there).
     """
     if (site := request.headers.get("sec-fetch-site")) is not None:
         return site in {"same-origin", "none"}

@@ -22,8 +22,10 @@ from moduai.web.visitor import Visitor
 
 RECENT = 30
 """Conversations beside the page."""
-SHOWN = 500
-"""Newest turns of a conversation that its page shows."""
+SHOWN = 50
+"""Newest turns of a conversation that its page shows at first."""
+MOST_SHOWN = 500
+"""Newest turns that it shows when all are asked for."""
 AWAIT_S = 1.5
 """How long a turn that another worker recorded is waited for."""
 

@@ -22,6 +22,7 @@ from moduai.history.forgetting import delete_account
 from moduai.web import account_words, visitor
 from moduai.web.entering import check, credential, entrance_of, go, keep_language, network, reading, records
 from moduai.web.forms import FormError, read
+from moduai.web.guests import posted_here
 from moduai.web.language import NAMES, Language
 from moduai.web.my_data import EXPORTS, kept, regions_of
 from moduai.web.site import page, site_of
@@ -64,7 +65,7 @@ async def download(request: Request) -> Response:
         raise HTTPException(404)
     if session is None:
         return go("/signin?next=/me")
-    if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+    if not posted_here(request):
         raise HTTPException(403)
     media, begin = EXPORTS[kind]
     day = time.strftime("%Y-%m-%d")
@@ -92,7 +93,6 @@ async def _settings(request: Request, session: Session, fields: dict[str, str]) 
         raise FormError("bad_name", 400) from None
     async with records(site) as connection:
         await change_person(connection, site.services.subjects, session.person, **wanted)
-        await keys.place_keys(connection, session.person, wanted["region"], wanted["group"])
     site.services.sessions.drop(session.person)
     response = go("/me?done=saved")
     if wanted["language"]:
@@ -184,7 +184,6 @@ async def _delete(request: Request, session: Session, fields: dict[str, str]) ->
             )
         await delete_account(connection, site.services.subjects, session.person, time.time())
     site.services.sessions.drop(session.person)
-    site.services.subjects.forget_cached(session.person)
     response = go("/signin?done=account")
     visitor.forget(request, response)
     response.headers["clear-site-data"] = '"storage"'

@@ -21,6 +21,7 @@ from moduai.web.fresh import Fresh
 from moduai.web.guests import Guest
 from moduai.web.language import COOKIE as LANGUAGE_COOKIE
 from moduai.web.language import NAMES, Language, choose
+from moduai.web.remembered import Remembered
 from moduai.web.services import Services
 from moduai.web.visitor import Visitor
 
@@ -36,6 +37,7 @@ class Site:
     assets: Assets
     templates: Environment
     fresh: Fresh = field(default_factory=Fresh)
+    remembered: Remembered = field(default_factory=Remembered)
 
     @property
     def secret(self) -> bytes:

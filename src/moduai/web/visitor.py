@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -30,13 +31,22 @@ _SLOT = "modu.visitor"
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
 class Visitor:
     """Who makes a request."""
 
-    guest: Guest
-    session: Session | None
-    form_token: str
+    def __init__(self, session: Session | None, make_guest: Callable[[], Guest]) -> None:
+        self.session = session
+        self._make_guest = make_guest
+
+    @cached_property
+    def guest(self) -> Guest:
+        """The guest of this browser; for a resident too, before and after a session."""
+        return self._make_guest()
+
+    @cached_property
+    def form_token(self) -> str:
+        """What forms of this visitor carry."""
+        return self.session.form_token if self.session else self.guest.form_token
 
     @property
     def principal(self) -> Principal:
@@ -78,7 +88,10 @@ class Visitors:
         request = Request(scope)
         token = request.cookies.get(cookie(request), "")
         session = await self._session(token) if token else None
-        scope[_SLOT] = _visitor(self._site, request, session)
+        scope[_SLOT] = Visitor(session, partial(self._site.guest, request))
+        if session and request.method not in ("GET", "HEAD"):
+            await self._change(session.person, scope, receive, send)
+            return
         fresh = await self._rotated(request, session) if session else ""
         if not fresh:
             await self.app(scope, receive, send)
@@ -96,6 +109,15 @@ class Visitors:
             await send(message)
 
         await self.app(scope, receive, send_with_cookie)
+
+    async def _change(self, person: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve what may change something: a page that was made before or meanwhile is not served again."""
+        remembered = self._site.remembered
+        remembered.posted(person, time.monotonic())
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            remembered.posted(person, time.monotonic())
 
     async def _session(self, token: str) -> Session | None:
         """The session of a token; None where it is unknown or the database is away (fails closed)."""
@@ -149,8 +171,3 @@ def forget(request: Request, response: Response) -> None:
     """Let the browser forget the session's token."""
     secure = request.url.scheme == "https"
     response.delete_cookie(cookie(request), path="/", httponly=True, samesite="lax", secure=secure)
-
-
-def _visitor(site: Site, request: Request, session: Session | None) -> Visitor:
-    guest = site.guest(request)
-    return Visitor(guest, session, session.form_token if session else guest.form_token)

@@ -247,6 +247,8 @@ async def test_a_long_conversation_opens_and_goes_on_quickly(
     turns = [(f"Question {n}?", f"Answer **{n}**.\n\n- a\n- b\n") for n in range(500)]
     ids = await keep(served.services, person, *turns, conversation="cnv_long")
     await ask.page.goto(served.url + "/c/cnv_long")
+    await expect(ask.page.locator(".turn")).to_have_count(50)
+    await ask.page.get_by_role("link", name="Show earlier questions").click()
     await expect(ask.page.locator(".turn")).to_have_count(500)
     devtools = await ask.page.context.new_cdp_session(ask.page)
     await devtools.send("Performance.enable")

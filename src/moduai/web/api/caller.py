@@ -15,6 +15,7 @@ from moduai.accounts.organisations import AccountError
 from moduai.accounts.people import get_person
 from moduai.gateway.errors import ApiError
 from moduai.web.api.operation import Caller
+from moduai.web.guests import posted_here
 from moduai.web.services import Services
 from moduai.web.site import site_of
 
@@ -30,7 +31,7 @@ async def caller_of(request: Request, *, writes: bool) -> Caller:
     visitor = site_of(request).who(request)
     if visitor.session is None:
         raise ApiError("not_signed_in")
-    if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+    if not posted_here(request):
         raise ApiError("form_refused")
     if writes and not visitor.may_post(request, request.headers.get(TOKEN_FIELD, "")):
         raise ApiError("form_refused")

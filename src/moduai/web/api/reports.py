@@ -47,7 +47,7 @@ async def list_some(call: Call, wanted: ReportsWanted) -> ReportsPage:
         found = await repository.list_reports(
             connection, wanted.state or "", before=_place(wanted.after), limit=wanted.limit
         )
-    last = f"{found[-1].created_at}.{found[-1].id}" if len(found) == wanted.limit else ""
+    last = "{}.{}".format(*found[-1].place) if len(found) == wanted.limit else ""
     return ReportsPage(found, last)
 
 

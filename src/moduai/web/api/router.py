@@ -158,8 +158,7 @@ async def _body(request: Request) -> dict[str, Any]:
 
 
 def _json(answer: object, status: int = 200) -> Response:
-    content = b"" if answer is None else msgspec.json.encode(answer)
-    return Response(content, 204 if answer is None else status, HEADERS, "application/json")
+    return Response(msgspec.json.encode(answer), status, HEADERS, "application/json")
 
 
 def _refusal(error: ApiError) -> Response:

@@ -1,7 +1,8 @@
 """Usage by hour, model, organisation, region and group, with the figures of a few people kept back.
 
 Times are fixed so that tables do not overlap, or the difference of two would tell of a few people: a day
-for hours, a calendar month for everything else. Days begin at ``console.utc_offset``.
+for hours, a calendar month for everything else. A day is a part of its month, so the days of a month are
+kept back as the rows of a table are. Days begin at ``console.utc_offset``.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ async def usage(call: Call, wanted: UsageWanted) -> UsageTable:
         total = await report.total(connection, *bounds)
         small = await report.people_of_small(connection, *bounds, wanted.by, least=LEAST, offset_s=shift)
         names = await _names(connection, wanted.by)
-    back = hidden(rows, total.people, small)
+        told = wanted.by != "hour" or await _is_told(connection, start, shift)
+    back = hidden(rows, total.people, small) if told else {row.group for row in rows}
     return UsageTable(
         by=wanted.by,
         period=period,
@@ -96,8 +98,18 @@ async def usage(call: Call, wanted: UsageWanted) -> UsageTable:
         utc_offset=start.strftime("%z")[:3] + ":" + start.strftime("%z")[3:],
         least_people=LEAST,
         rows=[_row(row, wanted.by, names, hide=row.group in back, zone=start) for row in rows],
-        total=_figures(total) if total.people >= LEAST else None,
+        total=_figures(total) if told and total.people >= LEAST else None,
     )
+
+
+async def _is_told(connection: Connection, day: datetime, shift: int) -> bool:
+    """Whether the figures of a day are shown: or its month less its other days would tell of a few people."""
+    first = day.replace(day=1)
+    bounds = [round(at.timestamp()) * 1_000_000 for at in (first, _next_month(first))]
+    days = await report.usage(connection, *bounds, "day", offset_s=shift)
+    total = await report.total(connection, *bounds)
+    small = await report.people_of_small(connection, *bounds, "day", least=LEAST, offset_s=shift)
+    return str(round(day.timestamp()) * 1_000_000) not in hidden(days, total.people, small)
 
 
 def _bounds(wanted: UsageWanted, shift: int, now: float) -> tuple[str, datetime, datetime]:
@@ -113,7 +125,11 @@ def _bounds(wanted: UsageWanted, shift: int, now: float) -> tuple[str, datetime,
         raise ApiError("value_not_allowed", f"There is no day {name}.") from None
     if by_day:
         return name, start, start + timedelta(days=1)
-    return name, start, (start + timedelta(days=32)).replace(day=1)
+    return name, start, _next_month(start)
+
+
+def _next_month(first: datetime) -> datetime:
+    return (first + timedelta(days=32)).replace(day=1)
 
 
 async def _names(connection: Connection, by: By) -> dict[str, str]:

@@ -19,6 +19,7 @@ from moduai.web.api.operation import Request, perform
 from moduai.web.api.table import BY_NAME
 from moduai.web.console import pages, words
 from moduai.web.console.visit import Visit
+from moduai.web.entering import public_url
 from moduai.web.forms import FormError
 
 _OWN = {"token", "back", "sure", "once", "what"}
@@ -104,8 +105,7 @@ async def _new_key(visit: Visit, answer: Any, back: str, given: Mapping[str, str
 
 
 async def _new_invitation(visit: Visit, answer: Any, back: str, given: Mapping[str, str]) -> Response:
-    request = visit.request
-    link = f"{request.url.scheme}://{request.url.netloc}{answer.path}"
+    link = f"{public_url(visit.request)}{answer.path}"
     return visit.page("invitation_new", made=answer, link=link, back=back, at=back)
 
 
