@@ -42,4 +42,4 @@ def pace() -> int:
 
 
 if __name__ == "__main__":
-    print(pace(), os.path.realpath(sys.executable))
+    sys.stdout.write(f"{pace()} {os.path.realpath(sys.executable)}\n")

@@ -25,8 +25,10 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 ANSWER_BYTES = 262_144
 WITHIN_S = 10.0
 CONNECT_S = 5.0
-_EMBEDDED = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
-"""Networks whose addresses are IPv4 addresses in other clothes (RFC 6052, 8215)."""
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+"""IPv4 addresses in other clothes (RFC 6052)."""
+_OWN_NAT64 = ipaddress.ip_network("64:ff9b:1::/48")
+"""The same for one network's own use, which decides where in an address the other one stands (RFC 8215)."""
 
 
 class OutboundError(RuntimeError):
@@ -46,7 +48,9 @@ def may_reach(address: Address, private: Iterable[Network] = ()) -> bool:
     if any(address in network for network in private if network.version == address.version):
         return True
     if isinstance(address, ipaddress.IPv6Address):
-        if any(address in network for network in _EMBEDDED):
+        if address in _OWN_NAT64:
+            return False
+        if address in _NAT64:
             return may_reach(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF), private)
         inner = address.ipv4_mapped or address.sixtofour
         if inner is not None:

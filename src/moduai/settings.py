@@ -214,7 +214,7 @@ class SignIn(Struct, frozen=True, forbid_unknown_fields=True):
         str,
         Meta(
             pattern="^(https?://[^/?#]+)?$",
-            description="Address of this service as providers know it, without a path; empty: as asked.",
+            description="Address of this service for people and providers, without a path; empty: as asked.",
         ),
     ] = ""
     providers: Annotated[

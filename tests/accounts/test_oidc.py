@@ -359,6 +359,14 @@ async def test_an_address_that_nobody_checked_is_not_taken(issuer):
     assert (await finished(issuer)).address == ""
 
 
+@pytest.mark.parametrize(("length", "whole"), [(254, True), (255, False)])
+async def test_a_long_address_is_taken_whole_or_not_at_all(issuer, length, whole):
+    address = "h@" + "e" * (length - 6) + ".org"
+    issuer.claims = {"email": address, "email_verified": True, "name": "이" * 200}
+    found = await finished(issuer)
+    assert (found.address, found.name) == (address if whole else "", "이" * 100)
+
+
 @pytest.mark.parametrize(
     ("claims", "path", "code"),
     [

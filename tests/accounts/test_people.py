@@ -99,6 +99,18 @@ async def test_changes(db: Database, subjects: SubjectKeys) -> None:
     assert await change(db, subjects, made.id) == found, "nothing to change changes nothing"
 
 
+async def test_keys_count_where_their_person_lives(db: Database, subjects: SubjectKeys) -> None:
+    made = await make(db, subjects, region="KR-26", group="students")
+    async with db.begin() as connection:
+        await create_key(connection, name="a", subject=made.id, region="KR-26", group="students")
+        await create_key(connection, name="b", region="KR-50")
+    await change(db, subjects, made.id, region="KR-11")
+    async with db.connect() as connection:
+        places = {(one.region, one.group) for _, one in await load_principals(connection)}
+    assert places == {("KR-11", "students"), ("KR-50", "")}
+    assert (await topics(db))["keys"] == 3
+
+
 async def test_changes_are_announced_and_a_new_person_is_not(db: Database, subjects: SubjectKeys) -> None:
     made = await make(db, subjects)
     assert "people" not in await topics(db)

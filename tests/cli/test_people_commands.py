@@ -103,7 +103,8 @@ def test_a_login_lets_in_until_it_is_blocked(home):
     run(home, person.app, "unblock", made)
     assert may_sign_in(home) == made
     assert [row[1] for row in audited(home)] == ["person.add", "person.change", "person.change"]
-    assert [row[3] for row in audited(home)][1:] == ['{"state":"blocked"}', '{"state":"active"}']
+    changes = ['{"from":"active","state":"blocked"}', '{"from":"blocked","state":"active"}']
+    assert [row[3] for row in audited(home)][1:] == changes
 
 
 def test_a_new_role_or_password_signs_out(home):

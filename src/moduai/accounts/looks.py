@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import msgspec
 from msgspec import Struct
 from sqlalchemy import select, update
 
@@ -92,9 +93,7 @@ async def take_leave(
         expires_at=now + max(1, round(hours * 3600)),
         used_at=0,
     )
-    await connection.execute(
-        looks.insert().values({name: getattr(leave, name) for name in leave.__struct_fields__})
-    )
+    await connection.execute(looks.insert().values(msgspec.structs.asdict(leave)))
     detail: dict[str, audit.Value] = {"look": leave.id, "expires_at": leave.expires_at}
     await audit.record(connection, actor=staff, action="look.leave", target=person, detail=detail)
     return leave

@@ -32,6 +32,7 @@ from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 from msgspec import Struct
 
+from moduai.accounts.people import MOST_ADDRESS, MOST_NAME
 from moduai.outbound import Network, OutboundError, client_options
 from moduai.settings import Provider
 
@@ -56,9 +57,8 @@ ALGORITHMS = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "Ed25519", "EdDSA"}
 )
 """Signatures with public keys only: neither ``none`` nor a shared secret counts."""
-TEXT = 255
-"""Longest text that is taken from a claim."""
-
+MOST_SUBJECT = 255
+"""Longest name that a provider has for a person (OpenID Connect Core, 2)."""
 
 _UNUSABLE = (JoseError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 """What reading an answer that is none raises, here and in Authlib."""
@@ -355,14 +355,14 @@ async def _user_info(
 
 def _identity(provider: Provider, claims: Mapping[str, Any]) -> Identity:
     subject = claims["sub"]
-    if not 0 < len(subject) <= TEXT:
+    if not 0 < len(subject) <= MOST_SUBJECT:
         raise ProviderError("provider_failed", "the subject is empty or too long")
-    address = claims.get("email") if claims.get("email_verified") is True else ""
+    address = _text(claims.get("email")) if claims.get("email_verified") is True else ""
     return Identity(
         issuer=provider.issuer,
         subject=subject,
-        name=_text(claims.get("name") or claims.get("preferred_username")),
-        address=_text(address),
+        name=_text(claims.get("name") or claims.get("preferred_username"))[:MOST_NAME].strip(),
+        address=address if len(address) <= MOST_ADDRESS else "",  # cut short it would be another's
         region=mapped(claims, provider.region_claim, provider.region_map),
         group=mapped(claims, provider.group_claim, provider.group_map),
     )
@@ -383,7 +383,7 @@ def mapped(claims: Mapping[str, Any], path: str, codes: Mapping[str, str]) -> st
 
 
 def _text(value: object) -> str:
-    """A claim as text that can be shown: printable, on one line, bounded."""
+    """A claim as text that can be shown: printable, on one line."""
     if not isinstance(value, str):
         return ""
-    return "".join(letter for letter in value if letter.isprintable())[:100].strip()
+    return "".join(letter for letter in value if letter.isprintable()).strip()

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 from sqlalchemy import Row, Select, delete, select, update
 
+from moduai.accounts.keys import place_keys
 from moduai.accounts.organisations import AccountError, default_organisation, get_organisation
 from moduai.accounts.roles import ROLES
 from moduai.accounts.tables import people, sessions
@@ -138,9 +139,9 @@ async def find_people(
 ) -> list[Person]:
     """People whose id begins with ``text`` or whose name or address holds it, by id; all for no text.
 
-    ``after`` is the id of the last one seen. Names are sealed, and there is no index of them that would
-    outlive a destroyed key, so a search unseals each: at most ``most`` of them (some 60 µs each), a batch at
-    a time, between which others have their turn.
+    ``organisation`` is an id; ``after`` is the id of the last one seen. Names are sealed, and there is no
+    index of them that would outlive a destroyed key, so a search unseals each: at most ``most`` of them (some
+    60 µs each), a batch at a time, between which others have their turn.
     """
     wanted, found, scanned = text[:MOST_ADDRESS].strip().casefold(), list[Person](), 0
     if not (wanted + after + role + organisation).isprintable():
@@ -162,7 +163,8 @@ async def find_people(
 
 async def change_person(connection: Connection, subjects: SubjectKeys, person: str, **changes: Any) -> Person:
     """Change fields of a person; "" clears a code. With another role or state they are signed out
-    everywhere, so that it holds at once; while they are blocked their keys are refused.
+    everywhere, so that it holds at once; while they are blocked their keys are refused. Their keys count
+    for the region and group that they have.
 
     Raises AccountError on a field that is not known or a value that is not valid, KeyringError where the
     name or address is changed and cannot be sealed.
@@ -178,6 +180,8 @@ async def change_person(connection: Connection, subjects: SubjectKeys, person: s
     if values:
         await connection.execute(update(people).where(people.c.id == person).values(values))
         await announce(connection, TOPIC)
+    if values.keys() & {"region", "group"}:
+        await place_keys(connection, person, made.region, made.group)
     if "state" in values:
         await announce(connection, "keys")
     if (made.role, made.state) != (had.role, had.state):

@@ -12,6 +12,8 @@ from moduai.cli.common import fail, run
 from moduai.settings import Loaded
 from moduai.store import migrate
 from moduai.store.database import Connection, Database, brief
+from moduai.store.keyring import Keyring, KeyringError
+from moduai.store.subjects import SubjectKeys
 
 T = TypeVar("T")
 Work = Callable[[Connection], Awaitable[T]]
@@ -44,6 +46,14 @@ async def _do(loaded: Loaded, work: Work[T], refusals: tuple[type[Exception], ..
         fail(f"the database {db.shown()} does not answer: {brief(error)}")
     finally:
         await db.dispose()
+
+
+def subject_keys(loaded: Loaded) -> SubjectKeys:
+    """The keys of people's text, to be closed; ends the command where they are lost."""
+    try:
+        return SubjectKeys.open(loaded.home, Keyring.open(loaded.home, create=False), create=False)
+    except KeyringError as error:
+        fail(str(error))
 
 
 def duration(text: str) -> int:

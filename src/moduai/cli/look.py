@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -30,13 +31,13 @@ from moduai.cli.common import (
     safe,
     table,
 )
-from moduai.cli.data import read, utc, write
+from moduai.cli.data import read, subject_keys, utc, write
 from moduai.history.record import Conversation, Turn
 from moduai.history.staff import list_of, read_of
 from moduai.settings import Loaded
 from moduai.store import migrate
 from moduai.store.database import Database, brief
-from moduai.store.keyring import Keyring, KeyringError
+from moduai.store.keyring import KeyringError
 from moduai.store.subjects import SubjectKeys
 
 app = new_app("Read one person's text as staff: with a reason, for a time, and the person is told.")
@@ -147,14 +148,8 @@ def _reading(loaded: Loaded, work: Callable[[Database, SubjectKeys], Awaitable[T
         finally:
             await db.dispose()
 
-    try:
-        subjects = SubjectKeys.open(loaded.home, Keyring.open(loaded.home, create=False), create=False)
-    except KeyringError as error:
-        fail(str(error))
-    try:
+    with closing(subject_keys(loaded)) as subjects:
         return run(go())
-    finally:
-        subjects.close()
 
 
 def _turn(turn: Turn) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -159,15 +159,7 @@ def role(
     json: JsonOption = False,
 ) -> None:
     """Give a person another role. They are signed out, so that it holds everywhere at once."""
-
-    async def change(connection: Connection, subjects: SubjectKeys) -> Person:
-        had = await get_person(connection, subjects, person)
-        made = await change_person(connection, subjects, person, role=role)
-        detail: dict[str, audit.Value] = {"from": had.role, "role": role}
-        await audit.record(connection, actor="cli", action="person.change", target=person, detail=detail)
-        return made
-
-    made = _change(home, change)
+    made = _change(home, person, "role", role)
     done(f"{made.id} is {made.role} now.", made, json=json)
 
 
@@ -229,28 +221,14 @@ def signout(person: IdArgument, home: HomeOption = None, json: JsonOption = Fals
 @app.command(epilog=examples("modu person block sub_1f2e3d4c5b6a798800112233"))
 def block(person: IdArgument, home: HomeOption = None, json: JsonOption = False) -> None:
     """Sign a person out everywhere and refuse them and their keys until they are unblocked."""
-
-    async def change(connection: Connection, subjects: SubjectKeys) -> Person:
-        made = await change_person(connection, subjects, person, state="blocked")
-        detail: dict[str, audit.Value] = {"state": "blocked"}
-        await audit.record(connection, actor="cli", action="person.change", target=person, detail=detail)
-        return made
-
-    made = _change(home, change)
+    made = _change(home, person, "state", "blocked")
     done(f"{made.id} is blocked. To undo it: modu person unblock {made.id}", made, json=json)
 
 
 @app.command(epilog=examples("modu person unblock sub_1f2e3d4c5b6a798800112233"))
 def unblock(person: IdArgument, home: HomeOption = None, json: JsonOption = False) -> None:
     """Let a blocked person sign in again; their keys are good again too."""
-
-    async def change(connection: Connection, subjects: SubjectKeys) -> Person:
-        made = await change_person(connection, subjects, person, state="active")
-        detail: dict[str, audit.Value] = {"state": "active"}
-        await audit.record(connection, actor="cli", action="person.change", target=person, detail=detail)
-        return made
-
-    made = _change(home, change)
+    made = _change(home, person, "state", "active")
     done(f"{made.id} may sign in again.", made, json=json)
 
 
@@ -330,11 +308,19 @@ def _keys(loaded: Loaded, *, needed: bool = True) -> Iterator[tuple[Keyring, Sub
         yield keyring, subjects
 
 
-def _change(home: Path | None, work: Callable[[Connection, SubjectKeys], Awaitable[Person]]) -> Person:
+def _change(home: Path | None, person: str, field: str, value: str) -> Person:
     """Change what is not sealed: it works without the keyring, so anybody can be blocked at any time."""
+
+    async def change(connection: Connection, subjects: SubjectKeys) -> Person:
+        had = await get_person(connection, subjects, person)
+        made = await change_person(connection, subjects, person, **{field: value})
+        detail: dict[str, audit.Value] = {"from": getattr(had, field), field: value}
+        await audit.record(connection, actor="cli", action="person.change", target=person, detail=detail)
+        return made
+
     loaded = open_loaded(home)
     with _keys(loaded, needed=False) as (_, subjects):
-        return write(loaded, lambda connection: work(connection, subjects), *REFUSALS)
+        return write(loaded, lambda connection: change(connection, subjects), *REFUSALS)
 
 
 async def _organisations(connection: Connection) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Annotated
 
 import msgspec
@@ -17,10 +18,8 @@ from moduai.accounts.reports import (
     read_report,
 )
 from moduai.cli.common import HomeOption, JsonOption, done, examples, fail, new_app, open_loaded, safe, table
-from moduai.cli.data import read, utc, write
-from moduai.settings import Loaded
-from moduai.store.keyring import Keyring, KeyringError
-from moduai.store.subjects import SubjectKeys
+from moduai.cli.data import read, subject_keys, utc, write
+from moduai.store.keyring import KeyringError
 
 app = new_app("See and close what readers reported of answers.")
 
@@ -54,16 +53,13 @@ def list_some(
 def show(report: str, home: HomeOption = None, json: JsonOption = False) -> None:
     """Show one report with its text. That you read it stands in the audit log."""
     loaded = open_loaded(home)
-    subjects = _subjects(loaded)
-    try:
+    with closing(subject_keys(loaded)) as subjects:
         found = write(
             loaded,
             lambda connection: read_report(connection, subjects, report, "cli"),
             ReportError,
             KeyringError,
         )
-    finally:
-        subjects.close()
     done(_words(found), found, json=json)
 
 
@@ -92,13 +88,6 @@ def close(
         ReportError,
     )
     done(f"{found.id} is {found.state}.", _row(found), json=json)
-
-
-def _subjects(loaded: Loaded) -> SubjectKeys:
-    try:
-        return SubjectKeys.open(loaded.home, Keyring.open(loaded.home, create=False), create=False)
-    except KeyringError as error:
-        fail(str(error))
 
 
 def _words(report: Report) -> str:
