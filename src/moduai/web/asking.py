@@ -72,7 +72,7 @@ async def home(request: Request) -> Response:
     """The empty page; a resident's as it was last made, while nothing has changed."""
     site = site_of(request)
     session = site.who(request).session
-    if session is None or request.url.query:
+    if session is None or request.scope["query_string"]:
         return await _respond(request, View())
     language, packed = site.language(request).code, takes_gzip(request)
     models = tuple((model.name, model.capability.origin) for model in site.models())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 POLICY = (
@@ -19,7 +18,8 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=(), browsing-topics=()",
 }
-_HTTPS_ONLY = "max-age=31536000"
+_HTTPS_ONLY = (b"strict-transport-security", b"max-age=31536000")
+_RAW = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
 
 class SecurityHeaders:
@@ -33,10 +33,8 @@ class SecurityHeaders:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update(HEADERS)
-                if scope.get("scheme") == "https":
-                    headers["strict-transport-security"] = _HTTPS_ONLY
+                own = [*_RAW, _HTTPS_ONLY] if scope.get("scheme") == "https" else _RAW
+                message = {**message, "headers": [*message.get("headers", ()), *own]}
             await send(message)
 
         await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)

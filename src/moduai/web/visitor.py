@@ -150,7 +150,7 @@ class Visitors:
 
 def cookie(request: Request) -> str:
     """Name of the session's cookie."""
-    return cookie_name(secure=request.url.scheme == "https")
+    return cookie_name(secure=request.scope["scheme"] == "https")
 
 
 def keep(request: Request, response: Response, token: str, site: Site) -> None:
