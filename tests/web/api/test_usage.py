@@ -64,6 +64,15 @@ async def test_nothing_is_told_of_a_total_of_a_few(desk: Office) -> None:
     assert (shown(found), found["total"]) == ({"m": None}, None)
 
 
+async def test_a_month_less_its_days_tells_nothing_of_a_day_of_a_few(desk: Office) -> None:
+    day = 24 * HOUR
+    await use(desk, (9, {}), (6, {"at": NOON - day}), (1, {"at": NOON - 2 * day}))
+    assert (await table(desk, "model", "2026-11"))["total"]["requests"] == 16
+    days = [await table(desk, "hour", f"2026-11-{number}") for number in (20, 21, 22)]
+    assert [found["total"] and found["total"]["requests"] for found in days] == [None, None, 9]
+    assert [list(shown(found).values()) for found in days] == [[None], [None], [9]]
+
+
 async def test_hours_begin_where_the_service_is() -> None:
     async with office(**{"console.utc_offset": "+09:00"}) as desk:
         await use(desk, (5, {}), (6, {"at": NOON + 3 * HOUR}))

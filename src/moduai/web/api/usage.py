@@ -105,7 +105,7 @@ async def usage(call: Call, wanted: UsageWanted) -> UsageTable:
 async def _is_told(connection: Connection, day: datetime, shift: int) -> bool:
     """Whether the figures of a day are shown: or its month less its other days would tell of a few people."""
     first = day.replace(day=1)
-    bounds = [round(at.timestamp()) * 1_000_000 for at in (first, _next_month(first))]
+    bounds = (round(first.timestamp()) * 1_000_000, round(_next_month(first).timestamp()) * 1_000_000)
     days = await report.usage(connection, *bounds, "day", offset_s=shift)
     total = await report.total(connection, *bounds)
     small = await report.people_of_small(connection, *bounds, "day", least=LEAST, offset_s=shift)
