@@ -40,6 +40,25 @@ async def _recorded(parts: _Parts, person: str, conversation: str, turns: int) -
     raise AssertionError(f"{turns} turns were not recorded: {found}")
 
 
+async def test_what_was_just_asked_is_gone_when_everything_is_deleted(clean: Service) -> None:
+    parts = _Parts(clean)
+    _, token = await resident(parts, "deleting", history=True)
+    headers = {"accept-language": "en"}
+    async with httpx2.AsyncClient(
+        base_url=clean.url, cookies={COOKIE: token}, headers=headers, timeout=20
+    ) as browser:
+        posted = {"token": (await form(browser))["token"], "question": "Keep no secrets?"}
+        for which in ("", "all"):
+            begun = events((await browser.post("/ask", json=posted)).text)[0]
+            where = f"/c/{begun['conversation']}"
+            assert "Keep no secrets?" in (await browser.get(where)).text
+            gone = {"token": posted["token"], "id": which or begun["conversation"], "sure": "1"}
+            assert (await browser.post("/history/delete", data=gone)).status_code == 303
+            assert (await browser.get(where)).status_code == 404
+    parts.subjects.close()
+    await parts.database.dispose()
+
+
 async def test_a_residents_turns_are_recorded_and_read_again(clean: Service) -> None:
     parts = _Parts(clean)
     person, token = await resident(parts, "recorded", history=True)

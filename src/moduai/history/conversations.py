@@ -141,6 +141,17 @@ async def delete_conversation(connection: Connection, person: str, conversation:
     return False
 
 
+async def was_deleted(connection: Connection, person: str, conversation: str, at: int) -> bool:
+    """Whether a conversation that is not there was deleted, alone or with all others, after a turn of it was
+    asked at ``at`` (microseconds), which may still be on its way.
+    """
+    mine = conversations.c
+    alone = (mine.id == conversation) & (mine.deleted_at > 0)
+    every = (mine.id == ALL + person) & (mine.deleted_at >= at // 1_000_000)
+    bare = select(mine.id).where(mine.person == person, alone | every).limit(1)
+    return await connection.scalar(bare) is not None
+
+
 async def delete_all(connection: Connection, person: str, now: float) -> int:
     """Delete every conversation of a person, with answers that still run; how many there were."""
     if not await _exists(connection, person, lock=True):

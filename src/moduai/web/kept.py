@@ -66,6 +66,9 @@ async def read(site: Site, visitor: Visitor, id: str) -> Conversation:  # noqa: 
     while True:
         found = await _stored(site, person, id)
         fresh = site.fresh.of(person, id)
+        if fresh and not found and await _was_deleted(site, fresh[-1]):
+            site.fresh.drop(id)
+            raise HTTPException(404)
         if found or fresh:
             return _with_fresh(found, id, fresh)
         if time.monotonic() > deadline:  # a page may be loaded again before its first turn is there
@@ -125,6 +128,11 @@ async def _stored(site: Site, person: str, id: str) -> Conversation | None:  # n
     services = site.services
     async with services.database.connect() as connection:
         return await conversations.read_conversation(connection, services.subjects, person, id)
+
+
+async def _was_deleted(site: Site, turn: Turn) -> bool:
+    async with site.services.database.connect() as connection:
+        return await conversations.was_deleted(connection, turn.person, turn.conversation, turn.at)
 
 
 def _with_fresh(found: Conversation | None, id: str, fresh: Sequence[Turn]) -> Conversation:  # noqa: A002
