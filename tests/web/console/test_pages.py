@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from html import unescape
 from typing import Any
 
 import httpx2
 import pytest
+from msgspec.structs import replace
 
 from moduai.accounts.roles import PERMISSIONS, ROLES, STAFF
 from moduai.web.api.engines import EngineAdded
@@ -174,6 +176,18 @@ async def test_a_key_and_an_invitation_are_shown_once(desk: Office) -> None:
         link = re.search(rf'value="({URL}/join/[^"]+)" readonly', made.text)
         assert link is not None
         assert link[1] not in (await client.get("/console/invitations")).text
+
+
+async def test_an_invitation_leads_to_where_people_reach_the_service(desk: Office, monkeypatch) -> None:
+    public, loaded = "https://ai.example.go.kr", desk.services.loaded
+    told = replace(loaded.settings, sign_in=replace(loaded.settings.sign_in, public_url=public))
+    site = desk.app.state.site
+    services = dataclasses.replace(site.services, loaded=loaded._replace(settings=told))
+    monkeypatch.setattr(desk.app.state, "site", dataclasses.replace(site, services=services))
+    async with desk.client("admin", form=False) as client:
+        fields = form((await client.get("/console/invitations")).text, "invite.create")
+        made = await post(client, "invite.create", {**fields, "role": "steward"})
+        assert f'value="{public}/join/' in made.text
 
 
 async def test_people_are_found_by_a_form_and_changed(desk: Office) -> None:
