@@ -21,8 +21,9 @@ from moduai.web import kept, posted, words
 from moduai.web.answer import Broken, Finished, Question, Started, Waiting, Written, answer
 from moduai.web.assets import takes_gzip
 from moduai.web.conversation import QUESTION_CHARS, Said, Turn, pack
+from moduai.web.forms import FormError
 from moduai.web.markdown import render
-from moduai.web.posted import Posted, RefusedError, Wanted
+from moduai.web.posted import Posted, Wanted
 from moduai.web.site import Site, page, set_cookies, site_of
 from moduai.web.streaming import LiveResponse
 
@@ -114,7 +115,7 @@ async def by_form(request: Request) -> Response:
     site = site_of(request)
     try:
         asked = await posted.form(request, site)
-    except RefusedError as refusal:
+    except FormError as refusal:
         view = View(error=_broken(request, refusal), draft=refusal.question)
         return await _respond(request, view, refusal.status)
     if isinstance(asked, Wanted):
@@ -129,7 +130,7 @@ async def by_script(request: Request) -> Response:
     site = site_of(request)
     try:
         asked = await posted.data(request, site)
-    except RefusedError as refusal:
+    except FormError as refusal:
         event = _event(_broken(request, refusal))
         return Response(event, refusal.status, LIVE, media_type="text/event-stream")
     events = _events(site, _question(request, site, asked))
@@ -261,7 +262,7 @@ def _remember(site: Site, asked: Posted, person: str) -> Callable[[Started, str,
     return ended
 
 
-def _broken(request: Request, refusal: RefusedError) -> Broken:
+def _broken(request: Request, refusal: FormError) -> Broken:
     return Broken(refusal.code, words.error(site_of(request).language(request).words, refusal.code))
 
 

@@ -27,14 +27,11 @@ from moduai.store.database import Connection
 from moduai.store.keyring import KeyringError
 from moduai.web import visitor
 from moduai.web.forms import FormError
-from moduai.web.language import COOKIE as LANGUAGE_COOKIE
-from moduai.web.language import NAMES
+from moduai.web.language import NAMES, keep_language
 from moduai.web.site import Site, site_of
 
 if TYPE_CHECKING:
     from moduai.accounts.oidc import Providers
-
-_YEAR_S = 31_536_000
 
 
 @dataclass
@@ -175,12 +172,6 @@ async def _end_present(request: Request, connection: Connection) -> None:
     if session is not None:
         await end_session(connection, session.id)
         site_of(request).services.sessions.drop(session.person)
-
-
-def keep_language(request: Request, response: Response, code: str) -> None:
-    """Let the browser keep a language."""
-    secure = request.url.scheme == "https"
-    response.set_cookie(LANGUAGE_COOKIE, code, max_age=_YEAR_S, httponly=True, samesite="lax", secure=secure)
 
 
 def go(path: str) -> Response:

@@ -1,4 +1,4 @@
-"""Small forms: what a page posts, read with a limit and checked to come from a page of this visitor."""
+"""What a page posts, read with a limit and checked to come from a page of this visitor."""
 
 from __future__ import annotations
 
@@ -13,27 +13,36 @@ FIELDS = 40
 
 
 class FormError(Exception):
-    """What was asked for is not done; ``code`` is one of ``words`` or ``account_words``."""
+    """What was asked for is not done; ``code`` is one of ``words`` or ``account_words``, ``question`` what
+    had been written.
+    """
 
-    def __init__(self, code: str, status: int, wait_s: float = 0.0) -> None:
+    def __init__(self, code: str, status: int, wait_s: float = 0.0, question: str = "") -> None:
         super().__init__(code)
         self.code = code
         self.status = status
         self.wait_s = wait_s
+        self.question = question
+
+
+async def body(request: Request, limit: int) -> bytes:
+    """All that is posted. Raises FormError as soon as it is longer than the limit."""
+    found = bytearray()
+    async for chunk in request.stream():
+        found += chunk
+        if len(found) > limit:
+            raise FormError("form_too_large", 413)
+    return bytes(found)
 
 
 async def read(request: Request) -> dict[str, str]:
     """The fields of a form, each name once. Raises FormError; fails closed."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > FORM_BYTES:
-            raise FormError("form_too_large", 413)
+    raw = await body(request, FORM_BYTES)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         raise FormError("failed", 415)
     try:
-        pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FIELDS, errors="strict")
+        pairs = parse_qsl(raw.decode(), keep_blank_values=True, max_num_fields=FIELDS, errors="strict")
     except ValueError:
         raise FormError("failed", 400) from None
     fields = dict(pairs)

@@ -15,8 +15,8 @@ from starlette.responses import RedirectResponse, Response
 from moduai.accounts.organisations import AccountError
 from moduai.history import conversations
 from moduai.store.keyring import KeyringError
-from moduai.web import posted, words
-from moduai.web.posted import RefusedError
+from moduai.web import forms, words
+from moduai.web.forms import FormError
 from moduai.web.site import Site, page, site_of
 
 ALL = "all"
@@ -56,9 +56,8 @@ async def rename(request: Request) -> Response:
     site = site_of(request)
     session = site.who(request).session
     try:
-        fields = await posted.fields_of(request)
-        posted.check_origin(request, site, fields.get("token", ""))
-    except RefusedError as refusal:
+        fields = await forms.read(request)
+    except FormError as refusal:
         return _refused(request, site, refusal)
     if session is None:
         return _to_sign_in()
@@ -67,7 +66,7 @@ async def rename(request: Request) -> Response:
         async with site.services.database.begin() as connection:
             await conversations.rename(connection, site.services.subjects, session.person, id, title)
     except (AccountError, KeyringError):
-        return _refused(request, site, RefusedError("name_not_taken", 400))
+        return _refused(request, site, FormError("name_not_taken", 400))
     site.fresh.drop(id)
     back = f"/c/{id}" if fields.get("back") == "conversation" and id.isascii() else "/history"
     return RedirectResponse(back, 303)
@@ -78,9 +77,8 @@ async def delete(request: Request) -> Response:
     site = site_of(request)
     session = site.who(request).session
     try:
-        fields = await posted.fields_of(request)
-        posted.check_origin(request, site, fields.get("token", ""))
-    except RefusedError as refusal:
+        fields = await forms.read(request)
+    except FormError as refusal:
         return _refused(request, site, refusal)
     if session is None:
         return _to_sign_in()
@@ -107,7 +105,7 @@ def _page(request: Request, site: Site, status: int = 200, **values: Any) -> Res
     return page(request, html, status, personal=True)
 
 
-def _refused(request: Request, site: Site, refusal: RefusedError) -> Response:
+def _refused(request: Request, site: Site, refusal: FormError) -> Response:
     told = words.error(site.language(request).words, refusal.code)
     return _page(request, site, refusal.status, error=told)
 

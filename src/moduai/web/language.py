@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from starlette.requests import Request
+from starlette.responses import Response
 
 LOCALES: Final = Path(__file__).parent / "locales"
 COOKIE: Final = "modu_language"
 NAMES: Final = {"ko": "한국어", "en": "English"}
 """Each language by its own name, in the order in which the page offers them."""
+_YEAR_S: Final = 31_536_000
 _RIGHT_TO_LEFT: Final = {"ar", "fa", "he", "ur"}
 
 
@@ -57,6 +59,12 @@ def choose(request: Request, default: str) -> Language:
         if code in NAMES:
             return language(code)
     return language("en")
+
+
+def keep_language(request: Request, response: Response, code: str) -> None:
+    """Let the browser keep a language."""
+    secure = request.url.scheme == "https"
+    response.set_cookie(COOKIE, code, max_age=_YEAR_S, httponly=True, samesite="lax", secure=secure)
 
 
 def preferred(header: str) -> list[str]:

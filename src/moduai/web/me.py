@@ -20,10 +20,10 @@ from moduai.accounts.roles import STAFF
 from moduai.accounts.sessions import Session, end_all, end_session
 from moduai.history.forgetting import delete_account
 from moduai.web import account_words, visitor
-from moduai.web.entering import check, credential, entrance_of, go, keep_language, network, reading, records
+from moduai.web.entering import check, credential, entrance_of, go, network, reading, records
 from moduai.web.forms import FormError, read
 from moduai.web.guests import posted_here
-from moduai.web.language import NAMES, Language
+from moduai.web.language import NAMES, Language, keep_language
 from moduai.web.my_data import EXPORTS, kept, regions_of
 from moduai.web.site import page, site_of
 

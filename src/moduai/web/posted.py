@@ -12,6 +12,7 @@ from starlette.requests import Request
 from moduai.engines.record import Model
 from moduai.web import kept
 from moduai.web.conversation import CARRIED_BYTES, QUESTION_CHARS, Asked, Said, unpack
+from moduai.web.forms import FormError, body
 from moduai.web.kept import Before
 from moduai.web.site import Site
 from moduai.web.visitor import Visitor
@@ -21,16 +22,6 @@ FORM_BYTES = CARRIED_BYTES + 12 * QUESTION_CHARS
 JSON_BYTES = 1_048_576
 
 _Body = TypeVar("_Body")
-
-
-class RefusedError(Exception):
-    """The post is not taken; ``code`` is one of ``words``, ``question`` what had been written."""
-
-    def __init__(self, code: str, status: int, question: str = "") -> None:
-        super().__init__(code)
-        self.code = code
-        self.status = status
-        self.question = question
 
 
 class Posted(NamedTuple):
@@ -55,7 +46,7 @@ def owner(visitor: Visitor) -> bytes:
 
 
 async def form(request: Request, site: Site) -> Posted | Wanted:
-    """Read the form of the page. Raises RefusedError."""
+    """Read the form of the page. Raises FormError."""
     fields = await fields_of(request)
     question = fields.get("suggestion") or fields.get("question", "")
     check_origin(request, site, fields.get("token", ""), question)
@@ -73,7 +64,7 @@ async def form(request: Request, site: Site) -> Posted | Wanted:
 
 
 async def data(request: Request, site: Site) -> Posted:
-    """Read what the page's script posts. Raises RefusedError."""
+    """Read what the page's script posts. Raises FormError."""
     asked, visitor = await json_of(request, Asked), site.who(request)
     check_origin(request, site, asked.token, asked.question)
     before = Before("", "", asked.turns)
@@ -106,28 +97,28 @@ def _up_to(before: Before, at: int) -> Before:
 
 
 async def fields_of(request: Request) -> dict[str, str]:
-    """The fields of a form. Raises RefusedError."""
-    raw = await _body(request, FORM_BYTES)
+    """The fields of a form. Raises FormError."""
+    raw = await body(request, FORM_BYTES)
     try:
         return dict(parse_qsl(raw.decode(), keep_blank_values=True, max_num_fields=20))
     except ValueError:
-        raise RefusedError("failed", 400) from None
+        raise FormError("failed", 400) from None
 
 
 async def json_of(request: Request, kind: type[_Body]) -> _Body:
-    """A JSON body of a type. Raises RefusedError."""
+    """A JSON body of a type. Raises FormError."""
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
-        raise RefusedError("failed", 415)
+        raise FormError("failed", 415)
     try:
-        return msgspec.json.decode(await _body(request, JSON_BYTES), type=kind)
+        return msgspec.json.decode(await body(request, JSON_BYTES), type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise RefusedError("failed", 400) from None
+        raise FormError("failed", 400) from None
 
 
 def check_origin(request: Request, site: Site, token: str, question: str = "") -> None:
-    """Fails closed: whoever cannot show that our own page posts is refused. Raises RefusedError."""
+    """Fails closed: whoever cannot show that our own page posts is refused. Raises FormError."""
     if not site.who(request).may_post(request, token):
-        raise RefusedError("page_too_old", 403, question[:QUESTION_CHARS])
+        raise FormError("page_too_old", 403, question=question[:QUESTION_CHARS])
 
 
 def may_ask(site: Site, visitor: Visitor) -> bool:
@@ -138,23 +129,14 @@ def may_ask(site: Site, visitor: Visitor) -> bool:
 def _checked(site: Site, visitor: Visitor, question: str, model: str, before: Before) -> Posted:
     question = question.replace("\r\n", "\n").strip()
     if not may_ask(site, visitor):
-        raise RefusedError("guests_off", 403, question)
+        raise FormError("guests_off", 403, question=question)
     if not question:
-        raise RefusedError("empty", 400)
+        raise FormError("empty", 400)
     if len(question) > QUESTION_CHARS:
-        raise RefusedError("question_too_long", 400, question[:QUESTION_CHARS])
+        raise FormError("question_too_long", 400, question=question[:QUESTION_CHARS])
     models = {each.name: each for each in site.models()}
     if not models:
-        raise RefusedError("no_engine", 503, question)
+        raise FormError("no_engine", 503, question=question)
     if model and model not in models:
-        raise RefusedError("model_not_found", 404, question)
+        raise FormError("model_not_found", 404, question=question)
     return Posted(question, before, models[model] if model else next(iter(models.values())))
-
-
-async def _body(request: Request, limit: int) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise RefusedError("form_too_large", 413)
-    return bytes(body)

@@ -16,7 +16,7 @@ from moduai.accounts.reports import MOST_REMARK, ReportError, ReportText, file_r
 from moduai.store.keyring import KeyringError
 from moduai.web import kept, posted, words
 from moduai.web.conversation import QUESTION_CHARS, Said, Turn
-from moduai.web.posted import RefusedError
+from moduai.web.forms import FormError
 from moduai.web.site import Site, page, site_of
 
 _UNKNOWN = "unknown"
@@ -45,11 +45,11 @@ async def by_form(request: Request) -> Response:
         before = await posted.earlier(site, site.who(request), _whole(fields))
         at = posted.position(before.turns, fields.get("report", ""))
         if at is None:
-            raise RefusedError("nothing_to_report", 404)
+            raise FormError("nothing_to_report", 404)
         if "reason" not in fields:
             return _page(request, site, fields, before.turns[at])
         await _file(site, request, before.turns[at], fields["reason"], fields.get("remark", ""))
-    except RefusedError as refusal:
+    except FormError as refusal:
         return _page(request, site, {}, None, refusal=refusal)
     return _page(request, site, fields, None, done=True)
 
@@ -64,10 +64,10 @@ async def by_script(request: Request) -> Response:
         if told.conversation:
             turns = (await kept.read(site, site.who(request), told.conversation)).turns
             if (at := posted.position(turns, told.turn)) is None:
-                raise RefusedError("nothing_to_report", 404)
+                raise FormError("nothing_to_report", 404)
             turn = turns[at]
         await _file(site, request, turn, told.reason, told.remark)
-    except RefusedError as refusal:
+    except FormError as refusal:
         text = words.error(site.language(request).words, refusal.code)
         return JSONResponse({"message": text}, refusal.status)
     return JSONResponse({"message": ""})
@@ -86,7 +86,7 @@ def _whole(fields: dict[str, str]) -> dict[str, str]:
 
 
 async def _file(site: Site, request: Request, turn: Said, reason: str, remark: str) -> None:
-    """Raises RefusedError."""
+    """Raises FormError."""
     session, services = site.who(request).session, site.services
     text = ReportText(question=turn.question, answer=turn.answer, remark=remark.replace("\r\n", "\n"))
     try:
@@ -101,7 +101,7 @@ async def _file(site: Site, request: Request, turn: Said, reason: str, remark: s
                 text=text,
             )
     except (ReportError, KeyringError):
-        raise RefusedError("not_reported", 503) from None
+        raise FormError("not_reported", 503) from None
 
 
 def _page(
@@ -111,7 +111,7 @@ def _page(
     turn: Said | None,
     *,
     done: bool = False,
-    refusal: RefusedError | None = None,
+    refusal: FormError | None = None,
 ) -> Response:
     html = site.html(
         request,

@@ -19,14 +19,12 @@ from moduai.web import guests, visitor, words
 from moduai.web.assets import Assets, takes_gzip
 from moduai.web.fresh import Fresh
 from moduai.web.guests import Guest
-from moduai.web.language import COOKIE as LANGUAGE_COOKIE
-from moduai.web.language import NAMES, Language, choose
+from moduai.web.language import NAMES, Language, choose, keep_language
 from moduai.web.remembered import Remembered
 from moduai.web.services import Services
 from moduai.web.visitor import Visitor
 
 TEMPLATES = Path(__file__).parent / "templates"
-_YEAR_S = 31_536_000
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,6 @@ def page(
 
 def set_cookies(request: Request, response: Response, guest: Guest | None) -> None:
     """Keep a new guest's token and a language that was just chosen."""
-    secure = request.url.scheme == "https"
     if guest and guest.new:
         response.set_cookie(
             guests.COOKIE,
@@ -156,9 +153,7 @@ def set_cookies(request: Request, response: Response, guest: Guest | None) -> No
             max_age=guests.DAYS * 86_400,
             httponly=True,
             samesite="lax",
-            secure=secure,
+            secure=request.url.scheme == "https",
         )
     if (chosen := request.query_params.get("lang", "")) in NAMES:
-        response.set_cookie(
-            LANGUAGE_COOKIE, chosen, max_age=_YEAR_S, httponly=True, samesite="lax", secure=secure
-        )
+        keep_language(request, response, chosen)
