@@ -8,7 +8,6 @@ whatever happens there is exactly one ledger row, and the place in line is given
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -72,7 +71,7 @@ class Exchange:
         self.endpoint, self.model, self.principal, self.sink = endpoint, model[:MODEL_SHOWN], principal, sink
         lane.count += 1
         # What nobody can guess: whoever knew the next id could take the place of another's conversation.
-        self.id = f"{lane.boot}-{lane.count:x}-{os.urandom(6).hex()}"
+        self.id = f"{lane.boot}-{lane.count:x}-{next(lane.secrets)}"
         self.arrived = time.monotonic_ns()
         self._unix_us = time.time_ns() // 1000
         self.over = self._paused = self._reused = self._head_sent = self._relaying = False

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections import Counter
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Iterator
 from typing import Protocol
 
 from moduai.accounts.principal import Principal
@@ -76,6 +77,7 @@ class Lane:
         self.boot = boot
         self.count = 0
         """Requests so far: with ``boot``, what makes an id unique."""
+        self.secrets = _secrets()
         fleet.listener = self._fleet_changed
         self.switches.listener = self._switched
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
@@ -217,6 +219,16 @@ class Lane:
     def running(self) -> Counter[str]:
         """Requests under way by engine."""
         return Counter(e.grant.replica for e in self.exchanges if e.grant is not None)
+
+
+def _secrets() -> Iterator[str]:
+    """48 random bits each, in hexadecimal; asked of the system for many at once, for each asking costs a
+    microsecond.
+    """
+    while True:
+        many = os.urandom(6 * 256).hex()
+        for at in range(0, len(many), 12):
+            yield many[at : at + 12]
 
 
 def seconds(nanoseconds: int) -> int:
