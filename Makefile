@@ -25,9 +25,11 @@ $(VENV)/.dev: requirements/dev.lock pyproject.toml scripts/install
 	@scripts/install dev
 	@touch $(VENV)/.core $@
 
+# All tests run on as many processes as there are cores, a few on one.
+test: SPREAD := $(if $(ARGS),,-n auto --dist loadfile)
 test: dev  ## Run the tests (ARGS="tests/store -x")
 	@scripts/browser
-	$(BIN)/python -m pytest $(COVER) $(ARGS)
+	$(BIN)/python -m pytest $(SPREAD) $(COVER) $(ARGS)
 
 # `make -k check` goes on after a failure and still ends with one.
 check: check-format check-lint check-types check-layers check-tests  ## Everything that must hold

@@ -122,7 +122,8 @@ class Loader:
             return 0  # another loader was first
         with _closing(handle):
             left = _writer_has_left(handle)  # before reading: then nothing can come after what we read
-            while batch := self._kind.read(handle, offset):
+            there = os.fstat(handle).st_size  # what comes meanwhile is for the next round: others wait too
+            while offset < there and (batch := self._kind.read(handle, offset)):
                 if not await self._store(file, offset, batch):
                     return loaded  # another loader is at it; the next round sees how far it came
                 loaded += len(batch.rows)
