@@ -261,6 +261,17 @@ async def test_deleting_the_account_takes_its_word(me):
         assert (await fresh.sign_in()).status_code == 403
 
 
+async def test_the_last_administrator_stays(me):
+    services = me.served.services
+    _, token = await resident(services, "first", role="admin")
+    me.carry(token)
+    answer = await post(me, "delete", word="delete")
+    assert answer.status_code == 409
+    assert "last administrator" in answer.text
+    await resident(services, "another", role="admin")
+    assert (await post(me, "delete", word="delete")).headers["location"] == "/signin?done=account"
+
+
 async def test_korean_asks_for_a_korean_word(me):
     me.http.headers["accept-language"] = "ko"
     assert (await post(me, "delete", word="delete")).status_code == 400

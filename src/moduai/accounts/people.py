@@ -19,7 +19,7 @@ from sqlalchemy import Row, Select, delete, select, update
 
 from moduai.accounts.keys import place_keys
 from moduai.accounts.organisations import AccountError, default_organisation, get_organisation
-from moduai.accounts.roles import ROLES
+from moduai.accounts.roles import ADMIN, ROLES
 from moduai.accounts.tables import people, sessions
 from moduai.store.database import Connection
 from moduai.store.feed import announce
@@ -188,6 +188,14 @@ async def change_person(connection: Connection, subjects: SubjectKeys, person: s
         await connection.execute(delete(sessions).where(sessions.c.person == person))
         await announce(connection, "sessions")
     return made
+
+
+async def is_last_admin(connection: Connection, person: str) -> bool:
+    """Whether the service would have no active admin without this person. Two who go at the same moment may
+    both be told no (fails open): ``modu invite create --role admin`` brings one back.
+    """
+    admins = select(people.c.id).where(people.c.role == ADMIN, people.c.state == "active")
+    return (await connection.scalars(admins.limit(2))).all() == [person]
 
 
 async def note_seen(connection: Connection, person: str, now: float) -> None:

@@ -10,6 +10,7 @@ from moduai.accounts.sign_in import LEAST_PASSWORD, MOST_LOGIN
 from moduai.web import words
 
 _TROUBLES: dict[str, Callable[[Words], str]] = {
+    "last_admin": lambda t: t.gettext("You are the last administrator: invite another one first."),
     "wrong": lambda t: t.gettext("The login name or the password is not right."),
     "too_often": lambda t: t.gettext("There were too many attempts. Please wait a little."),
     "provider_down": lambda t: t.gettext(

@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 
 from moduai.accounts import audit, keys, sign_in
 from moduai.accounts.organisations import AccountError
-from moduai.accounts.people import change_person, clean_name
+from moduai.accounts.people import change_person, clean_name, is_last_admin
 from moduai.accounts.roles import STAFF
 from moduai.accounts.sessions import Session, end_all, end_session
 from moduai.history.forgetting import delete_account
@@ -178,6 +178,8 @@ async def _delete(request: Request, session: Session, fields: dict[str, str]) ->
     if fields.get("word", "").strip().casefold() != _word(site.language(request)).casefold():
         raise FormError("not_confirmed", 400)
     async with records(site) as connection:
+        if await is_last_admin(connection, session.person):
+            raise FormError("last_admin", 409)
         if session.role in STAFF:
             await audit.record(
                 connection, actor=session.person, action="person.delete", target=session.person

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
-from sqlalchemy import func, select
 
 from moduai.accounts import invitations, organisations, sessions
 from moduai.accounts import people as repository
@@ -14,7 +13,6 @@ from moduai.accounts.organisations import AccountError, Organisation
 from moduai.accounts.people import Person
 from moduai.accounts.roles import ADMIN
 from moduai.accounts.sessions import SessionInfo
-from moduai.accounts.tables import people
 from moduai.gateway.errors import ApiError
 from moduai.history.forgetting import delete_account
 from moduai.store.database import Connection
@@ -215,12 +213,7 @@ async def delete(call: Call, wanted: PersonNamed) -> Deleted:
 
 async def _keep_an_admin(connection: Connection, person: Person) -> None:
     """Refuse to leave the service without an active admin. Fails closed."""
-    if person.role != ADMIN or person.state != "active":
-        return
-    others = select(func.count()).where(
-        people.c.role == ADMIN, people.c.state == "active", people.c.id != person.id
-    )
-    if not await connection.scalar(others):
+    if await repository.is_last_admin(connection, person.id):
         raise ApiError("conflict", "This is the last active admin: make another one first.")
 
 
