@@ -69,6 +69,17 @@ def fail(message: str, status: int = 1) -> NoReturn:
     raise typer.Exit(status)
 
 
+def confirm(question: str, refusal: str) -> None:
+    """Ask before what cannot be undone; anything but a yes, also no more input, fails with ``refusal``."""
+    try:
+        agreed = typer.confirm(f"{question} This cannot be undone.", err=True)
+    except typer.Abort:
+        typer.echo("", err=True)
+        agreed = False
+    if not agreed:
+        fail(refusal)
+
+
 def done(message: str, data: object = None, *, json: bool = False) -> None:
     """Say what was done, or print ``data`` as JSON."""
     typer.echo(to_json(data) if json else message)

@@ -14,7 +14,16 @@ from moduai.accounts import audit
 from moduai.accounts.keys import KeyInfo, create_key, find_key, list_keys, revoke_key
 from moduai.accounts.organisations import AccountError
 from moduai.accounts.tables import people
-from moduai.cli.common import HomeOption, JsonOption, done, examples, fail, new_app, open_loaded, table
+from moduai.cli.common import (
+    HomeOption,
+    JsonOption,
+    confirm,
+    done,
+    examples,
+    new_app,
+    open_loaded,
+    table,
+)
 from moduai.cli.data import duration, moment, read, utc, write
 from moduai.store.database import Connection
 
@@ -131,14 +140,8 @@ def revoke(
 
 
 def _confirm(key: KeyInfo) -> None:
-    question = f"Revoke {key.prefix}… ({key.name!r} of {key.organisation})? This cannot be undone."
-    try:
-        agreed = typer.confirm(question, err=True)
-    except typer.Abort:
-        typer.echo("", err=True)
-        agreed = False
-    if not agreed:
-        fail("nothing was revoked; --yes does it without asking")
+    question = f"Revoke {key.prefix}… ({key.name!r} of {key.organisation})?"
+    confirm(question, "nothing was revoked; --yes does it without asking")
 
 
 def _end(text: str) -> int:

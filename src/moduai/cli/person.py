@@ -19,7 +19,18 @@ from moduai.accounts.people import Person, change_person, create_person, find_pe
 from moduai.accounts.roles import ROLES
 from moduai.accounts.sessions import end_all, list_sessions
 from moduai.accounts.sign_in import identities_of, make_credential, set_password
-from moduai.cli.common import HomeOption, JsonOption, count, done, examples, fail, new_app, open_loaded, table
+from moduai.cli.common import (
+    HomeOption,
+    JsonOption,
+    confirm,
+    count,
+    done,
+    examples,
+    fail,
+    new_app,
+    open_loaded,
+    table,
+)
 from moduai.cli.data import read, utc, write
 from moduai.settings import Loaded
 from moduai.store.database import Connection
@@ -338,14 +349,8 @@ def _password(*, from_stdin: bool) -> str:
 
 
 def _confirm(person: Person) -> None:
-    question = f"Delete {person.id} ({person.name or 'no name'}) with everything kept? This cannot be undone."
-    try:
-        agreed = typer.confirm(question, err=True)
-    except typer.Abort:
-        typer.echo("", err=True)
-        agreed = False
-    if not agreed:
-        fail("nothing was deleted; --yes does it without asking")
+    question = f"Delete {person.id} ({person.name or 'no name'}) with everything kept?"
+    confirm(question, "nothing was deleted; --yes does it without asking")
 
 
 def _row(person: Person, organisations: dict[str, str]) -> dict[str, object]:
