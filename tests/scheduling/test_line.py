@@ -12,7 +12,16 @@ A, B = frozenset({"a"}), frozenset({"a", "b"})
 
 
 def ticket(number: int, pool: str = "a", avoid: tuple[str, ...] = ()) -> Ticket:
-    return Ticket(id=number, pool=pool, path=("standard",), cost=1, arrived=number, avoid=avoid)
+    return Ticket(
+        id=number,
+        pool=pool,
+        path=("standard", "o", "p"),
+        app="a",
+        tokens_in=1,
+        max_out=1,
+        arrived=number,
+        avoid=avoid,
+    )
 
 
 def granted(decision: object) -> str:

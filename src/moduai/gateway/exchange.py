@@ -35,8 +35,6 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
 """How many replicas a request is tried on before its client is told."""
-ASSUMED_TOKENS = 256
-"""Length of an answer that the client did not bound, for the estimate of its cost."""
 MODEL_SHOWN = 128
 """Most letters of a model's name that are kept: it is the client's text until an engine knows it."""
 SECOND = 1_000_000_000
@@ -99,7 +97,9 @@ class Exchange:
             self._lane.count,
             ask.model,
             (who.service_class, who.organisation, who.subject),
-            ask.size // 4 + 2 * (ask.max_tokens or ASSUMED_TOKENS) * ask.choices,
+            who.key or "page",
+            ask.size // 4,
+            (ask.max_tokens or 0) * ask.choices,
             self.arrived,
         )
         self._lane.exchanges.add(self)

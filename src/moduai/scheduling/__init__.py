@@ -8,6 +8,28 @@ live gateway and a simulation, and decides the same in both.
 
 from moduai.scheduling.line import Line
 from moduai.scheduling.share import BusyClock
-from moduai.scheduling.types import Decision, Grant, Queued, Refused, Ticket
+from moduai.scheduling.types import (
+    Decision,
+    Grant,
+    Queued,
+    Refused,
+    ReplicaSpec,
+    Share,
+    Telemetry,
+    Ticket,
+    Used,
+)
 
-__all__ = ["BusyClock", "Decision", "Grant", "Line", "Queued", "Refused", "Ticket"]
+__all__ = [
+    "BusyClock",
+    "Decision",
+    "Grant",
+    "Line",
+    "Queued",
+    "Refused",
+    "ReplicaSpec",
+    "Share",
+    "Telemetry",
+    "Ticket",
+    "Used",
+]
