@@ -1,0 +1,26 @@
+"""The twin: the live policy, run against modelled engines under a simulated clock.
+
+Words: an *engine* is a model of one replica, a *job* is a request inside it, a *step* is one pass of
+its batch, a *dispatcher* is what decides who runs next and where (the fair queue, or a rival that it
+is measured against), a *record* is what became of one request. Rule: the dispatcher is the very code
+that the gateway runs; only the clock, the engines and the people are made up here. Everything is
+deterministic: time is integer nanoseconds and every draw comes from a seed.
+"""
+
+from moduai.planner.engine import Engine, Job
+from moduai.planner.run import Dispatcher, Record, Twin
+from moduai.planner.steptime import DEVICES, MODELS, StepTime, step_time
+from moduai.planner.traffic import Request
+
+__all__ = [
+    "DEVICES",
+    "MODELS",
+    "Dispatcher",
+    "Engine",
+    "Job",
+    "Record",
+    "Request",
+    "StepTime",
+    "Twin",
+    "step_time",
+]
