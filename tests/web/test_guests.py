@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from starlette.requests import Request
 
 from moduai.web import guests
@@ -28,6 +29,28 @@ def test_the_ledger_sees_an_opaque_subject() -> None:
     assert principal.subject.startswith("gst_")
     assert principal.service_class == "guest"
     assert principal.key == principal.organisation == ""
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("203.0.113.7", "203.0.113.250", True),
+        ("203.0.113.7", "203.0.114.7", False),
+        ("203.0.113.7", "::ffff:203.0.113.9", True),
+        ("2001:db8:0:aa01::1", "2001:db8:0:aaff::2", True),
+        ("2001:db8:0:aa01::1", "2001:db8:0:ab01::1", False),
+        ("", "what", True),
+    ],
+)
+def test_guests_of_one_network_stand_together(one: str, other: str, same: bool) -> None:
+    first, second = (guest(SECRET, "", NOW, address).principal for address in (one, other))
+    assert first.subject != second.subject
+    assert (first.network == second.network) is same
+    assert first.network.startswith("net_")
+    assert not any(
+        part and part in first.network for part in one.replace(":", ".").split(".") if len(part) > 1
+    )
+    assert guest(b"z" * 32, "", NOW, one).principal.network != first.network
 
 
 def test_changed_and_foreign_tokens_are_new_guests() -> None:

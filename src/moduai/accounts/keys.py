@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from msgspec import Struct
@@ -22,7 +22,8 @@ PREFIX = 12
 """Characters of a key that are kept to be shown: 5 that all keys share and 7 of 43."""
 SCOPES = {"inference": "ask models", "manage": "manage the service with the role of the key's person"}
 """What keys may do."""
-SERVICE_CLASSES = ("standard", "resident", "guest")
+SERVICE_CLASSES = ("standard", "resident", "guest", "public-duty", "research", "business", "batch")
+"""Classes of service that always are: "standard" names none, the others stand in the shipped policy."""
 
 
 class KeyInfo(Struct, frozen=True, kw_only=True):
@@ -72,14 +73,17 @@ async def create_key(  # noqa: PLR0913  (the fields of a key)
     region: str = "",
     zone: str = "",
     group: str = "",
+    classes: Collection[str] = (),
 ) -> tuple[str, KeyInfo]:
     """Make a key and return it in clear, for the only time, with what is kept of it.
 
-    ``organisation`` is a name or id (empty: the default one); ``subject`` is a new one unless given.
-    Raises AccountError.
+    ``organisation`` is a name or id (empty: the default one); ``subject`` is a new one unless given;
+    ``classes`` are those of the policy in force, beside those that always are. Raises AccountError.
     """
     wanted = tuple(sorted(set(scopes)))
-    _check(name, wanted, expires_at, service_class)
+    _check(name, wanted, expires_at)
+    if service_class not in (known := dict.fromkeys((*SERVICE_CLASSES, *classes))):
+        raise AccountError(f"there is no class of service {service_class!r}: {', '.join(known)}")
     owner = await (
         get_organisation(connection, organisation) if organisation else default_organisation(connection)
     )
@@ -191,7 +195,7 @@ def _info(values: dict[str, Any]) -> KeyInfo:
     return KeyInfo(**{**values, "scopes": tuple(values["scopes"])})
 
 
-def _check(name: str, scopes: tuple[str, ...], expires_at: int, service_class: str) -> None:
+def _check(name: str, scopes: tuple[str, ...], expires_at: int) -> None:
     if not (0 < len(name) <= 100 and name.isprintable()):
         raise AccountError("a key's name has 1 to 100 printable characters")
     if unknown := set(scopes) - SCOPES.keys():
@@ -200,5 +204,3 @@ def _check(name: str, scopes: tuple[str, ...], expires_at: int, service_class: s
         raise AccountError("a key needs at least one scope")
     if 0 < expires_at <= time.time():
         raise AccountError("a key cannot expire in the past")
-    if service_class not in SERVICE_CLASSES:
-        raise AccountError(f"there is no class of service {service_class!r}: {', '.join(SERVICE_CLASSES)}")

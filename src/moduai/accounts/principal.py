@@ -11,6 +11,8 @@ class Principal(Struct, frozen=True, kw_only=True):
     subject: str
     """Opaque id of the person or programme, such as ``sub_…``; a guest's is ``gst_…``."""
     organisation: str = ""
+    network: str = ""
+    """What stands for a guest's network (``accounts.networks``); the ledger does not have it."""
     key: str = ""
     """Id of the API key (never the key); empty for the page."""
     service_class: str = "standard"

@@ -25,6 +25,7 @@ from moduai.cli.common import (
     table,
 )
 from moduai.cli.data import duration, moment, read, utc, write
+from moduai.gateway import policy_file
 from moduai.store.database import Connection
 
 app = new_app("Create, list and revoke API keys.")
@@ -34,6 +35,7 @@ COLUMNS = {
     "prefix": "key begins",
     "name": "name",
     "organisation": "organisation",
+    "service_class": "class",
     "scopes": "scopes",
     "state": "state",
     "created": "created (UTC)",
@@ -45,6 +47,7 @@ COLUMNS = {
     epilog=examples(
         'modu key create "data team"',
         "modu key create ci --org busan --expires 90d",
+        "modu key create counter --org seoul --class public-duty",
         "modu key create dashboard --manage sub_1f2e3d4c5b6a798800112233",
         "KEY=$(modu key create ci --quiet)",
     )
@@ -54,6 +57,9 @@ def create(
     *,
     org: Annotated[str, typer.Option(help="Name or id of the owner [default: the default one].")] = "",
     expires: Annotated[str, typer.Option(help="How long it lasts (90d) or until when (2027-01-31).")] = "",
+    service_class: Annotated[
+        str, typer.Option("--class", help="Class of service: its share when many wait, see modu policy show.")
+    ] = "standard",
     group: Annotated[str, typer.Option(help="Coarse group of people, kept with usage.")] = "",
     region: Annotated[str, typer.Option(help="Coarse region [default: the owner's].")] = "",
     zone: Annotated[str, typer.Option(help="Special zone [default: the owner's].")] = "",
@@ -67,6 +73,7 @@ def create(
 ) -> None:
     """Make a key and show it, this one time: only its digest is kept."""
     ends = _end(expires)
+    loaded = open_loaded(home)
 
     async def make(connection: Connection) -> tuple[str, KeyInfo]:
         if manage and not await connection.scalar(select(people.c.id).where(people.c.id == manage)):
@@ -76,6 +83,8 @@ def create(
             name=name,
             organisation=org,
             expires_at=ends,
+            service_class=service_class,
+            classes=policy_file.read(loaded.home).policy.classes,
             group=group,
             region=region,
             zone=zone,
@@ -85,7 +94,7 @@ def create(
         await audit.record(connection, actor="cli", action="key.create", target=info.id)
         return clear, info
 
-    clear, info = write(open_loaded(home), make, AccountError)
+    clear, info = write(loaded, make, AccountError)
     if quiet and not json:
         typer.echo(clear)
         return

@@ -18,14 +18,14 @@ Units: weights in thousandths, guarantees and caps in thousandths of the places,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
-ONE = 1000
-"""Weight 1, and a guarantee or cap of 100 %."""
+from moduai.scheduling.types import ONE, WHOLE
+
 MOST_WEIGHT = 1000 * ONE
 MOST_WAITING = 10_000_000
 MOST_SECONDS = 86_400
@@ -56,7 +56,7 @@ class NodeRule(Struct, frozen=True):
 
     weight: int = ONE
     guarantee: int = 0
-    cap: int = ONE
+    cap: int = WHOLE
 
 
 class ClassRule(Struct, frozen=True):
@@ -67,7 +67,7 @@ class ClassRule(Struct, frozen=True):
     """What people read, by language."""
     weight: int = ONE
     guarantee: int = 0
-    cap: int = ONE
+    cap: int = WHOLE
     share_by: Literal["organisation", "zone"] = "organisation"
     """What stands below the class; ``zone``: the special zone of those who have one."""
     each: NodeRule = NodeRule()
@@ -168,9 +168,9 @@ class Problem(Struct, frozen=True):
 
 
 class Change(Struct, frozen=True):
-    """One value that differs; None: it is not there. Values are in the units of the file's structs."""
+    """One value that differs, in the names and units of the structs here; None: it is not there."""
 
-    path: Path
+    path: tuple[str, ...]
     old: object
     new: object
 
@@ -182,21 +182,35 @@ def check(policy: Policy) -> list[Problem]:
     return [Problem(path, text) for path, text in _problems(policy)]
 
 
+def trusted(policy: Policy, chosen: Collection[str]) -> Policy:
+    """The policy without what it gives to groups that people may choose for themselves: anybody could claim
+    it. Fails closed: such a group counts as none.
+    """
+    classes = {
+        name: msgspec.structs.replace(
+            rule, groups={group: weight for group, weight in rule.groups.items() if group not in chosen}
+        )
+        for name, rule in policy.classes.items()
+    }
+    assign = tuple(
+        msgspec.structs.replace(rule, groups=groups)
+        for rule in policy.assign
+        if (groups := tuple(group for group in rule.groups if group not in chosen)) or not rule.groups
+    )
+    return msgspec.structs.replace(policy, classes=classes, assign=assign)
+
+
 def diff(old: Policy, new: Policy) -> list[Change]:
     """What differs, value by value, in the order of the paths."""
     before, after = dict(_values(msgspec.to_builtins(old))), dict(_values(msgspec.to_builtins(new)))
-    paths = sorted(before.keys() | after.keys(), key=lambda path: [(str(part), part) for part in path])
-    return [
-        Change(path, before.get(path), after.get(path))
-        for path in paths
-        if before.get(path) != after.get(path)
-    ]
+    paths = (path for path in sorted(before.keys() | after.keys()) if before.get(path) != after.get(path))
+    return [Change(path, before.get(path), after.get(path)) for path in paths]
 
 
 _Found = Iterator[tuple[Path, str]]
 
 
-def _values(value: object, path: Path = ()) -> Iterator[tuple[Path, object]]:
+def _values(value: object, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
     """Every leaf with its path; a list is a leaf, for its order is part of what it says."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
@@ -216,7 +230,7 @@ def _problems(policy: Policy) -> _Found:
     for rule in policy.classes.values():
         yield from _class(rule)
     whole = sum(rule.guarantee for rule in policy.classes.values())
-    if whole > ONE:
+    if whole > WHOLE:
         yield ("class",), f"the guarantees of all classes are {_percent(whole)} together: more than 100 %"
     yield from _assignments(policy)
     yield from _pressure(policy.pressure)
@@ -253,8 +267,8 @@ def _class(rule: ClassRule) -> _Found:
 
 def _node(rule: NodeRule, here: Path) -> _Found:
     yield from _range((*here, "weight"), rule.weight, 1, MOST_WEIGHT, ONE)
-    yield from _range((*here, "guarantee"), rule.guarantee, 0, ONE, 10, PERCENT)
-    yield from _range((*here, "cap"), rule.cap, 1, ONE, 10, PERCENT)
+    yield from _range((*here, "guarantee"), rule.guarantee, 0, WHOLE, 10, PERCENT)
+    yield from _range((*here, "cap"), rule.cap, 1, WHOLE, 10, PERCENT)
     if 0 < rule.cap < rule.guarantee:
         yield (
             (*here, "guarantee"),

@@ -6,7 +6,6 @@ that somebody else put there is worth nothing.
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -18,6 +17,7 @@ from starlette.responses import RedirectResponse, Response
 
 from moduai.accounts import audit
 from moduai.accounts.invitations import Invitation, use_invitation
+from moduai.accounts.networks import network_of
 from moduai.accounts.organisations import AccountError
 from moduai.accounts.people import Person, create_person
 from moduai.accounts.roles import STAFF
@@ -56,12 +56,7 @@ def entrance_of(request: Request) -> Entrance:
 
 def network(request: Request) -> str:
     """The network prefix that a request comes from: /24 or /56, as for guests."""
-    try:
-        address = ipaddress.ip_address(request.client.host if request.client else "")
-    except ValueError:
-        return ""
-    inner = getattr(address, "ipv4_mapped", None) or address
-    return str(ipaddress.ip_network((inner, 24 if inner.version == 4 else 56), strict=False))
+    return network_of(request.client.host if request.client else "")
 
 
 @asynccontextmanager

@@ -1,8 +1,9 @@
 """Guests: people who ask without an account.
 
-A guest is a signed random number in a cookie, so that guests share fairly with each other. It says
-nothing about the person, lasts at most 30 days, and the ledger sees only a digest of it. The form
-token is bound to it. Checks here fail closed: a token that does not verify counts as none.
+A guest is a signed random number in a cookie, so that guests share fairly with each other: first the
+networks they come from, then those of one network. It says nothing about the person, lasts at most 30 days,
+and the ledger sees only a digest of it, and nothing of the network. The form token is bound to it. Checks
+here fail closed: a token that does not verify counts as none.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
+from moduai.accounts.networks import network_of, opaque
 from moduai.accounts.principal import Principal
 
 COOKIE = "modu_guest"
@@ -54,14 +56,17 @@ def decode(text: str) -> bytes | None:
         return None
 
 
-def guest(secret: bytes, cookie: str, now: float) -> Guest:
-    """The guest of a cookie, or a new one if it is missing, forged or too old."""
+def guest(secret: bytes, cookie: str, now: float, address: str = "") -> Guest:
+    """The guest of a cookie, or a new one if it is missing, forged or too old. ``address``: the client's,
+    of which only what stands for its network is handed on.
+    """
+    network = opaque(secret, network_of(address))
     today = int(now // _DAY_S)
     if known := _verify(secret, cookie, today):
-        return _guest(secret, known, cookie, new=False)
+        return _guest(secret, known, cookie, network, new=False)
     new = secrets.token_bytes(16)
     day = today.to_bytes(4)
-    return _guest(secret, new, encode(new + day + sign(secret, "guest", new, day)), new=True)
+    return _guest(secret, new, encode(new + day + sign(secret, "guest", new, day)), network, new=True)
 
 
 def _verify(secret: bytes, token: str, today: int) -> bytes | None:
@@ -74,9 +79,9 @@ def _verify(secret: bytes, token: str, today: int) -> bytes | None:
     return number if 0 <= today - int.from_bytes(day) < DAYS else None
 
 
-def _guest(secret: bytes, number: bytes, token: str, *, new: bool) -> Guest:
+def _guest(secret: bytes, number: bytes, token: str, network: str, *, new: bool) -> Guest:
     subject = "gst_" + sign(secret, "subject", number)[:12].hex()
-    principal = Principal(subject=subject, service_class="guest")
+    principal = Principal(subject=subject, network=network, service_class="guest")
     return Guest(number, token, encode(sign(secret, "form", number)), principal, new)
 
 

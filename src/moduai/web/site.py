@@ -52,7 +52,8 @@ class Site:
 
     def guest(self, request: Request) -> Guest:
         """Who asks; new if the browser shows no token of ours."""
-        return guests.guest(self.secret, request.cookies.get(guests.COOKIE, ""), time.time())
+        address = request.client.host if request.client else ""  # behind a listed proxy: as forwarded
+        return guests.guest(self.secret, request.cookies.get(guests.COOKIE, ""), time.time(), address)
 
     def who(self, request: Request) -> Visitor:
         """Who makes this request: found before any page runs, by ``visitor.Visitors``."""

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 from moduai.accounts import keys as repository
 from moduai.accounts.keys import KeyInfo
 from moduai.accounts.organisations import AccountError
+from moduai.gateway import policy_file
 from moduai.gateway.errors import ApiError
 from moduai.web.api.caller import SCOPE
 from moduai.web.api.operation import Call, Code, Name, Operation, Page, Request, Text, Time, Word, refused
@@ -43,6 +44,9 @@ class KeyMade(Request, frozen=True):
     name: Name
     organisation: Annotated[Text, Meta(description="Its name or id; empty: the default one.")] = ""
     expires_at: Annotated[Time, Meta(description="Unix time in seconds; 0: it does not expire.")] = 0
+    service_class: Annotated[Code, Meta(description="Its share when many wait: a class of the policy.")] = (
+        "standard"
+    )
     region: Code = ""
     group: Code = ""
     manage: Annotated[bool, Meta(description="It may call these operations as you.")] = False
@@ -90,6 +94,8 @@ async def make(call: Call, wanted: KeyMade) -> KeyNew:
                 name=wanted.name,
                 organisation=wanted.organisation,
                 expires_at=wanted.expires_at,
+                service_class=wanted.service_class,
+                classes=policy_file.read(call.services.loaded.home).policy.classes,
                 region=wanted.region,
                 group=wanted.group,
                 subject=call.caller.person if wanted.manage else "",
