@@ -1,0 +1,121 @@
+"""Predictions that learn from how they turned out: the correction, the interval, and the error itself.
+
+Rules, in words:
+
+* What is learned is the ratio of the wait that came to the one predicted, apart for light and heavy people
+  and for each power of two of seconds predicted. Its median corrects the prediction; its 10 % and
+  90 % quantiles are the interval, which so covers four of five in the long run, whatever the load does.
+* A power of two that is seen for the first time begins from what is known of its kind as a whole.
+* Only waits of `SHOWN` and more count: a shorter one is over before anybody is told a prediction, and whoever
+  is told one has waited that long already.
+* A ratio beyond `MOST` or below its inverse counts as that: predictions from the first moments of an overload
+  may be off by any factor.
+* The error is measured on what was predicted at the time, before learning from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from moduai.scheduling.quantile import UNIT, Quantile
+
+SECOND = 1_000_000_000
+SHOWN = SECOND
+PARTS = (100, 500, 900)
+"""Quantiles of the ratio, per mille: the interval's bounds and the median."""
+ONE_TO_ONE = 1000
+"""Ratios are in thousandths."""
+MOST = 8
+CAUTION = 6
+"""A ratio of 1 is believed as if it had been seen this often."""
+BUCKETS = 16
+REMEMBERED = 1024
+"""Waits after which what was covered counts half."""
+LIGHT, HEAVY = "light", "heavy"
+"""Kinds of people: who has nothing else waiting or running, and who has."""
+
+
+class Forecast(Struct, frozen=True, gc=False):
+    """A wait as predicted when its ticket came; times in ns."""
+
+    kind: str
+    raw: int
+    """What the model said."""
+    wait: int
+    low: int
+    high: int
+
+
+class Figure(Struct, frozen=True):
+    """How good the predictions of one kind are, all per mille."""
+
+    kind: str
+    error: int
+    """Median of the difference as a part of the wait that came."""
+    covered: int
+    """How many waits fell into their interval."""
+    seen: int
+    """How many waits this rests on."""
+
+
+class _Kind:
+    __slots__ = ("buckets", "covered", "error", "seen", "whole")
+
+    def __init__(self) -> None:
+        self.whole = _ratios((500, 1000, 2000))
+        self.buckets: dict[int, list[Quantile]] = {}
+        self.error = Quantile(250 * UNIT, CAUTION)
+        self.covered = self.seen = 0
+
+    def ratios(self, raw: int) -> list[Quantile]:
+        """Of the power of two of quarter seconds that is predicted."""
+        bucket = min(BUCKETS - 1, (raw * 4 // SECOND).bit_length())
+        known = self.buckets.get(bucket)
+        if known is None:
+            known = self.buckets[bucket] = _ratios(one.value // UNIT for one in self.whole)
+        return known
+
+
+def _ratios(values: Iterable[int]) -> list[Quantile]:
+    return [Quantile(value * UNIT, CAUTION) for value in values]
+
+
+class Calibration:
+    """What is known of the predictions of one queue."""
+
+    __slots__ = ("_kinds",)
+
+    def __init__(self) -> None:
+        self._kinds = {LIGHT: _Kind(), HEAVY: _Kind()}
+
+    def forecast(self, kind: str, raw: int) -> Forecast:
+        """Correct what the model predicts, in ns; below 0 it does not, and nothing is forecast."""
+        if raw < 0:
+            return Forecast(kind, -1, -1, -1, -1)
+        low, wait, high = (raw * one.value // (ONE_TO_ONE * UNIT) for one in self._kinds[kind].ratios(raw))
+        return Forecast(kind, raw, wait, min(low, wait), max(high, wait))
+
+    def learn(self, forecast: Forecast, waited: int) -> None:
+        """A ticket went ``waited`` ns after this was forecast for it."""
+        if forecast.raw < 0 or waited < SHOWN:
+            return
+        known = self._kinds[forecast.kind]
+        known.error.learn(min(abs(waited - forecast.wait) * 1000 // waited, 1000 * MOST), 500)
+        known.covered += forecast.low <= waited <= forecast.high
+        known.seen += 1
+        if known.seen >= REMEMBERED:
+            known.seen //= 2
+            known.covered //= 2
+        ratio = min(max(waited * ONE_TO_ONE // max(forecast.raw, 1), ONE_TO_ONE // MOST), ONE_TO_ONE * MOST)
+        for one, part in zip(known.ratios(forecast.raw) + known.whole, PARTS * 2, strict=True):
+            one.learn(ratio, part)
+
+    def figures(self) -> list[Figure]:
+        """The error and the cover of each kind that has been seen."""
+        return [
+            Figure(kind, known.error.value // UNIT, known.covered * 1000 // known.seen, known.seen)
+            for kind, known in self._kinds.items()
+            if known.seen
+        ]

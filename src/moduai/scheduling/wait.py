@@ -1,0 +1,152 @@
+"""How long a ticket will wait, and how many go before it, under the fair order.
+
+A fluid model. A ticket goes when its node's virtual time is the least at every level. So from the person
+upwards: the node must first be charged for what stands before the ticket in it (``cost``); its virtual time
+is then ``vt + cost / weight``; until then each sibling is served what it has waiting, as far as it starts
+at or below that virtual time (the tags of start-time fair queueing, Goyal et al. 1997). Own and siblings'
+cost together are what the parent must be charged first, and so on up to the root. A sibling with a
+guarantee is served at least that part of the whole, one with a cap at most that part.
+
+Divided by the pace at which the pool has been charged while others waited, this is a time. Those who come
+later and stand before the ticket lengthen it: of what was served, some came after and went sooner. How much
+is known by how deep it stood when it came: a newcomer that stands at a part ``x`` of the ticket's own depth
+overtakes it if it comes within the first ``1 - x`` of the wait.
+
+What the model leaves out (bursts, long answers, capacity that changes) is for `calibration`. At most a
+sample of the siblings is needed: the cost of a prediction does not grow with their number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from moduai.scheduling.types import WHOLE
+
+VT_ONE = 1_000_000
+"""Virtual time is cost x VT_ONE / weight."""
+ROUNDS = 8
+"""Guarantees and caps are parts of a whole that depends on them: repeated this often, it settles."""
+KEEP = 1 - 1 / 128
+"""The pace is that of the last 128 dispatches or so."""
+EVIDENCE = 8
+"""Dispatches below which nothing is predicted."""
+MOST_OVERTAKING = 0.9
+"""Most of the pace that newcomers are believed to take, or the wait would have no end."""
+DEPTHS = 48
+
+
+class Peer(Struct, frozen=True, gc=False):
+    """A sibling that waits for the same pool."""
+
+    vt: int
+    weight: int
+    cost: int
+    """Of all that it has waiting for the pool."""
+    tickets: int
+    """How many these are, at least 1."""
+    guarantee: int = 0
+    cap: int = WHOLE
+
+
+class Level(Struct, frozen=True, gc=False):
+    """A node on the ticket's path, among its siblings."""
+
+    vt: int
+    weight: int
+    peers: Sequence[Peer] = ()
+    """Its siblings that wait for the pool, or an even sample of them."""
+    siblings: int = 0
+    """How many there are in all, where the peers are a sample."""
+    guarantee: int = 0
+    cap: int = WHOLE
+
+
+class Ahead(Struct, frozen=True, gc=False):
+    """What goes before a ticket."""
+
+    cost: int
+    tickets: int
+
+
+def ahead(cost: int, tickets: int, levels: Sequence[Level]) -> Ahead:
+    """What goes before a ticket that has this much before it in its own person's line.
+
+    ``levels`` from the person up to the children of the root.
+    """
+    for level in levels:
+        own, tag = cost, level.vt + cost * VT_ONE // level.weight
+        bounded = any(peer.guarantee or peer.cap < WHOLE for peer in level.peers)
+        fair = [_fair(peer, tag) for peer in level.peers]
+        served = fair
+        for _ in range(ROUNDS if bounded else 0):
+            whole = own + _of_all(sum(served), level)
+            served = [_bounded(peer, got, whole) for peer, got in zip(level.peers, fair, strict=True)]
+        parts = (got * peer.tickets / peer.cost for peer, got in zip(level.peers, served, strict=True))
+        tickets += _of_all(round(sum(parts)), level)
+        cost = max(own + _of_all(sum(served), level), own * WHOLE // level.cap)
+        if level.guarantee:
+            cost = min(cost, own * WHOLE // level.guarantee)
+    return Ahead(cost, tickets)
+
+
+def _fair(peer: Peer, tag: int) -> int:
+    """Cost of the sibling's tickets that begin at or below a virtual time; those that are there go first."""
+    if peer.vt > tag:
+        return 0
+    begun = (tag - peer.vt) * peer.weight // VT_ONE * peer.tickets // peer.cost + 1
+    return peer.cost if begun >= peer.tickets else peer.cost * begun // peer.tickets
+
+
+def _bounded(peer: Peer, got: int, whole: int) -> int:
+    got = max(got, min(peer.cost, whole * peer.guarantee // WHOLE))
+    return min(got, whole * peer.cap // WHOLE)
+
+
+def _of_all(of_sample: int, level: Level) -> int:
+    return of_sample * level.siblings // len(level.peers) if level.siblings > len(level.peers) else of_sample
+
+
+class Flow:
+    """The pace of one pool: cost charged and tickets dispatched a ns while others wait."""
+
+    __slots__ = ("_cost", "_last", "_newcomers", "_sampled", "_seen", "_tickets", "_time")
+
+    def __init__(self) -> None:
+        self._cost = self._tickets = self._time = self._sampled = 0.0
+        self._seen = self._last = 0
+        self._newcomers = [0.0] * DEPTHS
+
+    def begin(self, now: int) -> None:
+        """Somebody waits, after nobody did."""
+        self._last = now
+
+    def passed(self, cost: int, now: int) -> None:
+        """A ticket that had waited goes; it is charged ``cost``."""
+        self._seen += 1
+        self._cost = self._cost * KEEP + cost
+        self._tickets = self._tickets * KEEP + 1.0
+        self._time = self._time * KEEP + (now - self._last)
+        self._last = now
+
+    def overtook(self, cost: int, depth: int, *, newcomer: bool) -> None:
+        """Of a sample of those that went: how deep it stood when it came, and whether its person had
+        nothing waiting then. (What others have waiting is counted already when a wait is predicted.)
+        """
+        self._sampled = self._sampled * KEEP + cost
+        self._newcomers = [part * KEEP for part in self._newcomers]
+        if newcomer:
+            self._newcomers[min(depth.bit_length(), DEPTHS - 1)] += cost
+
+    def expect(self, before: Ahead) -> int:
+        """Expected wait in ns, or -1 where too little is known."""
+        if self._seen < EVIDENCE or not self._time:
+            return -1
+        depth = before.cost + self._cost / self._tickets  # and the ticket's own turn
+        overtaking = 0.0
+        for bits, cost in enumerate(self._newcomers):
+            if cost and 0.75 * (1 << bits) < depth:
+                overtaking += cost * (1 - 0.75 * (1 << bits) / depth)
+        share = min(overtaking / self._sampled, MOST_OVERTAKING) if overtaking else 0.0
+        return int(depth * self._time / self._cost / (1 - share))
