@@ -7,6 +7,7 @@ live gateway and a simulation, and decides the same in both.
 """
 
 from moduai.scheduling.line import Line
+from moduai.scheduling.queue import FairQueue
 from moduai.scheduling.share import BusyClock
 from moduai.scheduling.types import (
     Decision,
@@ -23,6 +24,7 @@ from moduai.scheduling.types import (
 __all__ = [
     "BusyClock",
     "Decision",
+    "FairQueue",
     "Grant",
     "Line",
     "Queued",

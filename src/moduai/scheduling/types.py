@@ -14,7 +14,7 @@ WHOLE = 1000
 """Guarantees and caps are per mille of a capacity: this is all of it."""
 
 
-class Ticket(Struct, eq=False):
+class Ticket(Struct, eq=False, gc=False):
     """One request that asks for a place: who, for which pool, how much work it seems to be."""
 
     id: int
@@ -43,10 +43,12 @@ class Ticket(Struct, eq=False):
     """Who stands behind it in its person's line."""
     out: int = 0
     """Estimate of its output tokens."""
+    uncached: int = 0
+    """Prompt tokens that its replica is expected to compute."""
     charged: int = 0
     """Cost charged so far."""
     state: int = 0
-    """0 not known to the queue, 1 waiting, 2 running."""
+    """0 not known to the queue, 1 waits, 2 runs, 3 its first token has come."""
 
 
 class Grant(Struct, frozen=True):
@@ -119,6 +121,7 @@ class Telemetry(Struct, frozen=True):
 class Share(Struct, frozen=True):
     """One node of the tree for the console: what it is due and what it has."""
 
+    pool: str
     path: tuple[str, ...]
     """(class,) or (class, organisation)."""
     weight: int
@@ -129,7 +132,7 @@ class Share(Struct, frozen=True):
     served: int
     """Cost settled since the start."""
     lag: int
-    """Its virtual time above (ahead) or below (behind) its parent's."""
+    """Its virtual time above its parent's: what it was served ahead of others."""
     over: bool
     """It is at its cap."""
 

@@ -1,0 +1,149 @@
+"""What a replica runs, and whether a ticket fits there now.
+
+Rules, in words (late binding: an engine is sent only what it can run now):
+
+* It has a free slot.
+* Its KV cache has room for the prompt and the expected answer, where the room is known. The tokens in use
+  are what was sent there, or what the engine tells, whichever is more. An empty replica takes anything.
+* The prompts that it was sent and has not computed yet take no longer than a prompt of ``prefill_budget``
+  tokens; one prompt it takes always.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from moduai.scheduling.speed import Speed
+from moduai.scheduling.types import WHOLE, ReplicaSpec, Telemetry, Ticket
+
+
+class Replica:
+    """The state of one replica. Times are in ns."""
+
+    __slots__ = (
+        "active",
+        "busy_until",
+        "name",
+        "near",
+        "open",
+        "running",
+        "spec",
+        "speeds",
+        "tokens",
+        "told",
+        "turn",
+        "turns",
+        "unseen",
+    )  # fmt: skip
+
+    def __init__(self, name: str, spec: ReplicaSpec) -> None:
+        self.name = name
+        self.spec = spec
+        self.open = False
+        self.running = 0
+        self.tokens = 0
+        """Of its KV cache, that what runs takes at the end."""
+        self.told = 0
+        """The same as the engine tells, plus what was sent since."""
+        self.busy_until = 0
+        """When it will have computed all prompts that it was sent, if a first token is still to come."""
+        self.unseen = 0
+        """Requests whose first token has not come."""
+        self.active: dict[Ticket, int] = {}
+        """What runs, with its expected end; only where the room is known."""
+        self.near: deque[Ticket] = deque()
+        """Waiting tickets whose prefix it held when they came."""
+        self.speeds: dict[str, Speed] = {}
+        self.turn = 0
+        self.turns: dict[str, int] = {}
+        """Virtual time of each class here, where it serves several pools."""
+
+    def speed(self, pool: str) -> Speed:
+        """What is known of its speed with a pool."""
+        speed = self.speeds.get(pool)
+        if speed is None:
+            speed = self.speeds[pool] = Speed()
+        return speed
+
+    def ready(self, ticket: Ticket) -> bool:
+        """It takes requests, has a free slot and may run this one."""
+        return self.open and self.running < self.spec.capacity and self.name not in ticket.avoid
+
+    def has_room(self, tokens: int) -> bool:
+        """Its KV cache has room for so many more tokens."""
+        room = self.spec.room
+        return not room or not self.running or max(self.tokens, self.told) + tokens <= room
+
+    def has_time(self, pool: str, uncached: int, now: int) -> bool:
+        """So many more prompt tokens do not exceed its prefill budget."""
+        if not self.unseen or self.busy_until <= now:
+            return True
+        speed = self.speed(pool)
+        return self.busy_until - now + speed.prefill(uncached) <= speed.prefill(self.spec.prefill_budget)
+
+    def fits(self, ticket: Ticket, uncached: int, now: int) -> bool:
+        """It can run the ticket now, a free slot apart."""
+        return (not self.spec.room or self.has_room(ticket.tokens_in + ticket.out)) and (
+            not self.unseen or self.has_time(ticket.pool, uncached, now)
+        )
+
+    def finish_time(self, ticket: Ticket, uncached: int, now: int) -> int:
+        """When it would have answered the ticket, if it were sent there now."""
+        speed = self.speed(ticket.pool)
+        began = max(now, self.busy_until)
+        return began + speed.prefill(uncached) + speed.decode(ticket.out, self.running + 1)
+
+    def start(self, ticket: Ticket, uncached: int, now: int) -> None:
+        """A ticket runs here from now on."""
+        speed = self.speeds.get(ticket.pool) or self.speed(ticket.pool)
+        self.busy_until = (max(now, self.busy_until)) + speed.prefill(uncached)
+        self.running += 1
+        self.unseen += 1
+        if self.spec.room:
+            need = ticket.tokens_in + ticket.out
+            self.tokens += need
+            self.told += need
+            self.active[ticket] = self.busy_until + speed.decode(ticket.out, self.running)
+
+    def seen(self) -> None:
+        """The first token of a request has come."""
+        self.unseen -= 1
+
+    def end(self, ticket: Ticket) -> None:
+        """A ticket has ended; its estimates are as they were at the start."""
+        self.running -= 1
+        if self.active.pop(ticket, None) is not None:
+            need = ticket.tokens_in + ticket.out
+            self.tokens -= need
+            self.told = max(0, self.told - need)
+
+    def observe(self, telemetry: Telemetry) -> None:
+        """What the engine tells of itself."""
+        if telemetry.kv_used >= 0:
+            self.told = min(telemetry.kv_used, WHOLE) * self.spec.room // WHOLE
+
+    def reservation(self, ticket: Ticket) -> tuple[int, int]:
+        """When there will be room for a ticket, if all goes as expected, and the tokens that are free beside
+        it then.
+        """
+        free = self.spec.room - max(self.tokens, self.told) - ticket.tokens_in - ticket.out
+        start = 0
+        for other, end in sorted(self.active.items(), key=_ends):
+            if free >= 0:
+                break
+            free += other.tokens_in + other.out
+            start = end
+        return start, max(free, 0)
+
+    def take_turn(self, name: str, cost: int) -> None:
+        """Among the pools of one replica classes take turns, by what each was served here."""
+        self.turn = max(self.turn, self.turns.get(name, 0))
+        self.turns[name] = self.turn + cost
+
+    def due(self, name: str) -> int:
+        """Virtual time of a class here."""
+        return max(self.turn, self.turns.get(name, 0))
+
+
+def _ends(running: tuple[Ticket, int]) -> tuple[int, int]:
+    return running[1], running[0].id

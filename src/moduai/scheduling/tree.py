@@ -1,0 +1,446 @@
+"""The fair tree of one pool: who is due next, at every level (class, organisation, person).
+
+Words: a node is *backlogged* while something of it waits. Its *virtual time* ``vt`` is the cost that it
+was served, divided by its weight; a branch's own ``virtual`` time is what its children start from. Rules
+(start-time fair queueing, Goyal et al. 1996, at each level of a tree):
+
+* **due**: among a branch's children that wait and are not at their cap, first those under their guarantee,
+  then the one with the least ``vt``; of equals, the one that has stood at it longest.
+* **start**: a node that begins to wait gets ``vt = max(vt, virtual)``: nothing is saved up while away, and
+  nobody is punished for coming back.
+* **virtual time** only rises: at each dispatch to the least ``vt`` among those who wait, the dispatched one
+  included; and, while no child waits, to the ``vt`` of a child that settles (there was room for everyone,
+  so nobody owes anybody).
+* **charge**: the estimate at dispatch, what is more while it runs, the rest or a refund at the end. A refund
+  takes nobody back below the virtual time at which they began to wait.
+* **guarantee and cap** are in places (requests in flight), parts of the open capacity: under the guarantee
+  is who with one more still has at most ``guarantee x capacity / 1000``; at the cap is who with one more had
+  more than ``cap x capacity / 1000``, one place being always allowed.
+* **forgetting**: a node goes only when nothing of it waits or runs (so all is settled) and its parent's
+  virtual time has reached its ``vt``, or nothing at all waits or runs below the parent.
+
+**Bound.** While two siblings both wait, without a pause and without guarantee, cap or reservation between
+them, what they were charged, divided by their weights, differs between any two moments by at most the sum of
+their costliest charges divided by their weights, plus twice the locality window, plus their refunds:
+``|dS_i/w_i - dS_j/w_j| <= c_i/w_i + c_j/w_j + 2 D + e_i/w_i + e_j/w_j``. (At each moment the two ``vt``
+differ by at most one charge and the window, in either direction; a refund ``e`` moves one of them once.)
+
+Every pool has a tree of its own. Virtual times of pools under different load run at different rates; in one
+common tree someone who always waits for a busy pool would lag behind all who come from an idle one, and hold
+the busy one alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush, heapreplace
+from itertools import islice
+from typing import Any
+
+from msgspec import Struct
+
+from moduai.scheduling.policy import ClassRule, NodeRule, Policy
+from moduai.scheduling.types import ONE, WHOLE, Ticket
+
+VT_ONE = 1_000_000
+"""Virtual time of a cost of 1 at a weight of one thousandth."""
+VT_COST = VT_ONE // ONE
+"""Virtual time of a cost of 1 at weight 1."""
+UNCAPPED = 1 << 62
+SHARDS = 256
+"""People stand in this many maps, so that none is so large that its growth stops everything."""
+SPARE = 64
+"""Entries of a heap that may be of no more use, above one for each child that waits."""
+FADING_AT_ONCE = 2
+
+Path = tuple[str, str, str]
+Entry = tuple[int, int, Any]
+"""Of a heap: vt, number, child."""
+
+
+class Node(Struct, eq=False, gc=False):
+    """A person. Without the garbage collector's care: a million of them would stop it for long. So no
+    circle may remain: ``tail`` is empty when nothing waits.
+    """
+
+    key: Any
+    """Its path; of a branch its name."""
+    up: Branch
+    weight: int
+    vt: int = 0
+    start: int = 0
+    """The parent's virtual time when it began to wait."""
+    running: int = 0
+    waiting: int = 0
+    mark: int = 0
+    """Number of its one live entry in the parent's heap; 0: none."""
+    ceiling: int = UNCAPPED
+    """The cap in places."""
+    fading: bool = False
+    """It stands among the parent's faded ones."""
+    tail: Ticket | None = None
+    """Last of its tickets; they form a ring, so ``tail.next`` is the first."""
+
+
+class Branch(Node, eq=False, gc=True):
+    """A class or an organisation; or the root."""
+
+    virtual: int = 0
+    heap: list[Entry] = []
+    """Children, lazily: an entry whose number is not the child's mark is dead; one whose ``vt`` has risen
+    since is put right when it comes to the top.
+    """
+    lines: int = 0
+    """Children with something waiting."""
+    faded: list[Entry] = []
+    """Idle children that owe something, least ``vt`` first."""
+    children: int = 0
+    favoured: list[Branch] = []
+    """Children that have a guarantee."""
+    floor: int = 0
+    """The guarantee in places."""
+    served: int = 0
+    """Cost settled."""
+    rule: ClassRule | NodeRule = NodeRule()
+    branches: dict[str, Branch] = {}
+    """Of the root the classes, of a class its organisations, by name."""
+
+
+class Tree:
+    """The counters and the waiting tickets of one pool."""
+
+    __slots__ = ("_number", "_people", "capacity", "debtors", "policy", "root")
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.capacity = 0
+        """Places of the replicas that take requests of this pool."""
+        self.root: Branch = Branch("", None, ONE)  # type: ignore[arg-type]
+        self.debtors: dict[Branch, None] = {}
+        """Branches with faded children."""
+        self._people: list[dict[Path, Node]] = [{} for _ in range(SHARDS)]
+        self._number = 0
+
+    # who
+
+    def person(self, ticket: Ticket) -> Node:
+        """The node of a ticket's person, made if it is not there."""
+        path = ticket.path
+        shard = self._people[hash(path) % SHARDS]
+        node = shard.get(path)
+        if node is None:
+            above = self._organisation(path)
+            above.children += 1
+            node = shard[path] = Node(path, above, ticket.weight)
+        elif node.weight != ticket.weight:
+            node.weight = ticket.weight
+        return node
+
+    def people(self) -> Iterator[Node]:
+        """Everyone who is not forgotten."""
+        for shard in self._people:
+            yield from shard.values()
+
+    def _organisation(self, path: Path) -> Branch:
+        name, outer, _ = path
+        above = self.root.branches.get(name)
+        if above is None:
+            above = self._branch(self.root, name, self._rule(name))
+        found = above.branches.get(outer)
+        return self._branch(above, outer, self._rule(name).rule(outer)) if found is None else found
+
+    def _rule(self, name: str) -> ClassRule:
+        """The rule of a class; one that the policy does not know (any more) is like any other."""
+        return self.policy.classes.get(name) or ClassRule(name)
+
+    def _branch(self, above: Branch, name: str, rule: NodeRule | ClassRule) -> Branch:
+        branch = above.branches[name] = Branch(name, above, rule.weight)
+        above.children += 1
+        self._set_rule(branch, rule)
+        return branch
+
+    def _set_rule(self, branch: Branch, rule: NodeRule | ClassRule) -> None:
+        branch.rule, branch.weight = rule, rule.weight
+        branch.floor = rule.guarantee * self.capacity // WHOLE
+        branch.ceiling = UNCAPPED if rule.cap >= WHOLE else max(1, rule.cap * self.capacity // WHOLE)
+        favoured = branch.up.favoured
+        if rule.guarantee and branch not in favoured:
+            favoured.append(branch)
+        elif not rule.guarantee and branch in favoured:
+            favoured.remove(branch)
+        self._wake(branch)
+
+    def set_rules(self, policy: Policy, capacity: int) -> None:
+        """Another policy, or another capacity."""
+        self.policy, self.capacity = policy, capacity
+        for name, above in self.root.branches.items():
+            rule = self._rule(name)
+            self._set_rule(above, rule)
+            for outer, branch in above.branches.items():
+                self._set_rule(branch, rule.rule(outer))
+
+    # waiting
+
+    def push(self, ticket: Ticket, node: Node, *, front: bool) -> None:
+        """A ticket begins to wait at the end (or the front) of its person's line."""
+        tail = node.tail
+        if tail is None:
+            ticket.next = node.tail = ticket
+        else:
+            ticket.next, tail.next = tail.next, ticket
+            if not front:
+                node.tail = ticket
+        ticket.node = node
+        while (up := node.up) is not None:
+            if not node.waiting:
+                up.lines += 1
+                node.start = up.virtual
+                node.vt = max(node.vt, up.virtual)
+            node.waiting += 1
+            if not node.mark and node.running < node.ceiling:
+                self._enter(up, node)
+            node = up
+        node.waiting += 1
+
+    def take(self, ticket: Ticket) -> None:
+        """A ticket waits no more: it runs now, or it left."""
+        node: Node = ticket.node
+        tail = before = node.tail
+        while before.next is not ticket:  # type: ignore[union-attr]
+            before = before.next  # type: ignore[union-attr]
+        if before is ticket:
+            node.tail = None
+        else:
+            before.next = ticket.next  # type: ignore[union-attr]
+            if tail is ticket:
+                node.tail = before
+        ticket.next = None
+        while (up := node.up) is not None:
+            node.waiting -= 1
+            if not node.waiting:
+                up.lines -= 1
+            node = up
+        node.waiting -= 1
+
+    def leave(self, ticket: Ticket) -> None:
+        """A ticket leaves the line without having run."""
+        self.take(ticket)
+        self.release(ticket.node)
+
+    def release(self, node: Node) -> None:
+        """Drop what is idle of a node and those above it, and the entries that are of no more use."""
+        while (up := node.up) is not None:
+            if len(up.heap) > 2 * up.lines + SPARE:
+                up.heap = [entry for entry in up.heap if entry[2].waiting and entry[2].mark == entry[1]]
+                heapify(up.heap)
+            if not node.waiting:
+                node.mark = 0
+                if not node.running:
+                    self._fade(up, node)
+            node = up
+
+    def _enter(self, up: Branch, node: Node) -> None:
+        self._number += 1
+        node.mark = self._number
+        heappush(up.heap, (node.vt, self._number, node))
+
+    def _wake(self, branch: Branch) -> None:
+        """It may be under its cap again, and so may be what is above it."""
+        node: Node = branch
+        while (up := node.up) is not None and node.waiting:
+            if not node.mark and node.running < node.ceiling:
+                self._enter(up, node)
+            node = up
+
+    # order
+
+    def first(self) -> Ticket | None:
+        """The first ticket of whoever is due; None if nobody who waits may run."""
+        root = self.root
+        while root.waiting:
+            above = self._due(root)
+            if above is None:
+                return None
+            branch = self._due(above)
+            if branch is not None:
+                node: Node = self._due(branch)
+                return node.tail.next  # type: ignore[union-attr]
+            above.mark = 0  # all of its organisations are at their caps
+        return None
+
+    def _due(self, branch: Branch) -> Any:
+        """The child whose turn it is; None if none may run. Children at their cap leave the heap until a
+        place of theirs is free.
+        """
+        if branch.favoured and (favoured := _under_guarantee(branch)):
+            return favoured[0]
+        heap = branch.heap
+        while heap:
+            vt, number, node = heap[0]
+            if node.mark != number:
+                heappop(heap)
+            elif not node.waiting or node.running >= node.ceiling:
+                node.mark = 0
+                heappop(heap)
+            elif vt != node.vt:
+                self._number += 1
+                node.mark = self._number
+                heapreplace(heap, (node.vt, self._number, node))
+            else:
+                return node
+        return None
+
+    def in_order(self) -> Iterator[Ticket]:
+        """The first ticket of everyone who may run, in fair order; nothing may change meanwhile."""
+        for above in children(self.root):
+            for branch in children(above):
+                for node in children(branch):
+                    yield node.tail.next
+
+    def within(self, ticket: Ticket, window: int) -> bool:
+        """Whether a waiting ticket may go before the one that is due: at every level its ``vt`` is within the
+        window of the least, it may run, and nobody under a guarantee is passed over.
+        """
+        node: Node = ticket.node
+        while (up := node.up) is not None:
+            if not node.mark or node.running >= node.ceiling:
+                return False
+            first = self._due(up)
+            if first is not node and (first in up.favoured or node.vt - first.vt > window):
+                return False
+            node = up
+        return True
+
+    # cost
+
+    def start(self, node: Node, cost: int) -> None:
+        """Something of a node runs now, charged ``cost``: it still waits, or nothing in the tree does."""
+        while (up := node.up) is not None:
+            least = vt = node.vt
+            if node.waiting:
+                if up.heap[0][0] < vt:
+                    least = up.heap[0][0]
+            elif vt < up.virtual:
+                least = vt = up.virtual
+            up.virtual = max(up.virtual, least)
+            node.vt = vt + cost * VT_ONE // node.weight
+            node.running += 1
+            node = up
+        node.running += 1
+
+    def charge(self, node: Node, old: int, new: int) -> None:
+        """What is charged for something that runs changes from ``old`` to ``new``."""
+        while (up := node.up) is not None:
+            weight = node.weight
+            vt = node.vt + new * VT_ONE // weight - old * VT_ONE // weight
+            if vt >= node.vt:
+                node.vt = vt
+            elif not node.waiting:
+                node.vt, node.mark = vt, 0
+            elif node.start < node.vt:
+                node.vt = max(vt, node.start)
+                if node.mark:
+                    self._enter(up, node)
+            node = up
+
+    def end(self, node: Node, cost: int) -> None:
+        """Something of a node has ended and is settled at ``cost``."""
+        while (up := node.up) is not None:
+            node.running -= 1
+            if not up.waiting:
+                up.virtual = max(up.virtual, node.vt)
+            elif node.waiting and not node.mark and node.running < node.ceiling:
+                self._enter(up, node)
+            up.served += cost
+            if not node.running and not node.waiting:
+                self._fade(up, node)
+            if up.faded:
+                self._forget(up, FADING_AT_ONCE)
+            node = up
+        node.running -= 1
+
+    # forgetting
+
+    def _fade(self, up: Branch, node: Node) -> None:
+        """An idle node goes, at once or when it owes nothing any more."""
+        if node.fading:
+            return
+        if node.vt <= up.virtual or not (up.running or up.waiting):
+            self._drop(up, node)
+        else:
+            node.fading = True
+            self._number += 1
+            heappush(up.faded, (node.vt, self._number, node))
+            self.debtors[up] = None
+
+    def _drop(self, up: Branch, node: Node) -> None:
+        if node.__class__ is Node:
+            del self._people[hash(node.key) % SHARDS][node.key]
+        elif up is self.root or node.children:  # type: ignore[attr-defined]
+            return
+        else:
+            del up.branches[node.key]
+            self.debtors.pop(node, None)  # type: ignore[call-overload]
+            if node in up.favoured:
+                up.favoured.remove(node)
+        node.mark = 0
+        up.children -= 1
+
+    def _forget(self, up: Branch, most: int) -> int:
+        """Look at ``most`` faded children; how many looks are left."""
+        faded = up.faded
+        while faded and most and (faded[0][0] <= up.virtual or not (up.running or up.waiting)):
+            node = heappop(faded)[2]
+            node.fading = False
+            most -= 1
+            if not node.running and not node.waiting:
+                self._fade(up, node)
+        return most
+
+    def sweep(self, most: int) -> None:
+        """Forget some of those who owe nothing any more; look at ``most`` at the most."""
+        for up in list(islice(self.debtors, most)):
+            if self.debtors.pop(up, self) is self:
+                continue  # dropped meanwhile
+            most = self._forget(up, most)
+            if up.faded:
+                self.debtors[up] = None
+            elif up.up is not None and not (up.running or up.waiting):
+                self._fade(up.up, up)
+            if not most:
+                break
+
+
+def children(branch: Branch) -> Iterator[Any]:
+    """Those who wait and may run, in fair order."""
+    first = _under_guarantee(branch)
+    yield from first
+    heap = branch.heap
+    todo = [(*heap[0], 0)] if heap else []
+    while todo:
+        vt, number, node, at = heappop(todo)
+        for below in (2 * at + 1, 2 * at + 2):
+            if 0 < below < len(heap):
+                heappush(todo, (*heap[below], below))
+        if node.mark != number or not node.waiting or node.running >= node.ceiling or node in first:
+            continue
+        if vt == node.vt:
+            yield node
+        else:
+            heappush(todo, (node.vt, number, node, -1))
+
+
+def _under_guarantee(branch: Branch) -> list[Branch]:
+    """Children that may run and are under their guarantee, in fair order."""
+    found = [
+        child
+        for child in branch.favoured
+        if child.running < child.floor and child.running < child.ceiling and child.waiting and child.mark
+    ]
+    if len(found) > 1:
+        found.sort(key=_order)
+    return found
+
+
+def _order(node: Node) -> tuple[int, int]:
+    return node.vt, node.mark
