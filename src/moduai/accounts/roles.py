@@ -6,12 +6,24 @@ RESIDENT = "resident"
 ADMIN = "admin"
 PERMISSIONS: dict[str, frozenset[str]] = {
     RESIDENT: frozenset(),
-    "operator": frozenset({"console", "engines", "switch", "usage", "settings"}),
+    "operator": frozenset({"console", "engines", "switch", "policy", "usage", "settings"}),
     "steward": frozenset({"console", "reports", "look", "usage"}),
     "officer": frozenset({"console", "usage", "audit"}),
     "committee": frozenset({"console", "usage", "audit"}),
     ADMIN: frozenset(
-        {"console", "engines", "keys", "people", "reports", "look", "audit", "switch", "settings", "usage"}
+        {
+            "console",
+            "engines",
+            "keys",
+            "people",
+            "reports",
+            "look",
+            "audit",
+            "switch",
+            "policy",
+            "settings",
+            "usage",
+        }
     ),
 }
 """Role to what it may do beyond asking."""

@@ -59,7 +59,7 @@ def write_backup(
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Write the database, usage that is not loaded yet and modu.toml to one file.
+    """Write the database, usage that is not loaded yet, modu.toml and policy.toml to one file.
 
     The service may run meanwhile. The keyring is not in it, on purpose: copy it to another safe place
     with --keyring, as often, for each person has a key of their own in it; keep the newest copy only.

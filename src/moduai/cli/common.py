@@ -69,10 +69,12 @@ def fail(message: str, status: int = 1) -> NoReturn:
     raise typer.Exit(status)
 
 
-def confirm(question: str, refusal: str) -> None:
-    """Ask before what cannot be undone; anything but a yes, also no more input, fails with ``refusal``."""
+def confirm(question: str, refusal: str, *, final: bool = True) -> None:
+    """Ask before what cannot be undone, or (``final=False``) touches many; anything but a yes, also no more
+    input, fails with ``refusal``.
+    """
     try:
-        agreed = typer.confirm(f"{question} This cannot be undone.", err=True)
+        agreed = typer.confirm(f"{question} This cannot be undone." if final else question, err=True)
     except typer.Abort:
         typer.echo("", err=True)
         agreed = False

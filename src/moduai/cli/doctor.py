@@ -384,6 +384,18 @@ def _own_weights(loaded: Loaded) -> list[Finding]:
     return [Finding("weights", "ok", found.description)]
 
 
+async def policy(loaded: Loaded) -> list[Finding]:
+    """The policy file is valid; without one the policy that comes with Modu counts."""
+    from moduai.gateway.policy_file import read  # noqa: PLC0415
+    from moduai.gateway.policy_text import told  # noqa: PLC0415
+
+    found = read(loaded.home)
+    if not found.problems:
+        return [Finding("policy", "ok", f"{found.policy.name} ({found.source})")]
+    why = f"policy.toml cannot be used: {told(found.problems[0])}"
+    return [Finding("policy", "problem", why, "`modu policy check` says all; `modu policy undo` goes back")]
+
+
 CHECKS: tuple[Check, ...] = (
     python,
     folders,
@@ -394,6 +406,7 @@ CHECKS: tuple[Check, ...] = (
     ledger,
     people,
     audit,
+    policy,
     address,
     weights,
     engines,

@@ -151,11 +151,10 @@ class PolicyFile:
             self._keep(found.text)
 
     def _keep(self, text: str) -> None:
-        """Keep what is good for the next start. Where the disk refuses, it goes on without: fails open."""
+        """Where the disk refuses, it goes on without: fails open."""
         file = self._loaded.home / LAST_GOOD
         try:
             if not file.exists() or file.read_bytes() != text.encode():
-                file.parent.mkdir(mode=0o700, exist_ok=True)
                 _write(file, text)
         except OSError as error:
             log.warning("the last good policy cannot be kept", extra={"why": str(error)})
@@ -174,23 +173,28 @@ def replaced(home: Path, text: str) -> Iterator[None]:
     be recorded does not happen. Raises PolicyError or OSError: nothing changed then. Fails closed.
     """
     parse(text)
-    file, kept = home / FILE, home / PREVIOUS
-    before = {path: path.read_bytes() if path.exists() else None for path in (file, kept)}
+    last = read(home).text
+    after = {FILE: text, LAST_GOOD: text} | ({PREVIOUS: last} if last != text else {})
+    before = {home / name: (home / name).read_bytes() if (home / name).exists() else None for name in after}
     try:
-        _write(kept, read(home).text)
-        _write(file, text)
+        for name, new in after.items():
+            _write(home / name, new)
         yield
     except BaseException:
-        for path, content in before.items():
-            if content is None:
+        for path, old in before.items():
+            if old is None:
                 path.unlink(missing_ok=True)
             else:
-                _write(path, content)
+                _write(path, old)
         raise
 
 
 def previous(home: Path) -> InForce:
-    """What was in force before the last change. Raises PolicyError."""
+    """What was in force before the last change; where the file has problems, what still is. Raises
+    PolicyError.
+    """
+    if (now := read(home)).problems:
+        return now
     if found := load(home / PREVIOUS):
         return found
     raise PolicyError([Problem((), "there is no policy before this one")])
@@ -199,6 +203,7 @@ def previous(home: Path) -> InForce:
 def _write(file: Path, content: str | bytes) -> None:
     """Replace a file whole: who reads it meanwhile reads the old one or the new one."""
     draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
             out.write(content.encode() if isinstance(content, str) else content)

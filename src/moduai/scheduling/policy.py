@@ -227,11 +227,13 @@ def _problems(policy: Policy) -> _Found:
     elif policy.default not in policy.classes:
         yield ("default",), f"the default class {policy.default!r} is not among the classes"
     yield from _limits(policy.limits, ("limits",))
+    whole = 0
     for rule in policy.classes.values():
         yield from _class(rule)
-    whole = sum(rule.guarantee for rule in policy.classes.values())
-    if whole > WHOLE:
-        yield ("class",), f"the guarantees of all classes are {_percent(whole)} together: more than 100 %"
+        before, whole = whole, whole + rule.guarantee
+        if before <= WHOLE < whole:
+            here: Path = ("class", rule.name, "guarantee")
+            yield here, f"up to here the classes are guaranteed {_percent(whole)}: more than 100 %"
     yield from _assignments(policy)
     yield from _pressure(policy.pressure)
     yield from _range(("locality_window_ms",), policy.locality_window, 0, MOST_WINDOW, 1000)

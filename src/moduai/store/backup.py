@@ -1,7 +1,7 @@
 """Backup and restore of a home folder, in one file.
 
-In it: the database (SQLite, copied while the service runs), segments that are not loaded yet, and
-modu.toml, each with its digest. Never in it: the keyring, so that a backup that is lost gives away
+In it: the database (SQLite, copied while the service runs), segments that are not loaded yet, modu.toml
+and policy.toml, each with its digest. Never in it: the keyring, so that a backup that is lost gives away
 no secret that was sealed; keep a copy of the keyring apart. A PostgreSQL database is backed up with
 its own tools. Restoring replaces all or nothing, and keeps what it replaced.
 """
@@ -39,6 +39,8 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 DATABASE = "modu.db"
 SETTINGS = "modu.toml"
+WRITTEN = (SETTINGS, "policy.toml")
+"""What operators write."""
 SEGMENTS = {"usage": ".jsonl", "turns": ".seg"}
 """Folders of segments that are not loaded yet, and what their files' names hold."""
 PAGES = 4096
@@ -105,8 +107,9 @@ def backup(loaded: Loaded, file: Path, progress: Progress = lambda *_: None) -> 
 def _write(loaded: Loaded, db: Database, draft: Path, folder: Path, progress: Progress) -> Manifest:
     files: dict[str, Entry] = {}
     with _new_archive(draft) as archive:
-        if loaded.path(SETTINGS).exists():
-            files[SETTINGS] = _add_bytes(archive, SETTINGS, loaded.path(SETTINGS).read_bytes())
+        for name in WRITTEN:
+            if loaded.path(name).exists():
+                files[name] = _add_bytes(archive, name, loaded.path(name).read_bytes())
         # Segments before the database: what the loader moves meanwhile is in both, and counts once.
         for segment in _segments(loaded.home):
             name = segment.relative_to(loaded.home).as_posix()
@@ -287,7 +290,7 @@ def _is_ours(name: str) -> bool:
     folder, _, last = name.rpartition("/")
     if folder in SEGMENTS:
         return SEGMENTS[folder] in last and not last.startswith(".")
-    return not folder and last in {MANIFEST, DATABASE, SETTINGS}
+    return not folder and last in {MANIFEST, DATABASE, *WRITTEN}
 
 
 def _extract(content: IO[bytes], target: Path) -> Entry:
@@ -317,7 +320,7 @@ def _data(loaded: Loaded, *databases: Path | None) -> list[Path]:
     databases = (*databases, Database(loaded.database_url).file, loaded.path(DATABASE))
     names = [f"{file}{end}" for file in databases if file for end in ("", "-wal", "-shm")]
     there = [Path(name) for name in dict.fromkeys(names) if Path(name).exists()]
-    there += [loaded.path(SETTINGS)] if loaded.path(SETTINGS).exists() else []
+    there += [loaded.path(name) for name in WRITTEN if loaded.path(name).exists()]
     return there + _segments(loaded.home)
 
 

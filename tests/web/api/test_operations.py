@@ -12,6 +12,7 @@ from benchmarks.harness.engine import running_engine
 from sqlalchemy import insert
 
 from moduai.accounts.reports import ReportText, file_report
+from moduai.gateway.policy_text import shipped_text
 from moduai.metering.row import UsageRow
 from moduai.metering.tables import usage
 from moduai.web.api.table import BY_NAME, OPERATIONS
@@ -373,6 +374,8 @@ async def test_every_change_is_in_the_audit_log(desk: Office) -> None:
             "engine.remove": {"engine": "lab"},
             "banner.set": {"en": "Hi"},
             "banner.clear": {},
+            "policy.apply": {"text": shipped_text().replace("weight = 10", "weight = 8")},
+            "policy.undo": {},
             "service.stop": {},
             "service.start": {},
             "org.create": {"name": "new"},
@@ -390,8 +393,8 @@ async def test_every_change_is_in_the_audit_log(desk: Office) -> None:
             "person.delete": {"person": resident},
         }
         changing = {one.name for one in OPERATIONS if one.writes}
-        # a search changes nothing, and a reading of one conversation is tried with text in another test
-        assert set(given) == changing - {"person.find", "look.read"}
+        # a search and a check change nothing, and a reading of one conversation is tried with text in another test
+        assert set(given) == changing - {"person.find", "look.read", "policy.check"}
         for name, fields in given.items():
             operation, before = BY_NAME[name], len(await desk.entries())
             path = operation.path.format(**fields)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from moduai.web.api import engines, keys, looks, now, oversight, people, reports, switches, usage
+from moduai.web.api import engines, keys, looks, now, oversight, people, policy, reports, switches, usage
 from moduai.web.api.operation import Operation
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -10,6 +10,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *usage.OPERATIONS,
     *engines.OPERATIONS,
     *switches.OPERATIONS,
+    *policy.OPERATIONS,
     *people.OPERATIONS,
     *looks.OPERATIONS,
     *keys.OPERATIONS,

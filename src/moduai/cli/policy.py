@@ -1,0 +1,232 @@
+"""``modu policy``: how the service is shared while more is wanted than there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from moduai.cli.common import (
+    HomeOption,
+    JsonOption,
+    confirm,
+    count,
+    done,
+    examples,
+    fail,
+    new_app,
+    open_loaded,
+    safe,
+    table,
+    to_json,
+)
+from moduai.cli.data import read as read_database
+from moduai.cli.data import write
+from moduai.gateway import policy_change as change
+from moduai.gateway import policy_file as files
+from moduai.gateway.policy_change import Effect, Known
+from moduai.gateway.policy_file import InForce
+from moduai.gateway.policy_text import PolicyError, shipped, shipped_text, told
+from moduai.settings import Loaded
+from moduai.store.database import Connection
+
+app = new_app("See and change how the service is shared.")
+
+COLUMNS = {
+    "name": "class",
+    "title": "title",
+    "weight": "weight",
+    "part": "% when full",
+    "guarantee": "guarantee %",
+    "cap": "cap %",
+    "people": "people",
+    "keys": "keys",
+}
+SOURCES = {
+    "shipped": "the one that comes with Modu",
+    "file": files.FILE,
+    "last good": f"the last good one, for {files.FILE} has problems",
+}
+FileArgument = Annotated[
+    Path | None, typer.Argument(help=f"A policy file [default: {files.FILE} in the home folder].")
+]
+DefaultOption = Annotated[bool, typer.Option("--default", help="The one that comes with Modu.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@app.command(
+    epilog=examples("modu policy show", "modu policy show --text > mine.toml", "modu policy show mine.toml")
+)
+def show(
+    file: Annotated[Path | None, typer.Argument(help="A policy file [default: what is in force].")] = None,
+    default: DefaultOption = False,
+    text: Annotated[bool, typer.Option("--text", help="As the file has it, to change a copy.")] = False,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show the classes of the policy in force, or of another one, and whom they have."""
+    loaded = open_loaded(home)
+    found = _wanted(loaded, file, default=default) if file or default else files.read(loaded.home)
+    _tell_problems(found)
+    if text:
+        typer.echo(found.text, nl=not found.text.endswith("\n"))
+        return
+    classes = change.shown(found.policy, _known(loaded).crowds)
+    if json:
+        problems = [told(problem) for problem in found.problems]
+        answer = {"digest": found.digest, "source": found.source, "problems": problems, "classes": classes}
+        typer.echo(to_json({**answer, "policy": found.policy}))
+        return
+    rows = [{**msgspec.structs.asdict(one), "title": one.title["en"]} for one in classes]
+    table(rows, COLUMNS)
+    where = str(file) if file else SOURCES["shipped" if default else found.source]
+    typer.echo(
+        f"\n{found.policy.name} ({where}, {found.digest}). Everything it says: modu policy show --text"
+    )
+
+
+@app.command(epilog=examples("modu policy check mine.toml", "modu policy check && echo fine"))
+def check(file: FileArgument = None, home: HomeOption = None, json: JsonOption = False) -> None:
+    """Look for what is wrong with a policy file, each with its line. Status 1 if there is anything."""
+    loaded = open_loaded(home)
+    try:
+        found = _load(loaded, file)
+    except PolicyError as error:
+        if json:
+            typer.echo(to_json({"valid": False, "problems": error.problems, "remarks": []}))
+        else:
+            typer.echo("\n".join(safe(told(problem)) for problem in error.problems), err=True)
+        raise typer.Exit(1) from None
+    remarks = change.remarks(found.policy, loaded, _known(loaded).names)
+    for remark in () if json else remarks:
+        typer.echo(f"remark: {safe(remark)}", err=True)
+    said = f"{_place(loaded, file)} is valid: {len(found.policy.classes)} classes."
+    done(said, {"valid": True, "problems": [], "remarks": remarks}, json=json)
+
+
+@app.command("diff", epilog=examples("modu policy diff mine.toml", "modu policy diff --default --json"))
+def differ(
+    file: FileArgument = None,
+    default: DefaultOption = False,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Say what a policy file would change, and for how many. Nothing is changed."""
+    loaded = open_loaded(home)
+    found, effects = _compare(loaded, _wanted(loaded, file, default=default))
+    if json:
+        typer.echo(to_json({"digest": found.digest, "effects": effects}))
+    else:
+        typer.echo(_words(effects) or "It would change nothing.")
+
+
+@app.command(epilog=examples("modu policy apply mine.toml", "modu policy apply --default --yes"))
+def apply(
+    file: Annotated[Path | None, typer.Argument(help="A policy file.", show_default=False)] = None,
+    default: DefaultOption = False,
+    yes: YesOption = False,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Put a policy in force, after saying what it changes and asking. Workers take it within a second."""
+    if bool(file) == default:
+        fail("name a policy file, or say --default for the one that comes with Modu", 2)
+    loaded = open_loaded(home)
+    _put(loaded, _wanted(loaded, file, default=default), "policy.apply", yes=yes, json=json)
+
+
+@app.command(epilog=examples("modu policy undo", "modu policy undo --yes"))
+def undo(yes: YesOption = False, home: HomeOption = None, json: JsonOption = False) -> None:
+    """Put the policy before this one in force again; where the file has problems, the one that counts now.
+
+    A second undo takes the first one back.
+    """
+    loaded = open_loaded(home)
+    try:
+        found = files.previous(loaded.home)
+    except PolicyError as error:
+        fail(str(error))
+    _put(loaded, found, "policy.undo", yes=yes, json=json)
+
+
+def _put(loaded: Loaded, new: InForce, action: str, *, yes: bool, json: bool) -> None:
+    before = files.read(loaded.home)
+    _, effects = _compare(loaded, new)
+    answer = {"digest": new.digest, "before": before.digest, "effects": effects}
+    if new.text == before.text and not before.problems:
+        done("This policy is in force already.", answer, json=json)
+        return
+    if not json:
+        typer.echo(_words(effects) or "It changes nothing but the text.")
+    if not yes:
+        confirm("Put this policy in force?", "nothing was changed; --yes does it without asking", final=False)
+
+    async def note(connection: Connection) -> None:
+        await change.record(connection, "cli", action, before, new)
+
+    try:
+        with files.replaced(loaded.home, new.text):
+            write(loaded, note)
+    except OSError as error:
+        fail(f"the policy cannot be written: {error}")
+    done("In force: workers take it within a second. To take it back: modu policy undo", answer, json=json)
+
+
+def _compare(loaded: Loaded, new: InForce) -> tuple[InForce, list[Effect]]:
+    """The new policy, and what it changes of the one in force."""
+    found = _known(loaded)
+    for remark in change.remarks(new.policy, loaded, found.names):
+        typer.echo(f"modu: {safe(remark)}", err=True)
+    return new, change.effects(files.read(loaded.home).policy, new.policy, loaded, found)
+
+
+def _known(loaded: Loaded) -> Known:
+    """Whom the database knows; nobody, before there is one."""
+    url = loaded.settings.database.url
+    if not url and not loaded.path("modu.db").exists():
+        return Known()
+    return read_database(loaded, change.known)
+
+
+def _wanted(loaded: Loaded, file: Path | None, *, default: bool) -> InForce:
+    if default:
+        return InForce(policy=shipped(), text=shipped_text(), source="shipped")
+    try:
+        return _load(loaded, file)
+    except PolicyError as error:
+        fail(safe(f"{_place(loaded, file)} has problems:\n{error}"))
+
+
+def _load(loaded: Loaded, file: Path | None) -> InForce:
+    """A policy file. Raises PolicyError."""
+    place = _place(loaded, file)
+    found = files.load(place)
+    if found is not None:
+        return found
+    return fail(
+        f"there is no file {place}" + ("" if file else ": the policy that comes with Modu is in force")
+    )
+
+
+def _place(loaded: Loaded, file: Path | None) -> Path:
+    return file or loaded.path(files.FILE)
+
+
+def _tell_problems(found: InForce) -> None:
+    for problem in found.problems:
+        typer.echo(f"modu: {files.FILE} cannot be used: {safe(told(problem))}", err=True)
+
+
+def _words(effects: list[Effect]) -> str:
+    """A paragraph for each effect."""
+    return "\n\n".join(
+        "\n".join([f"{safe(one.who)}: {_many(one)}", *(f"  {safe(what)}" for what in one.what)])
+        for one in effects
+    )
+
+
+def _many(effect: Effect) -> str:
+    persons = "1 person" if effect.people == 1 else f"{effect.people:,} people"
+    return f"{persons}, {count(effect.keys, 'key')}, {count(effect.organisations, 'organisation')}"
