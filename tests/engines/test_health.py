@@ -13,6 +13,7 @@ from moduai.engines.breaker import FIRST_PAUSE
 from moduai.engines.fleet import Fleet
 from moduai.engines.health import HealthWatch
 from moduai.engines.record import Capability, Engine, Model
+from moduai.engines.telemetry import Load
 from moduai.settings import Upstream
 from tests.engines.conftest import http, serving
 
@@ -152,3 +153,25 @@ async def test_models_that_were_named_stay_the_only_ones_and_a_missing_one_is_to
     assert watched.changed == []
     told = [one for one in caplog.records if one.message == "engine lacks models it was added for"]
     assert told[0].models == ["a"]
+
+
+async def test_the_load_is_told_with_the_checks():
+    seen: list[str] = []
+    told: list[tuple[str, Load]] = []
+    routes = {"GET /health": http(b""), "GET /metrics": http(b"vllm:num_requests_running 3\n")}
+    async with serving(routes, seen=seen) as url:
+        watched = Watched(record(url, "a"))
+        watched.watch = HealthWatch(watched.fleet, FAST, watched._found, lambda *load: told.append(load))
+        await watched.until(lambda: len(told) >= 2)
+    assert told[0] == ("e1", Load(running=3))
+
+
+async def test_an_engine_without_a_load_to_tell_is_asked_again_only_with_its_models():
+    seen: list[str] = []
+    routes = {"GET /health": http(b""), "GET /v1/models": listing("a")}
+    async with serving(routes, seen=seen) as url:
+        watched = Watched(record(url, "a"))
+        await watched.until(lambda: sum("/v1/models" in head for head in seen) >= 2)
+    checks = sum("/health" in head for head in seen)
+    assert 2 <= sum("/metrics" in head for head in seen) <= 3 < checks
+    assert watched.is_open

@@ -2,7 +2,7 @@
 
 Active checks and what the lane sees feed the same breaker. While a breaker is open, the check is its
 trial: people's requests are never used to find out whether an engine is back. A check that cannot be
-made counts as a failure (fails closed).
+made counts as a failure (fails closed). An engine that is well is also asked for its load.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from moduai.engines.discovery import DiscoveryError, discover, refreshed
 from moduai.engines.fleet import Fleet, Replica
 from moduai.engines.http import FetchError, fetch
 from moduai.engines.record import Engine
+from moduai.engines.telemetry import Load, ask
 from moduai.settings import Upstream
 
 OnChange = Callable[[Engine], Awaitable[None]]
+OnLoad = Callable[[str, Load], None]
 
 TICK_S = 1.0
 CHECK_S = 5.0
@@ -32,14 +34,24 @@ log = logging.getLogger(__name__)
 
 
 class HealthWatch:
-    """Checks every engine of a fleet in turn; ``found`` is told of records that changed."""
+    """Checks every engine of a fleet in turn; ``found`` is told of records that changed, ``loaded`` of an
+    engine's id and what it says of its load.
+    """
 
-    def __init__(self, fleet: Fleet, settings: Upstream, found: OnChange) -> None:
-        self._fleet, self._settings, self._found = fleet, settings, found
+    def __init__(
+        self,
+        fleet: Fleet,
+        settings: Upstream,
+        found: OnChange,
+        loaded: OnLoad = lambda _id, _load: None,
+    ) -> None:
+        self._fleet, self._settings, self._found, self._loaded = fleet, settings, found, loaded
         self._check_at: dict[str, float] = {}
         self._discover_at: dict[str, float] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
         self._well: set[str] = set()
+        self._silent: set[str] = set()
+        """Engines that do not tell their load; asked again when their models are."""
 
     async def run(self) -> None:
         """Watch until cancelled. One slow engine keeps no other one waiting."""
@@ -60,6 +72,7 @@ class HealthWatch:
             for gone in schedule.keys() - replicas.keys():
                 del schedule[gone]
         self._well &= replicas.keys()
+        self._silent &= replicas.keys()
         for engine_id, replica in replicas.items():
             self._discover_at.setdefault(engine_id, now + self._settings.discover_s)
             due = now >= self._check_at.get(engine_id, 0.0) or replica.breaker.state != "closed"
@@ -92,9 +105,20 @@ class HealthWatch:
             log.info(event, extra={"engine": engine.name})
         self._well.add(engine.id)
         due = was != "closed" or now >= self._discover_at.get(engine.id, now)
+        if due:
+            self._silent.discard(engine.id)
+        if engine.kind != "openai" and engine.id not in self._silent:
+            await self._ask_load(replica)
         if engine.kind != "embedded" and due and engine.id in self._fleet.replicas:
             self._discover_at[engine.id] = now + self._settings.discover_s
             await self._rediscover(engine)
+
+    async def _ask_load(self, replica: Replica) -> None:
+        load = await ask(replica, min(CHECK_S, self._settings.first_byte_s))
+        if load is None:
+            self._silent.add(replica.engine.id)
+        elif replica.engine.id in self._fleet.replicas:
+            self._loaded(replica.engine.id, load)
 
     def _tell_away(self, engine: Engine, reason: str) -> None:
         """The embedded engine begins with us and first loads its weights: that is nobody's trouble."""
