@@ -127,7 +127,7 @@ def test_the_shipped_policy_follows_the_plan() -> None:
         (GOOD + "[class.a.each]\nweigt = 1\n", 6, "class.a.each.weigt", "did you mean weight?"),
         (GOOD + "groups = 5\n", 5, "class.a.groups", "is a table, not 5"),
         (GOOD + "\n[class.b]\nguarantee = 5\n", 6, "class.b.title", "'ko'"),
-        (GOOD + "guarantee=60\n" + CLASS.replace("a]", "b]") + "guarantee=41\n", 8, "class.b.guarantee", "101"),
+        (GOOD + "guarantee=60\n" + CLASS.replace("a]", "b]") + "guarantee=41", 8, "class.b.guarantee", "101"),
         (GOOD + "[class.a.organisation.'1.2.3.0/16']\n", 5, "class.a.organisation.1.2.3.0/16", "no network"),
         (GOOD + "[class.a.organisation.'2001:db8::/48']\n", 5, "class.a.organisation.2001:db8::/48", "/56"),
         ("title = 1\n" + GOOD, 1, "title", "nothing here is called 'title'"),
@@ -180,6 +180,9 @@ def test_what_a_worker_that_starts_takes(loaded: settings.Loaded) -> None:
     made = PolicyFile(loaded, SECRET)
     assert (made.found.source, made.found.text, made.found.problems) == ("file", GOOD, ())
     assert (home / LAST_GOOD).read_text() == GOOD
+    kept = (home / LAST_GOOD).stat()
+    assert PolicyFile(loaded, SECRET).policy == made.policy
+    assert (home / LAST_GOOD).stat() == kept, "every worker finds it kept already"
     (home / FILE).write_text(GOOD[:-5])
     again = PolicyFile(loaded, SECRET)
     assert (again.found.source, again.policy) == ("last good", made.policy), "a restart changes nothing"

@@ -174,19 +174,21 @@ def replaced(home: Path, text: str) -> Iterator[None]:
     """
     parse(text)
     last = read(home).text
-    after = {FILE: text, LAST_GOOD: text} | ({PREVIOUS: last} if last != text else {})
-    before = {home / name: (home / name).read_bytes() if (home / name).exists() else None for name in after}
-    try:
-        for name, new in after.items():
+    wanted = {PREVIOUS: last} if last != text else {}
+    with contextlib.ExitStack() as undo:
+        for name, new in (wanted | {LAST_GOOD: text, FILE: text}).items():
+            old = (home / name).read_bytes() if (home / name).exists() else None
             _write(home / name, new)
+            undo.callback(_put_back, home / name, old)
         yield
-    except BaseException:
-        for path, old in before.items():
-            if old is None:
-                path.unlink(missing_ok=True)
-            else:
-                _write(path, old)
-        raise
+        undo.pop_all()
+
+
+def _put_back(file: Path, content: bytes | None) -> None:
+    if content is None:
+        file.unlink()
+    else:
+        _write(file, content)
 
 
 def previous(home: Path) -> InForce:
