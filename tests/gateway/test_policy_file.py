@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import stat
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -98,6 +99,19 @@ def test_the_shipped_policy_follows_the_plan() -> None:
     assert sum(rule.guarantee for rule in classes.values()) < 1000, "some is left for whoever asks"
     for rule in classes.values():
         assert rule.limits.total <= made.limits.total
+
+
+def test_what_the_documents_show_is_valid() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operate" / "policy.md").read_text("utf-8")
+    shown = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
+    assert len(shown) == 5
+    made = parse(shipped_text() + "".join(shown))
+    assert made.classes["school"].weight == 5000
+    for name, rule in shipped().classes.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{name}`"))
+        cells = [cell.strip() for cell in row.split("|")[3:6]]
+        written = [f"{rule.weight / 1000:g}", *(f"{each / 10:g} %" for each in (rule.guarantee, rule.cap))]
+        assert cells == [words if words not in {"0 %", "100 %"} else "" for words in written]
 
 
 @pytest.mark.parametrize(

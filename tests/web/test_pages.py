@@ -66,6 +66,7 @@ async def test_a_form_is_answered_with_a_whole_page(browser: httpx2.AsyncClient,
     assert body["messages"] == [{"role": "user", "content": "Where is <Seoul>?"}]
     assert principal.subject.startswith("gst_")
     assert principal.service_class == "guest"
+    assert (principal.organisation, principal.network[:4]) == ("", "net_")
 
 
 async def test_the_page_is_written_while_the_answer_is_made(

@@ -2,9 +2,9 @@
 
 Words: a *class* (of service) is a node below the root, such as residents or batch; below it stand
 *organisations* (or special zones, or for guests the networks they come from), below those people. A
-*weight* is a node's part among siblings that want more than there is. A *guarantee* is the part of all
-places that a node gets before others, a *cap* the part that it never exceeds. A *place* is room for one
-request on an engine. Rules, in words:
+*weight* is a node's part among siblings that want more than there is. A *place* is room for one
+request on an engine; a *guarantee* is the part of the places of each model that a node gets before others,
+a *cap* the part that it never exceeds. Rules, in words:
 
 * Who belongs to which class: the first assignment that fits, else the class that bears the name of the
   principal's own class of service, else the default class.
@@ -44,7 +44,7 @@ Path = tuple[str | int, ...]
 
 
 class Limits(Struct, frozen=True):
-    """Most requests that wait: of one person, of one organisation and in all."""
+    """Most requests that wait: of one person and of one organisation for a model, and in all."""
 
     person: int = 64
     organisation: int = 4096
@@ -52,7 +52,9 @@ class Limits(Struct, frozen=True):
 
 
 class NodeRule(Struct, frozen=True):
-    """One organisation's rule inside its class. Guarantee and cap are parts of all places."""
+    """One organisation's rule inside its class. Guarantee and cap are parts of the model's places, not of its
+    class.
+    """
 
     weight: int = ONE
     guarantee: int = 0
