@@ -34,6 +34,10 @@ def policy(*rules: ClassRule, **more: Any) -> Policy:
     return Policy(**{"name": "mine", "classes": classes, "default": next(iter(classes)), **more})
 
 
+def some(*names: str) -> frozenset[str]:
+    return frozenset(names)
+
+
 def said(found: Policy) -> list[tuple[str, str]]:
     return [(".".join(map(str, one.path)), one.text) for one in check(found)]
 
@@ -45,9 +49,9 @@ def test_a_principal_goes_where_the_first_rule_says_then_by_its_own_class_then_t
         rule("rest"),
         default="rest",
         assign=(
-            Assign("lab", zones=("busan",), service_classes=("business", "resident")),
-            Assign("resident", organisations=("org_1",)),
-            Assign("rest", groups=("banned",)),
+            Assign("lab", zones=some("busan"), service_classes=some("business", "resident")),
+            Assign("resident", organisations=some("org_1")),
+            Assign("rest", groups=some("banned")),
             Assign("lab"),
         ),
     )
@@ -100,8 +104,9 @@ def test_plain_is_valid_and_has_no_favourites() -> None:
         (policy(rule(groups={"g": 0})), "class.a.groups.g", "must be"),
         (policy(rule(limits=Limits(0))), "class.a.limits.person", "must be 1 to 10,000,000"),
         (policy(limits=Limits(9, 8)), "limits", "at most"),
-        (policy(assign=(Assign("c", zones=("z",)),)), "assign.0.class", "no class 'c'"),
+        (policy(assign=(Assign("c", zones=some("z")),)), "assign.0.class", "no class 'c'"),
         (policy(assign=(Assign("a"),)), "assign.0", "names nobody"),
+        (policy(assign=(Assign("a", some("x")),) * 65), "assign.64", "at most 64 rules"),
         (policy(pressure=Pressure(shorten_after_s=-1)), "pressure.shorten_after_s", "must be"),
         (
             policy(pressure=Pressure(shorten_after_s=60, lighter_after_s=30)),
@@ -132,7 +137,7 @@ def test_what_is_allowed() -> None:
         policy(
             rule("a", weight=1, guarantee=1000, organisations={"o": NodeRule(1, 1000, 1000)}),
             rule("b", cap=1, limits=Limits(1, 1, 1)),
-            assign=(Assign("b", service_classes=("x",), groups=("g",)),),
+            assign=(Assign("b", service_classes=some("x"), groups=some("g")),),
             pressure=Pressure(1, 10, 0, {"big": "small"}, "auto", 2),
             prices={"m": 1},
         )
@@ -144,28 +149,28 @@ def test_groups_that_people_choose_themselves_give_nothing() -> None:
         rule("a", groups={"student": 2000, "senior": 3000}),
         rule("b"),
         assign=(
-            Assign("b", groups=("student",)),
-            Assign("b", groups=("student", "senior"), zones=("z",)),
-            Assign("b", zones=("y",)),
+            Assign("b", groups=some("student")),
+            Assign("b", groups=some("student", "senior"), zones=some("z")),
+            Assign("b", zones=some("y")),
         ),
     )
     kept = trusted(made, {"student"})
     assert kept.classes["a"].groups == {"senior": 3000}
-    assert kept.assign == (Assign("b", groups=("senior",), zones=("z",)), Assign("b", zones=("y",)))
+    assert kept.assign == (Assign("b", groups=some("senior"), zones=some("z")), Assign("b", zones=some("y")))
     assert trusted(made, ()) == made
 
 
 def test_a_change_is_told_value_by_value() -> None:
     old = policy(rule("a", groups={"g": 2000}), rule("b"))
     new = msgspec.structs.replace(
-        policy(rule("a", weight=3000), rule("c")), assign=(Assign("c", zones=("z",)),)
+        policy(rule("a", weight=3000), rule("c")), assign=(Assign("c", zones=some("z")),)
     )
     found = {".".join(change.path): (change.old, change.new) for change in diff(old, new)}
     assert found["classes.a.weight"] == (1000, 3000)
     assert found["classes.a.groups.g"] == (2000, None)
     assert found["classes.b.weight"] == (1000, None)
     assert found["classes.c.weight"] == (None, 1000)
-    assert found["assign"][1] == (msgspec.to_builtins(Assign("c", zones=("z",))),)
+    assert found["assign"][1] == (msgspec.to_builtins(Assign("c", zones=some("z"))),)
     assert "classes.a.cap" not in found
     assert not diff(old, old)
 

@@ -169,14 +169,14 @@ class _Table:
             return default
         return round(value * unit)
 
-    def texts(self, name: str) -> tuple[str, ...]:
+    def texts(self, name: str) -> frozenset[str]:
         value = self.take(name)
         if value is None:
-            return ()
+            return frozenset()
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
             self.problem(name, f'{name} is a list of texts such as ["a", "b"], not {_short(value)}')
-            return ()
-        return tuple(value)
+            return frozenset()
+        return frozenset(value)
 
     def table(self, name: str) -> _Table:
         value = self.take(name)

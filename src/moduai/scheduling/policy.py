@@ -35,6 +35,8 @@ MOST_WINDOW = 3_600_000_000
 MOST_PRICE = 1_000_000_000_000
 """Highest price: 1,000 accelerator-seconds a token, in nano-accelerator-seconds."""
 MOST_TITLE = 60
+MOST_RULES = 64
+"""Most assignments: they are gone through for each request."""
 CLASS_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 LANGUAGES = ("ko", "en")
 PERCENT = " %"
@@ -90,10 +92,10 @@ class Assign(Struct, frozen=True):
     """Who goes to a class. Every condition that is not empty must fit."""
 
     class_name: str
-    service_classes: tuple[str, ...] = ()
-    organisations: tuple[str, ...] = ()
-    zones: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ()
+    service_classes: frozenset[str] = frozenset()
+    organisations: frozenset[str] = frozenset()
+    zones: frozenset[str] = frozenset()
+    groups: frozenset[str] = frozenset()
 
     def fits(self, service_class: str, organisation: str, group: str, zone: str) -> bool:
         """Whether all conditions fit. Without any it fits nobody: fails closed."""
@@ -197,14 +199,14 @@ def trusted(policy: Policy, chosen: Collection[str]) -> Policy:
     assign = tuple(
         msgspec.structs.replace(rule, groups=groups)
         for rule in policy.assign
-        if (groups := tuple(group for group in rule.groups if group not in chosen)) or not rule.groups
+        if (groups := rule.groups.difference(chosen)) or not rule.groups
     )
     return msgspec.structs.replace(policy, classes=classes, assign=assign)
 
 
 def diff(old: Policy, new: Policy) -> list[Change]:
     """What differs, value by value, in the order of the paths."""
-    before, after = dict(_values(msgspec.to_builtins(old))), dict(_values(msgspec.to_builtins(new)))
+    before, after = (dict(_values(msgspec.to_builtins(one, order="sorted"))) for one in (old, new))
     paths = (path for path in sorted(before.keys() | after.keys()) if before.get(path) != after.get(path))
     return [Change(path, before.get(path), after.get(path)) for path in paths]
 
@@ -288,6 +290,8 @@ def _limits(limits: Limits, here: Path) -> _Found:
 
 
 def _assignments(policy: Policy) -> _Found:
+    if len(policy.assign) > MOST_RULES:
+        yield ("assign", MOST_RULES), f"at most {MOST_RULES} rules: one may name many"
     for number, rule in enumerate(policy.assign):
         if rule.class_name not in policy.classes:
             yield ("assign", number, "class"), f"there is no class {rule.class_name!r}"
