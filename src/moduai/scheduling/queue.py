@@ -18,6 +18,8 @@ Rules, in words (who is due: `tree`; what fits: `replica`):
 The same calls give the same answers: there is no clock here and no chance.
 """
 
+# ruff: noqa: PLR1730, FURB136 - the hot path compares: a call of max() takes five times as long.
+
 from __future__ import annotations
 
 from itertools import islice
@@ -58,6 +60,8 @@ SWEPT = 1000
 """Idle nodes looked at in each tick."""
 MOST_OUT = 1 << 20
 """Output tokens that are believed of one request without a bound: an engine may report nonsense."""
+MOST_OTHER = 1 << 16
+"""Prompt tokens that are believed beside eight times those of the text: images."""
 QUEUED = Queued(0, -1)
 
 
@@ -196,7 +200,11 @@ class FairQueue:
     def _at_once(self, pool: Pool, ticket: Ticket, now: int) -> Grant | None:
         """A place for a new ticket while those who wait cannot run where there is room."""
         for replica in pool.replicas:
-            if replica.ready(ticket) and self._fair(pool, replica, now) is ticket:
+            if (
+                replica.ready(ticket)
+                and replica.has_time(ticket.tokens_in, now)
+                and self._fair(pool, replica, now) is ticket
+            ):
                 return self._run(pool, ticket, replica, now)
         return None
 
@@ -208,17 +216,13 @@ class FairQueue:
         if ticket.state < 2:
             return []  # it was given back before
         pool, replica = self._pools[ticket.pool], self._replicas[grant.replica]
-        if ticket.state == 2:
-            replica.seen()
         replica.end(ticket)
         if used is None:
             cost = ticket.charged if ran >= 0 else 0
         else:
             cost = self._settled(pool, ticket, replica, used, first, ran, now)
         tree, node = pool.tree, ticket.node
-        if cost != ticket.charged:
-            tree.charge(node, ticket.charged, cost)
-        tree.end(node, cost)
+        tree.end(node, ticket.charged, cost)
         ticket.node, ticket.state, ticket.charged = None, 0, cost
         if ran >= 0:
             mean = pool.mean_run
@@ -231,10 +235,9 @@ class FairQueue:
         self, pool: Pool, ticket: Ticket, replica: Replica, used: Used, first: int, ran: int, now: int
     ) -> int:
         """The cost of what was used, and what is learned from it. Nonsense is cut to what can be."""
-        most = 8 * ticket.tokens_in + (1 << 16)
-        tokens_in = min(max(used.tokens_in, 0), most)
-        uncached = tokens_in - min(max(used.tokens_cached, 0), tokens_in)
-        out = min(max(used.tokens_out, 0), ticket.max_out or MOST_OUT)
+        uncached = _between(used.tokens_in, 8 * ticket.tokens_in + MOST_OTHER)
+        uncached -= _between(used.tokens_cached, uncached)
+        out = _between(used.tokens_out, ticket.max_out or MOST_OUT)
         if ran >= 0:
             self._estimates.learn(ticket.app, ticket.pool, out, now)
             replica.speed(ticket.pool).learn(uncached, out, first, ran, replica.running + 1)
@@ -249,12 +252,12 @@ class FairQueue:
         if tokens_out > ticket.out:
             cost = pool.cost(ticket.uncached, tokens_out)
             if cost > ticket.charged:
-                pool.tree.charge(ticket.node, ticket.charged, cost)
+                pool.tree.charge(ticket.node, cost - ticket.charged)
                 ticket.charged = cost
         if ticket.state == 3:
             return []
         ticket.state = 3
-        replica.seen()
+        replica.seen(ticket)
         return self._fill(replica, now) if self._waiting else []
 
     def cancel(self, ticket: Ticket, now: int) -> bool:
@@ -309,11 +312,11 @@ class FairQueue:
         """The replica that would have answered a ticket first, of those where it fits now. Of many replicas,
         only the least busy and the one that holds most of its prompt are asked.
         """
-        able = [
-            each
-            for each in pool.replicas
-            if each.open and each.running < each.spec.capacity and each.name not in ticket.avoid
-        ]
+        if len(pool.replicas) == 1:
+            only = pool.replicas[0]
+            ready = only.ready(ticket) and only.fits(ticket, self._uncached(ticket, only), now)
+            return only if ready else None
+        able = [each for each in pool.replicas if each.ready(ticket)]
         if len(able) > FEW:
             holder = self._prefixes.best(ticket.blocks, [each.name for each in able])[1]
             least = min(able, key=_load)
@@ -322,8 +325,6 @@ class FairQueue:
         for each in able:
             uncached = self._uncached(ticket, each)
             if each.fits(ticket, uncached, now):
-                if len(able) == 1:
-                    return each
                 time = each.finish_time(ticket, uncached, now)
                 if best is None or time < earliest:
                     best, earliest = each, time
@@ -337,16 +338,18 @@ class FairQueue:
 
     def _run(self, pool: Pool, ticket: Ticket, replica: Replica, now: int) -> Grant:
         """A ticket runs: charge the estimate."""
-        ticket.uncached = uncached = self._uncached(ticket, replica)
+        ticket.uncached = uncached = self._uncached(ticket, replica) if ticket.blocks else ticket.tokens_in
         cost = (uncached + 2 * ticket.out) * pool.price.value // 1000 or 1
-        pool.costliest = max(pool.costliest, cost)
-        # What failed before was charged already for what ran.
-        pool.tree.start(ticket.node, max(cost - ticket.charged, 0))
+        if cost > pool.costliest:
+            pool.costliest = cost
+        charged = ticket.charged
+        if cost < charged:  # it failed before, and was charged for what ran
+            cost = charged
+        pool.tree.start(ticket.node, cost - charged)
         if ticket.state == 1:
             pool.tree.take(ticket)
             self._waiting -= 1
-        ticket.charged = max(ticket.charged, cost)
-        ticket.state = 2
+        ticket.charged, ticket.state = cost, 2
         replica.start(ticket, uncached, now)
         if ticket.blocks:
             self._prefixes.touch(ticket.blocks, replica.name)
@@ -363,18 +366,18 @@ class FairQueue:
             found = self._next(replica, now)
             if found is None:
                 break
-            grants.append(self._run(*found, replica, now))
+            grants.append(self._run(self._pools[found.pool], found, replica, now))
         return grants
 
-    def _next(self, replica: Replica, now: int) -> tuple[Pool, Ticket] | None:
-        """What a replica takes now."""
+    def _next(self, replica: Replica, now: int) -> Ticket | None:
+        """What a replica with a free slot takes now."""
         found = [
-            (pool, ticket)
+            ticket
             for name in replica.spec.pools
             if (pool := self._pools[name]).tree.root.waiting and (ticket := self._fair(pool, replica, now))
         ]
         if len(found) > 1:
-            return min(found, key=lambda each: _turn(replica, each[1]))
+            return min(found, key=lambda ticket: _turn(replica, ticket))
         return found[0] if found else None
 
     def _fair(self, pool: Pool, replica: Replica, now: int) -> Ticket | None:
@@ -382,8 +385,10 @@ class FairQueue:
         due = pool.tree.first()
         if due is None:
             return None
-        if replica.name in due.avoid or not replica.fits(due, self._uncached(due, replica), now):
+        if replica.name in due.avoid or not replica.has_room(due.tokens_in + due.out):
             return self._other(pool, replica, now)
+        if replica.unseen and not replica.has_time(self._uncached(due, replica), now):
+            return None  # there will be time in a moment, and whoever is due comes first
         if self.policy.locality_window and replica.near:
             return self._nearby(pool, replica, due, now)
         return due
@@ -400,8 +405,8 @@ class FairQueue:
                     held = replica.reservation(ticket)
                 continue
             uncached = self._uncached(ticket, replica)
-            if not replica.has_time(pool.name, uncached, now):
-                return None  # there will be time in a moment, and whoever is due comes first
+            if not replica.has_time(uncached, now):
+                return None
             if held is None or need <= held[1] or replica.finish_time(ticket, uncached, now) <= held[0]:
                 return ticket
         return None
@@ -439,6 +444,13 @@ class FairQueue:
             ):
                 best, saved = ticket, ticket.tokens_in - uncached
         return best
+
+
+def _between(told: int, most: int) -> int:
+    """What was told, cut to 0 and ``most``."""
+    if told > most:
+        return most
+    return told if told > 0 else 0
 
 
 def _load(replica: Replica) -> float:

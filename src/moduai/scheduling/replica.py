@@ -5,9 +5,11 @@ Rules, in words (late binding: an engine is sent only what it can run now):
 * It has a free slot.
 * Its KV cache has room for the prompt and the expected answer, where the room is known. The tokens in use
   are what was sent there, or what the engine tells, whichever is more. An empty replica takes anything.
-* The prompts that it was sent and has not computed yet take no longer than a prompt of ``prefill_budget``
-  tokens; one prompt it takes always.
+* The prompts that it was sent and has not computed yet have at most ``prefill_budget`` tokens together; one
+  prompt it takes always. One is computed when its first token has come, and all are when that is expected.
 """
+
+
 
 from __future__ import annotations
 
@@ -26,6 +28,7 @@ class Replica:
         "name",
         "near",
         "open",
+        "pending",
         "running",
         "spec",
         "speeds",
@@ -49,6 +52,8 @@ class Replica:
         """When it will have computed all prompts that it was sent, if a first token is still to come."""
         self.unseen = 0
         """Requests whose first token has not come."""
+        self.pending = 0
+        """Prompt tokens of those."""
         self.active: dict[Ticket, int] = {}
         """What runs, with its expected end; only where the room is known."""
         self.near: deque[Ticket] = deque()
@@ -74,45 +79,49 @@ class Replica:
         room = self.spec.room
         return not room or not self.running or max(self.tokens, self.told) + tokens <= room
 
-    def has_time(self, pool: str, uncached: int, now: int) -> bool:
+    def has_time(self, uncached: int, now: int) -> bool:
         """So many more prompt tokens do not exceed its prefill budget."""
-        if not self.unseen or self.busy_until <= now:
-            return True
-        speed = self.speed(pool)
-        return self.busy_until - now + speed.prefill(uncached) <= speed.prefill(self.spec.prefill_budget)
+        pending = self.pending if self.unseen else 0
+        return not pending or pending + uncached <= self.spec.prefill_budget or self.busy_until <= now
 
     def fits(self, ticket: Ticket, uncached: int, now: int) -> bool:
         """It can run the ticket now, a free slot apart."""
         return (not self.spec.room or self.has_room(ticket.tokens_in + ticket.out)) and (
-            not self.unseen or self.has_time(ticket.pool, uncached, now)
+            not self.unseen or self.has_time(uncached, now)
         )
 
     def finish_time(self, ticket: Ticket, uncached: int, now: int) -> int:
         """When it would have answered the ticket, if it were sent there now."""
         speed = self.speed(ticket.pool)
-        began = max(now, self.busy_until)
-        return began + speed.prefill(uncached) + speed.decode(ticket.out, self.running + 1)
+        prompts = self.busy_until if self.unseen and self.busy_until > now else now
+        return prompts + speed.prefill(uncached) + speed.decode(ticket.out, self.running + 1)
 
     def start(self, ticket: Ticket, uncached: int, now: int) -> None:
         """A ticket runs here from now on."""
         speed = self.speeds.get(ticket.pool) or self.speed(ticket.pool)
-        self.busy_until = (max(now, self.busy_until)) + speed.prefill(uncached)
+        prompts = self.busy_until if self.unseen and self.busy_until > now else now
+        self.busy_until = prompts + speed.prefill(uncached)
         self.running += 1
         self.unseen += 1
+        self.pending += uncached
         if self.spec.room:
             need = ticket.tokens_in + ticket.out
             self.tokens += need
             self.told += need
             self.active[ticket] = self.busy_until + speed.decode(ticket.out, self.running)
 
-    def seen(self) -> None:
+    def seen(self, ticket: Ticket) -> None:
         """The first token of a request has come."""
         self.unseen -= 1
+        self.pending -= ticket.uncached
 
     def end(self, ticket: Ticket) -> None:
         """A ticket has ended; its estimates are as they were at the start."""
         self.running -= 1
-        if self.active.pop(ticket, None) is not None:
+        if ticket.state == 2:
+            self.unseen -= 1
+            self.pending -= ticket.uncached
+        if self.active and self.active.pop(ticket, None) is not None:
             need = ticket.tokens_in + ticket.out
             self.tokens -= need
             self.told = max(0, self.told - need)

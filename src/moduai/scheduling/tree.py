@@ -30,6 +30,8 @@ common tree someone who always waits for a busy pool would lag behind all who co
 the busy one alone.
 """
 
+# ruff: noqa: PLR1730 - the hot path compares: a call of max() takes five times as long.
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -42,8 +44,8 @@ from msgspec import Struct
 from moduai.scheduling.policy import ClassRule, NodeRule, Policy
 from moduai.scheduling.types import ONE, WHOLE, Ticket
 
-VT_ONE = 1_000_000
-"""Virtual time of a cost of 1 at a weight of one thousandth."""
+VT_ONE = 1_000_000_000
+"""Virtual time of a cost of 1 at a weight of one thousandth; so no weight is off by more than 0.1 %."""
 VT_COST = VT_ONE // ONE
 """Virtual time of a cost of 1 at weight 1."""
 UNCAPPED = 1 << 62
@@ -51,7 +53,9 @@ SHARDS = 256
 """People stand in this many maps, so that none is so large that its growth stops everything."""
 SPARE = 64
 """Entries of a heap that may be of no more use, above one for each child that waits."""
-FADING_AT_ONCE = 2
+IDLE = 64
+"""Idle children that a branch keeps while it is busy, for they often come back."""
+FORGOTTEN_AT_ONCE = 2
 
 Path = tuple[str, str, str]
 Entry = tuple[int, int, Any]
@@ -66,7 +70,8 @@ class Node(Struct, eq=False, gc=False):
     key: Any
     """Its path; of a branch its name."""
     up: Branch
-    weight: int
+    rate: int
+    """Virtual time of a cost of 1: the inverse of its weight."""
     vt: int = 0
     start: int = 0
     """The parent's virtual time when it began to wait."""
@@ -76,8 +81,8 @@ class Node(Struct, eq=False, gc=False):
     """Number of its one live entry in the parent's heap; 0: none."""
     ceiling: int = UNCAPPED
     """The cap in places."""
-    fading: bool = False
-    """It stands among the parent's faded ones."""
+    idle: bool = False
+    """It stands among the parent's idle ones."""
     tail: Ticket | None = None
     """Last of its tickets; they form a ring, so ``tail.next`` is the first."""
 
@@ -92,8 +97,8 @@ class Branch(Node, eq=False, gc=True):
     """
     lines: int = 0
     """Children with something waiting."""
-    faded: list[Entry] = []
-    """Idle children that owe something, least ``vt`` first."""
+    idlers: list[Entry] = []
+    """Children that are idle, or were, least ``vt`` first."""
     children: int = 0
     favoured: list[Branch] = []
     """Children that have a guarantee."""
@@ -109,15 +114,15 @@ class Branch(Node, eq=False, gc=True):
 class Tree:
     """The counters and the waiting tickets of one pool."""
 
-    __slots__ = ("_number", "_people", "capacity", "debtors", "policy", "root")
+    __slots__ = ("_number", "_people", "capacity", "lenders", "policy", "root")
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.capacity = 0
         """Places of the replicas that take requests of this pool."""
-        self.root: Branch = Branch("", None, ONE)  # type: ignore[arg-type]
-        self.debtors: dict[Branch, None] = {}
-        """Branches with faded children."""
+        self.root: Branch = Branch("", None, VT_COST)  # type: ignore[arg-type]
+        self.lenders: dict[Branch, None] = {}
+        """Branches with idle children."""
         self._people: list[dict[Path, Node]] = [{} for _ in range(SHARDS)]
         self._number = 0
 
@@ -131,9 +136,9 @@ class Tree:
         if node is None:
             above = self._organisation(path)
             above.children += 1
-            node = shard[path] = Node(path, above, ticket.weight)
-        elif node.weight != ticket.weight:
-            node.weight = ticket.weight
+            node = shard[path] = Node(path, above, VT_ONE // ticket.weight)
+        elif ticket.weight != ONE or node.rate != VT_COST:
+            node.rate = VT_ONE // ticket.weight
         return node
 
     def people(self) -> Iterator[Node]:
@@ -154,13 +159,13 @@ class Tree:
         return self.policy.classes.get(name) or ClassRule(name)
 
     def _branch(self, above: Branch, name: str, rule: NodeRule | ClassRule) -> Branch:
-        branch = above.branches[name] = Branch(name, above, rule.weight)
+        branch = above.branches[name] = Branch(name, above, VT_COST)
         above.children += 1
         self._set_rule(branch, rule)
         return branch
 
     def _set_rule(self, branch: Branch, rule: NodeRule | ClassRule) -> None:
-        branch.rule, branch.weight = rule, rule.weight
+        branch.rule, branch.rate = rule, VT_ONE // rule.weight
         branch.floor = rule.guarantee * self.capacity // WHOLE
         branch.ceiling = UNCAPPED if rule.cap >= WHOLE else max(1, rule.cap * self.capacity // WHOLE)
         favoured = branch.up.favoured
@@ -191,15 +196,20 @@ class Tree:
             if not front:
                 node.tail = ticket
         ticket.node = node
-        while (up := node.up) is not None:
+        up = node.up
+        while up is not None:
             if not node.waiting:
                 up.lines += 1
-                node.start = up.virtual
-                node.vt = max(node.vt, up.virtual)
+                node.start = virtual = up.virtual
+                if node.vt < virtual:
+                    node.vt = virtual
             node.waiting += 1
             if not node.mark and node.running < node.ceiling:
-                self._enter(up, node)
+                self._number = number = self._number + 1
+                node.mark = number
+                heappush(up.heap, (node.vt, number, node))
             node = up
+            up = node.up
         node.waiting += 1
 
     def take(self, ticket: Ticket) -> None:
@@ -235,8 +245,8 @@ class Tree:
                 heapify(up.heap)
             if not node.waiting:
                 node.mark = 0
-                if not node.running:
-                    self._fade(up, node)
+                if not (node.running or node.idle):
+                    self._rest(up, node)
             node = up
 
     def _enter(self, up: Branch, node: Node) -> None:
@@ -282,12 +292,12 @@ class Tree:
             elif not node.waiting or node.running >= node.ceiling:
                 node.mark = 0
                 heappop(heap)
-            elif vt != node.vt:
-                self._number += 1
-                node.mark = self._number
-                heapreplace(heap, (node.vt, self._number, node))
-            else:
+            elif vt == node.vt:
                 return node
+            else:
+                self._number = number = self._number + 1
+                node.mark = number
+                heapreplace(heap, (node.vt, number, node))
         return None
 
     def in_order(self) -> Iterator[Ticket]:
@@ -315,100 +325,111 @@ class Tree:
 
     def start(self, node: Node, cost: int) -> None:
         """Something of a node runs now, charged ``cost``: it still waits, or nothing in the tree does."""
-        while (up := node.up) is not None:
-            least = vt = node.vt
+        up = node.up
+        while up is not None:
+            vt = node.vt
             if node.waiting:
-                if up.heap[0][0] < vt:
-                    least = up.heap[0][0]
-            elif vt < up.virtual:
-                least = vt = up.virtual
-            up.virtual = max(up.virtual, least)
-            node.vt = vt + cost * VT_ONE // node.weight
+                least = up.heap[0][0]
+                if least > vt:
+                    least = vt
+            else:
+                if vt < up.virtual:
+                    vt = up.virtual
+                least = vt
+            if up.virtual < least:
+                up.virtual = least
+            node.vt = vt + cost * node.rate
             node.running += 1
             node = up
+            up = node.up
         node.running += 1
 
-    def charge(self, node: Node, old: int, new: int) -> None:
-        """What is charged for something that runs changes from ``old`` to ``new``."""
-        while (up := node.up) is not None:
-            weight = node.weight
-            vt = node.vt + new * VT_ONE // weight - old * VT_ONE // weight
-            if vt >= node.vt:
-                node.vt = vt
-            elif not node.waiting:
-                node.vt, node.mark = vt, 0
-            elif node.start < node.vt:
-                node.vt = max(vt, node.start)
-                if node.mark:
-                    self._enter(up, node)
-            node = up
+    def charge(self, node: Node, cost: int) -> None:
+        """Something of a node that runs is charged so much more."""
+        while node.up is not None:
+            node.vt += cost * node.rate
+            node = node.up
 
-    def end(self, node: Node, cost: int) -> None:
-        """Something of a node has ended and is settled at ``cost``."""
-        while (up := node.up) is not None:
+    def end(self, node: Node, charged: int, cost: int) -> None:
+        """Something of a node that was charged has ended, and costs so much."""
+        more = cost - charged
+        up = node.up
+        while up is not None:
             node.running -= 1
-            if not up.waiting:
-                up.virtual = max(up.virtual, node.vt)
-            elif node.waiting and not node.mark and node.running < node.ceiling:
-                self._enter(up, node)
             up.served += cost
-            if not node.running and not node.waiting:
-                self._fade(up, node)
-            if up.faded:
-                self._forget(up, FADING_AT_ONCE)
+            waiting = node.waiting
+            if more > 0 or not waiting:
+                node.vt = vt = node.vt + more * node.rate
+                if not up.waiting and up.virtual < vt:
+                    up.virtual = vt
+                if more < 0:
+                    node.mark = 0  # the entry would come too late when it waits again
+            else:
+                if more:
+                    self._refund(up, node, more)
+                if not node.mark and node.running < node.ceiling:
+                    self._enter(up, node)
+            if not (waiting or node.running or node.idle):
+                self._rest(up, node)
+            if len(up.idlers) > IDLE:
+                self._forget(up, FORGOTTEN_AT_ONCE)
             node = up
+            up = node.up
         node.running -= 1
+
+    def _refund(self, up: Branch, node: Node, more: int) -> None:
+        """Nobody is taken back below the virtual time at which it began to wait."""
+        vt = node.vt + more * node.rate
+        if vt < node.start:
+            vt = node.start
+        if vt < node.vt:
+            node.vt = vt
+            if node.mark:
+                self._enter(up, node)
 
     # forgetting
 
-    def _fade(self, up: Branch, node: Node) -> None:
-        """An idle node goes, at once or when it owes nothing any more."""
-        if node.fading:
-            return
-        if node.vt <= up.virtual or not (up.running or up.waiting):
-            self._drop(up, node)
-        else:
-            node.fading = True
-            self._number += 1
-            heappush(up.faded, (node.vt, self._number, node))
-            self.debtors[up] = None
+    def _rest(self, up: Branch, node: Node) -> None:
+        """A node is idle."""
+        node.idle = True
+        self._number += 1
+        heappush(up.idlers, (node.vt, self._number, node))
+        self.lenders[up] = None
+
+    def _forget(self, up: Branch, most: int) -> int:
+        """Look at ``most`` idle children, and forget those that owe nothing; how many looks are left."""
+        idlers = up.idlers
+        while idlers and most and (idlers[0][0] <= up.virtual or not (up.running or up.waiting)):
+            most -= 1
+            node = heappop(idlers)[2]
+            node.idle = False
+            if node.running or node.waiting:
+                continue
+            if node.vt > up.virtual and (up.running or up.waiting):
+                self._rest(up, node)
+            elif node.__class__ is Node or not (node.children or up is self.root):
+                self._drop(up, node)
+        return most
 
     def _drop(self, up: Branch, node: Node) -> None:
         if node.__class__ is Node:
             del self._people[hash(node.key) % SHARDS][node.key]
-        elif up is self.root or node.children:  # type: ignore[attr-defined]
-            return
         else:
             del up.branches[node.key]
-            self.debtors.pop(node, None)  # type: ignore[call-overload]
             if node in up.favoured:
                 up.favoured.remove(node)
         node.mark = 0
         up.children -= 1
 
-    def _forget(self, up: Branch, most: int) -> int:
-        """Look at ``most`` faded children; how many looks are left."""
-        faded = up.faded
-        while faded and most and (faded[0][0] <= up.virtual or not (up.running or up.waiting)):
-            node = heappop(faded)[2]
-            node.fading = False
-            most -= 1
-            if not node.running and not node.waiting:
-                self._fade(up, node)
-        return most
-
     def sweep(self, most: int) -> None:
         """Forget some of those who owe nothing any more; look at ``most`` at the most."""
-        for up in list(islice(self.debtors, most)):
-            if self.debtors.pop(up, self) is self:
-                continue  # dropped meanwhile
+        for up in list(islice(self.lenders, most)):
+            del self.lenders[up]
             most = self._forget(up, most)
-            if up.faded:
-                self.debtors[up] = None
-            elif up.up is not None and not (up.running or up.waiting):
-                self._fade(up.up, up)
-            if not most:
-                break
+            if up.idlers:
+                self.lenders[up] = None
+            elif not (up.running or up.waiting or up.idle or up.up is None):
+                self._rest(up.up, up)
 
 
 def children(branch: Branch) -> Iterator[Any]:
