@@ -152,7 +152,7 @@ def insert(connection: Connection, table: Table) -> sqlite.Insert:
 
 
 async def put_new(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert many rows of plain values, all with the same names; those whose ``id`` is there stay as they are.
+    """Insert rows of plain values, all with the same names; those whose ``id`` is there stay as they are.
 
     The values go to the driver as they are: SQLAlchemy's care of each costs more than the insert.
     """
