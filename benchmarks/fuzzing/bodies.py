@@ -68,7 +68,7 @@ def _mutate(rng: random.Random, data: bytes) -> bytes:  # noqa: PLR0911  (a tabl
 def check(data: bytes) -> str | None:
     """What is wrong about how ``look`` takes this body; None if nothing is."""
     try:
-        ask = look(data, Endpoint.CHAT, most_choices=8, allowed=frozenset())
+        ask = look(data, Endpoint.CHAT, 8, frozenset())
     except ApiError:
         return None
     pairs = read_strictly(data)

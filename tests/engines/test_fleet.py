@@ -51,7 +51,7 @@ async def test_a_new_address_or_key_means_new_connections_and_other_changes_do_n
     assert fleet.replicas["a"].breaker is first.breaker
     fleet.apply([engine("a", "m", "n", key="new")])
     assert fleet.replicas["a"].pool is not first.pool
-    assert b"Bearer new" in fleet.replicas["a"].head("/v1/chat/completions")
+    assert b"Bearer new" in fleet.replicas["a"].heads["/v1/chat/completions"]
 
 
 async def test_failures_close_a_replica_and_a_success_opens_it() -> None:

@@ -82,7 +82,7 @@ async def test_a_number_beyond_floats_beside_an_image_is_refused(gateway: Gatewa
 def test_a_duplicate_is_seen_beside_a_name_with_an_escaped_colon(body: bytes) -> None:
     """The count of colons is made up for by a name whose colon is written as an escape."""
     with pytest.raises(ApiError, match="duplicate_field"):
-        look(body, Endpoint.CHAT, most_choices=8, allowed=frozenset())
+        look(body, Endpoint.CHAT, 8, frozenset())
 
 
 async def test_a_repeated_head_after_another_method_is_answered_whole(gateway: Gateway) -> None:
@@ -219,7 +219,7 @@ def test_names_with_colons_beside_a_long_number(value: bytes) -> None:
     """`_unique` reads with `json`: ValueError of a number over 4300 digits leaves `look`."""
     body = b'{"model":"m","messages":[],"x:y":1,"seed":%b}' % value
     try:
-        look(body, Endpoint.CHAT, most_choices=8, allowed=frozenset())
+        look(body, Endpoint.CHAT, 8, frozenset())
     except ApiError as error:
         assert error.code == "invalid_json"  # noqa: PT017
 
@@ -229,7 +229,7 @@ def test_names_with_colons_beside_nesting() -> None:
     for depth in (900, 980, 1000):
         body = b'{"model":"m","messages":[],"x:y":%b1%b}' % (b'{"a":' * depth, b"}" * depth)
         try:
-            look(body, Endpoint.CHAT, most_choices=8, allowed=frozenset())
+            look(body, Endpoint.CHAT, 8, frozenset())
         except ApiError as error:
             assert error.code == "invalid_json"  # noqa: PT017
 
@@ -470,7 +470,7 @@ def test_a_large_event_in_small_reads_is_kept_whole() -> None:
 def test_a_strange_body_does_not_hold_the_loop(body: bytes) -> None:
     """20 MB of these would take 3 s and 600 MB of memory, while every stream stands still."""
     with pytest.raises(ApiError, match="value_not_allowed"):
-        look(body, Endpoint.CHAT, most_choices=8, allowed=frozenset())
+        look(body, Endpoint.CHAT, 8, frozenset())
 
 
 async def test_refusals_while_the_ledger_is_full_do_not_grow_without_bound(gateway: Gateway) -> None:

@@ -137,7 +137,7 @@ async def test_a_planted_defect_is_found(monkeypatch):
 def test_a_planted_duplicate_is_found(monkeypatch):
     from moduai.gateway import ask  # noqa: PLC0415
 
-    monkeypatch.setattr(ask, "_fields", lambda body, _allowed: ask._decode_fields(body))
+    monkeypatch.setattr(ask, "_check_pairs", lambda _body, _fields: None)
     assert (
         bodies.check(b'{"model":"m","messages":[],"model":"n"}') == "accepted with a name that stands twice"
     )

@@ -7,7 +7,8 @@ listener whenever a replica begins or ceases to take requests; it decides nothin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from moduai.engines.address import Address, parse_url
 from moduai.engines.breaker import Breaker
@@ -16,10 +17,22 @@ from moduai.engines.record import Capability, Engine, Model
 from moduai.settings import Upstream
 
 
+class _Heads(dict[str, bytes]):
+    """The constant part of a POST, by its path."""
+
+    def __init__(self, address: Address, key: str) -> None:
+        self._address, self._key = address, key
+
+    def __missing__(self, path: str) -> bytes:
+        head = request_head(self._address, "POST", path, self._key)
+        head = self[path] = head + b"Content-Type: application/json\r\nContent-Length: "
+        return head
+
+
 class Replica:
     """One engine at work."""
 
-    __slots__ = ("_heads", "address", "breaker", "engine", "models", "pool")
+    __slots__ = ("address", "breaker", "engine", "heads", "models", "pool")
 
     def __init__(self, engine: Engine, upstream: Upstream) -> None:
         self.engine = engine
@@ -27,24 +40,15 @@ class Replica:
         self.pool = Pool(self.address, upstream.connect_s, upstream.keep_s)
         self.breaker = Breaker()
         self.models: dict[str, Model] = {model.name: model for model in engine.models}
-        self._heads: dict[str, bytes] = {}
+        self.heads = _Heads(self.address, engine.key)
 
     @property
     def is_open(self) -> bool:
         """True if it may be sent requests."""
         return self.engine.state == "active" and self.breaker.state == "closed"
 
-    def head(self, path: str) -> bytes:
-        """The constant part of a POST to ``path``."""
-        head = self._heads.get(path)
-        if head is None:
-            head = request_head(self.address, "POST", path, self.engine.key)
-            head += b"Content-Type: application/json\r\nContent-Length: "
-            self._heads[path] = head
-        return head
 
-
-class Route(NamedTuple):
+class Route(Struct, frozen=True):
     """Where requests for one model and endpoint may go."""
 
     context: int

@@ -40,8 +40,10 @@ class Receiver(Protocol):
     def end(self, let_go: Callable[[], None]) -> None:
         """The answer is complete; ``let_go`` frees the connection for the next request."""
 
-    def whole(self, let_go: Callable[[], None], body: bytes) -> None:
-        """A complete JSON answer with status 200 at once, instead of all the others."""
+    def whole(self, body: bytes) -> None:
+        """A complete JSON answer with status 200 at once, instead of all the others; the connection is
+        free already.
+        """
 
     def broken(self, reason: str) -> None:
         """The connection or the answer broke; nothing follows."""
@@ -129,7 +131,8 @@ class Connection(asyncio.Protocol):
         body = repeated.body(data) if repeated is not None and not self._head else None
         if body is not None and self._receiver is not None:
             receiver, self._receiver, self._mode = self._receiver, None, self._idle
-            receiver.whole(self._let_go, body)
+            self._let_go()
+            receiver.whole(body)
             return
         data = self._head + data
         end = data.find(b"\r\n\r\n")
@@ -363,11 +366,11 @@ class FetchError(OSError):
 class _Collector:
     """Receives a whole answer into memory, bounded."""
 
-    def whole(self, let_go: Callable[[], None], body: bytes) -> None:
+    def whole(self, body: bytes) -> None:
         """All at once."""
         self._status = 200
         self.piece(body)
-        self.end(let_go)
+        self._over()
 
     passing = None
 
@@ -389,6 +392,9 @@ class _Collector:
 
     def end(self, let_go: Callable[[], None]) -> None:
         """Done; the connection is not used again."""
+        self._over()
+
+    def _over(self) -> None:
         if not self.reply.done():
             self.reply.set_result(Reply(self._status, bytes(self._body)))
 

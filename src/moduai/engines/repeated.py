@@ -38,8 +38,8 @@ class RepeatedHead:
         """The body of a whole message with this head; None for anything else."""
         size, after = self._size, self._after
         end = data.find(after, size, self._stop)
-        if end > 0 and data.startswith(self._before) and (digits := data[size:end]).isdigit():
+        if end > 0 and data.startswith(self._before):
             body = data[end + len(after) :]
-            if len(body) == int(digits):
+            if data[size:end] == b"%d" % len(body):
                 return body
         return None

@@ -70,21 +70,40 @@ keep everyone waiting. Far above any conversation; a long text has one in a hund
 USAGE = b'"stream_options":{"include_usage":true}'
 
 
-class _Looked(Struct):
-    """The fields that the lane needs, with their types."""
-
-    model: str
-    stream: bool | None = None
-    max_tokens: Count | None = None
-    max_completion_tokens: Count | None = None
-    max_output_tokens: Count | None = None
-    n: Count | None = None
-    best_of: Count | None = None
-    stream_options: dict[str, Any] | None = None
-
-
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
-_decode_looked = msgspec.json.Decoder(_Looked).decode
+_decode_text = msgspec.json.Decoder(str).decode
+_decode_flag = msgspec.json.Decoder(bool | None).decode
+_decode_count = msgspec.json.Decoder(Count | None).decode
+_decode_options = msgspec.json.Decoder(dict[str, Any] | None).decode
+LIMITS = ("max_output_tokens", "max_tokens", "max_completion_tokens")
+"""Names of the bound on an answer; where several stand, the last of these counts."""
+
+
+class _Shape(Struct, frozen=True):
+    """What the names of a body say, whatever their values: most bodies have one of a few shapes."""
+
+    plain: bool
+    """All names are known."""
+    framing: int
+    """Bytes of a body with these names without white space or repetition, less those of its values."""
+    limits: tuple[str, ...]
+    choices: tuple[str, ...]
+
+
+_shapes: dict[tuple[str, ...], _Shape] = {}
+MOST_SHAPES = 1024
+
+
+def _shape(names: tuple[str, ...]) -> _Shape:
+    found = _shapes.get(names)
+    if found is None:
+        # Braces, and for each pair two quotes, a colon and a comma. (Known names are ASCII.)
+        framing = 1 + 4 * len(names) + sum(map(len, names))
+        limits, choices = ([n for n in of if n in names] for of in (LIMITS, ("n", "best_of")))
+        found = _Shape(KNOWN.issuperset(names), framing, tuple(limits), tuple(choices))
+        if found.plain and len(_shapes) < MOST_SHAPES:  # names that nobody knows are a client's text
+            _shapes[names] = found
+    return found
 
 
 class Ask(Struct):
@@ -105,28 +124,31 @@ class Ask(Struct):
     has_media: bool = False
 
 
-def look(body: bytes, endpoint: Endpoint, *, most_choices: int, allowed: frozenset[str]) -> Ask:
+def look(body: bytes, endpoint: Endpoint, most_choices: int, allowed: frozenset[str]) -> Ask:
     """Look at a body. Raises ApiError for what is not allowed or not understood."""
-    fields = _fields(body, allowed)
+    fields, shape = _fields(body, allowed)
+    if "model" not in fields or endpoint.text not in fields:
+        name = "model" if "model" not in fields else endpoint.text
+        raise ApiError("invalid_body", f"The body needs {name}.", param=name)
+    name = "model"
     try:
-        looked = _decode_looked(body)
+        ask = Ask(endpoint, _decode_text(fields[name]), body, len(body))
+        if (name := "stream") in fields:
+            ask.stream = bool(_decode_flag(fields[name]))
+        for name in shape.limits:
+            ask.max_tokens = _decode_count(fields[name]) or ask.max_tokens
+        for name in shape.choices:
+            ask.choices = max(ask.choices, _decode_count(fields[name]) or 1)
+        options = _decode_options(fields[name]) if (name := "stream_options") in fields else None
     except msgspec.ValidationError as error:
-        raise ApiError("invalid_body", f"The body does not fit: {error}.") from None
-    if endpoint.text not in fields:
-        raise ApiError("invalid_body", f"The body needs {endpoint.text}.", param=endpoint.text)
-    ask = Ask(endpoint, looked.model, body, len(body), bool(looked.stream))
-    ask.max_tokens = looked.max_completion_tokens or looked.max_tokens or looked.max_output_tokens or 0
-    if looked.n is not None or looked.best_of is not None:
-        ask.choices = max(1, looked.n or 1, looked.best_of or 1)
-        if ask.choices > most_choices:
-            raise ApiError(
-                "value_not_allowed", f"n and best_of may be at most {most_choices} here.", param="n"
-            )
+        raise ApiError("invalid_body", f"The body does not fit: {name}: {error}.", param=name) from None
+    if ask.choices > most_choices:
+        raise ApiError("value_not_allowed", f"n and best_of may be at most {most_choices} here.", param="n")
     lower = body.lower()
     if lower.find(b"_url") >= 0 or lower.find(b"\\u00") >= 0:  # on bytes, `in` is much slower
         ask.has_media = _check_media(body, fields)
     if ask.stream and endpoint in STREAMS_WITH_OPTIONS:
-        _ask_for_usage(ask, fields, looked.stream_options)
+        _ask_for_usage(ask, fields, options)
     return ask
 
 
@@ -135,26 +157,34 @@ def rename(body: bytes, model: str) -> bytes:
     return _rebuild(_decode_fields(body), "model", msgspec.json.encode(model))
 
 
-def _fields(body: bytes, allowed: frozenset[str]) -> dict[str, Raw]:
+def _fields(body: bytes, allowed: frozenset[str]) -> tuple[dict[str, Raw], _Shape]:
     try:
         if not body.isascii():
             body.decode()
-        pairs = body.count(b":")
-        if pairs > MOST_PARTS:
+        if len(body) > MOST_PARTS and body.count(b":") > MOST_PARTS:
             raise ApiError("value_not_allowed", "The body has more parts than can be looked at.")
         fields = _decode_fields(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ApiError("invalid_json", f"The body is not a JSON object in UTF-8: {error}.") from None
-    # Every pair of the object has one colon of its own. All colons, less those inside the values and
-    # names that were kept, is the number of pairs: more pairs than names means that a name came twice.
-    # A name with a colon, plain or escaped, makes the count unsure.
-    pairs -= b"".join(fields.values()).count(b":")
-    plain = fields.keys() <= KNOWN
-    if pairs != len(fields) or (not plain and any(":" in name for name in fields)):
-        _check_unique(body)
-    if not plain:
+    shape = _shape(tuple(fields))
+    # Where these are all the bytes that were sent, there is no room for a name that came twice.
+    if not shape.plain or len(body) != shape.framing + sum(map(len, fields.values())):
+        _check_pairs(body, fields)
+    if not shape.plain:
         _check_names(fields, allowed)
-    return fields
+    return fields, shape
+
+
+def _check_pairs(body: bytes, fields: dict[str, Raw]) -> None:
+    """Names must be unique: by counting where that is enough. Raises ApiError. Fails closed.
+
+    Every pair of the object has one colon of its own. All colons, less those inside the values and names
+    that were kept, is the number of pairs: more pairs than names means that a name came twice. A name
+    with a colon, plain or escaped, makes the count unsure.
+    """
+    pairs = body.count(b":") - b"".join(fields.values()).count(b":")
+    if pairs != len(fields) or any(":" in name for name in fields):
+        _check_unique(body)
 
 
 def _check_unique(body: bytes) -> None:

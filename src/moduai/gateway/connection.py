@@ -41,12 +41,8 @@ SINGLE = frozenset(
 """Fields that may stand only once."""
 AI_MADE = b"x-ai-generated: true\r\n"
 """Answers say that they are made by AI (Korea's AI Basic Act, article 31)."""
-GOOD = (
-    b"HTTP/1.1 200 OK\r\ndate: %b\r\nx-request-id: %b\r\n"
-    + AI_MADE
-    + b"content-type: %b\r\n%bcontent-length: %d\r\n\r\n%b"
-)
-"""A complete good answer on a connection that is kept."""
+GOOD = b"HTTP/1.1 200 OK\r\n" + AI_MADE + b"content-type: application/json\r\ndate: "
+"""How a complete good answer begins."""
 BELIEVED_S = 1.0
 """How long a key or a session that may expire is not looked for again on the same connection."""
 LINGER_S = 2.0
@@ -194,17 +190,19 @@ class ClientConnection(asyncio.Protocol):
 
     def _same_head(self, data: bytes, known: Remembered) -> bool:
         """Serve a whole request whose head is the last one's; False if it is anything else."""
-        body = known.head.body(data)
-        if body is None or len(body) > self._server.settings.limits.body_bytes:
+        head, endpoint, token, principal, table, version, until, place = known
+        body = head.body(data)
+        server = self._server
+        if body is None or len(body) > server.body_bytes:
             return False
-        if known.version != known.table.version or known.until <= self._server.clock:
-            principal = known.table.find(known.token, time.time())
-            if principal is None:
+        if version != table.version or until <= server.clock:
+            found = table.find(token, time.time())
+            if found is None:
                 return False
-            version, until = known.table.version, self._believed(principal)
-            self._remembered = known = known._replace(principal=principal, version=version, until=until)
+            principal, version, until = found, table.version, self._believed(found)
+            self._remembered = known._replace(principal=principal, version=version, until=until)
         self.method, self.framed, self._complete = b"POST", True, True
-        self._serve_lane(known.endpoint, known.principal, body, known.place)
+        self._serve_lane(endpoint, principal, body, place)
         return True
 
     def eof_received(self) -> None:
@@ -350,9 +348,7 @@ class ClientConnection(asyncio.Protocol):
         try:
             if "inference" not in principal.scopes:
                 raise ApiError("scope_missing", "The API key may not ask models.")
-            ask = look(
-                body, endpoint, most_choices=server.settings.limits.choices, allowed=server.allowed_fields
-            )
+            ask = look(body, endpoint, server.most_choices, server.allowed_fields)
         except ApiError as error:
             server.lane.refuse(endpoint, principal, self, error)
             return
@@ -393,10 +389,9 @@ class ClientConnection(asyncio.Protocol):
 
     def whole(self, status: int, content_type: bytes, headers: bytes, body: bytes, request_id: str) -> None:
         """A complete answer."""
-        if status == 200 and request_id and self._keeps():
-            self.write(
-                GOOD % (self._server.date, request_id.encode(), content_type, headers, len(body), body)
-            )
+        if request_id and status == 200 and self._keeps():  # only the lane gives an id, with plain JSON
+            rest = f"\r\nx-request-id: {request_id}\r\ncontent-length: {len(body)}\r\n\r\n"
+            self.write(GOOD + self._server.date + rest.encode() + body)
             self._next()
         else:
             lines = b"content-type: %b\r\n%bcontent-length: %d\r\n" % (content_type, headers, len(body))

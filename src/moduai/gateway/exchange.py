@@ -130,16 +130,15 @@ class Exchange:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        lane = self._lane
+        lane, engine = self._lane, grant.replica
         self.grant = grant
-        self._paused = False
         self._attempts += 1
-        self._granted = self._quiet_since = time.monotonic_ns()
-        self._mark = lane.clocks[grant.replica].start(self._granted)
-        self.replica = replica = lane.fleet.replicas[grant.replica]
-        connection = replica.pool.take(self._granted)
-        self._reused = connection is not None
+        self._granted = self._quiet_since = now = time.monotonic_ns()
+        self._mark = lane.clocks[engine].start(now)
+        self.replica = replica = lane.fleet.replicas[engine]
+        connection = replica.pool.take(now)
         if connection is not None:
+            self._reused = True
             self._send(connection, replica)
         else:
             lane.spawn(self._connect(replica))
@@ -161,9 +160,11 @@ class Exchange:
         if ask is None:
             return
         self._connection = connection
-        upstream = replica.models[ask.model].upstream_name
-        body = ask.body if upstream == ask.model else rename(ask.body, upstream)
-        connection.send(b"%b%d\r\n\r\n%b" % (replica.head(ask.endpoint.path), len(body), body), self)
+        body, model = ask.body, ask.model
+        upstream = replica.models[model].upstream_name
+        if upstream != model:
+            body = rename(body, upstream)
+        connection.send(replica.heads[ask.endpoint.path] + b"%d\r\n\r\n" % len(body) + body, self)
 
     # the engine's answer
 
@@ -188,14 +189,13 @@ class Exchange:
         if self._seen > self._lane.settings.limits.answer_bytes:
             self._break_off("engine_bad_answer", "the answer is too large")
 
-    def whole(self, let_go: Callable[[], None], body: bytes) -> None:
+    def whole(self, body: bytes) -> None:
         """A complete JSON answer at once."""
         self._connection = None
-        let_go()
         self._status = 200
         self._first = time.monotonic_ns()
         self._seen = len(body)
-        self._end_whole(body)
+        self._deliver(body)
 
     def end(self, let_go: Callable[[], None]) -> None:
         """The engine's answer is complete."""
@@ -237,6 +237,10 @@ class Exchange:
             self._lane.engine_answered(self.grant)
             self.fail(rejection(status, body))
             return
+        self._deliver(body)
+
+    def _deliver(self, body: bytes) -> None:
+        """Pass a good answer on, if it is one."""
         try:
             self.usage = read_whole(body)
         except NOT_READ:
@@ -276,6 +280,7 @@ class Exchange:
         grant = self._stop_clock(time.monotonic_ns())
         self.ticket.avoid = (*self.ticket.avoid, engine)
         self._status = self._seen = self._first = 0
+        self._paused = self._reused = False
         self._body = []
         self._relaying, self.passing = False, None
         if self._relay is not None:

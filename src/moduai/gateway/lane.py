@@ -110,7 +110,8 @@ class Lane:
         """Whether the request can be served at all; engines to avoid. Raises ApiError. Fails closed."""
         if self.draining:
             raise ApiError("draining", retry_after_s=2)
-        self.switches.check(ask.model)
+        if self.switches.stops:
+            self.switches.check(ask.model)
         if self.ledger.failing and self.ledger.full:  # flushing that stops otherwise stops the worker
             raise ApiError("ledger_unavailable", retry_after_s=5)
         route = self.fleet.route(ask.model, ask.endpoint.word)
@@ -134,8 +135,8 @@ class Lane:
         if isinstance(exchange.sink, Tee):
             exchange.sink.over(row)
         self.exchanges.discard(exchange)
-        if grant is not None:
-            self.freed(grant, ran)
+        if grant is not None and (grants := self.line.finish(grant, ran)):
+            self.start(grants)
         if self.draining and not self.exchanges:
             self._empty.set()
 

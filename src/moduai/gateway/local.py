@@ -207,7 +207,7 @@ class LocalAsk:
         sink = _PageSink(str(body.get("model", "")))
         raw = msgspec.json.encode({**body, "stream": True, "stream_options": {"include_usage": True}})
         try:
-            ask = look(raw, Endpoint.CHAT, most_choices=1, allowed=frozenset())
+            ask = look(raw, Endpoint.CHAT, 1, frozenset())
         except ApiError as error:
             yield Failed(error.code, error.message, error.status, error.retry_after_s)
             return

@@ -32,6 +32,7 @@ class Server:
     ) -> None:
         self.settings, self.lane, self.keys = settings, lane, keys
         self.allowed_fields = frozenset(settings.gateway.allowed_fields)
+        self.body_bytes, self.most_choices = settings.limits.body_bytes, settings.limits.choices
         self.date = formatdate(usegmt=True).encode()
         self.draining = False
         self.idle_s = settings.limits.idle_s

@@ -72,13 +72,14 @@ class Switches:
     def __init__(self) -> None:
         """Nothing is set."""
         self._banner: Banner | None = None
-        self._stops: Mapping[str, Stop] = {}
+        self.stops: Mapping[str, Stop] = {}
+        """What is stopped, by its switch; mostly nothing."""
         self.listener: Callable[[], None] = lambda: None
         """Called after each change: the lane lets go what waits for what was stopped."""
 
     def replace(self, found: Mapping[str, Banner | Stop]) -> None:
         """Take what is set now, whole."""
-        self._stops = {name: value for name, value in found.items() if isinstance(value, Stop)}
+        self.stops = {name: value for name, value in found.items() if isinstance(value, Stop)}
         banner = found.get("banner")
         self._banner = banner if isinstance(banner, Banner) else None
         self.listener()
@@ -92,19 +93,17 @@ class Switches:
 
     def stop_of(self, model: str) -> Stop | None:
         """What stops a model now: the service's stop comes first. None: nothing does."""
-        if not self._stops:
+        if not self.stops:
             return None
-        return self._stops.get("service") or self._stops.get(MODEL + model)
+        return self.stops.get("service") or self.stops.get(MODEL + model)
 
     def check(self, model: str) -> None:
         """Raise ApiError where the service or the model is stopped. While the database is away the last
         known switches hold: fails open for a stop that is newer.
         """
-        if not self._stops:
-            return
-        if stop := self._stops.get("service"):
+        if stop := self.stops.get("service"):
             raise _refusal("service_stopped", stop)
-        if stop := self._stops.get(MODEL + model):
+        if stop := self.stops.get(MODEL + model):
             raise _refusal("model_stopped", stop)
 
 

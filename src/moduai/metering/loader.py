@@ -18,7 +18,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from moduai.metering.row import UsageRow
 from moduai.metering.segment import SUFFIX
 from moduai.metering.tables import segments, usage
-from moduai.store.database import Connection, Database, insert
+from moduai.store.database import Connection, Database, insert, put_new
 
 BATCH_BYTES = 1 << 20
 """Bytes read, and then loaded in one transaction."""
@@ -53,7 +53,7 @@ class Kind(NamedTuple):
 
 
 async def _put_usage(connection: Connection, rows: Rows) -> None:
-    await connection.execute(insert(connection, usage).on_conflict_do_nothing(index_elements=["id"]), rows)
+    await put_new(connection, usage, rows)
 
 
 def _read_usage(handle: int, offset: int) -> Batch | None:

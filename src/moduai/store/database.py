@@ -8,8 +8,9 @@ instead of quietly writing to a new, empty file.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
@@ -148,6 +149,19 @@ def insert(connection: Connection, table: Table) -> sqlite.Insert:
     from sqlalchemy.dialects import postgresql  # noqa: PLC0415  (SQLite does not need its memory)
 
     return cast("sqlite.Insert", postgresql.insert(table))
+
+
+async def put_new(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows of plain values, all with the same names; those whose ``id`` is there stay as they are.
+
+    The values go to the driver as they are: SQLAlchemy's care of each costs more than the insert.
+    """
+    if not rows:
+        return
+    names = list(rows[0])
+    statement = insert(connection, table).on_conflict_do_nothing(index_elements=["id"])
+    text = str(statement.compile(dialect=connection.dialect, column_keys=names))
+    await connection.exec_driver_sql(text, list(map(itemgetter(*names), rows)))
 
 
 def brief(error: Exception) -> str:
