@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from moduai import settings
-from moduai.accounts.networks import opaque
+from moduai.accounts.networks import network_of, opaque
 from moduai.gateway import policy_file as files
 from moduai.gateway.policy_file import FILE, LAST_GOOD, PREVIOUS, PolicyFile, replaced
 from moduai.gateway.policy_text import MOST_BYTES, MOST_PROBLEMS, PolicyError, parse, shipped, shipped_text
@@ -23,6 +23,7 @@ SECRET = b"k" * 32
 HEAD = 'name = "mine"\ndefault = "a"\n'
 CLASS = '[class.a]\ntitle = { ko = "가", en = "A" }\n'
 GOOD = HEAD + CLASS
+RULE = "[[assign]]\nclass = 'a'\n"
 ALL = (
     HEAD
     + """
@@ -146,12 +147,13 @@ def test_what_the_documents_show_is_valid() -> None:
         (GOOD + "guarantee=60\n" + CLASS.replace("a]", "b]") + "guarantee=41", 8, "class.b.guarantee", "101"),
         (GOOD + "[class.a.organisation.'1.2.3.0/16']\n", 5, "class.a.organisation.1.2.3.0/16", "no network"),
         (GOOD + "[class.a.organisation.'2001:db8::/48']\n", 5, "class.a.organisation.2001:db8::/48", "/56"),
+        (GOOD + RULE + "organisations = ['1.2.3.4/24']\n", 7, "assign.0.organisations", "no net"),
         ("title = 1\n" + GOOD, 1, "title", "nothing here is called 'title'"),
         ("assign = 1\n" + GOOD, 1, "assign", "is written [[assign]]"),
         ("assign = [1]\n" + GOOD, 1, "assign", "is written [[assign]]"),
-        (GOOD + "[[assign]]\nclass = 'a'\nzones = ['z']\n[[assign]]\nclass = 'a'\n", 8, "assign.1", "nobody"),
-        (GOOD + "[[assign]]\nclass = 'a'\nzones = 'z'\n", 7, "assign.0.zones", "list of texts"),
-        (GOOD + "[[assign]]\nclass = 'a'\nzones = [\n1,\n]\n", 7, "assign.0.zones", "list of texts"),
+        (GOOD + RULE + "zones = ['z']\n[[assign]]\nclass = 'a'\n", 8, "assign.1", "nobody"),
+        (GOOD + RULE + "zones = 'z'\n", 7, "assign.0.zones", "list of texts"),
+        (GOOD + RULE + "zones = [\n1,\n]\n", 7, "assign.0.zones", "list of texts"),
         (GOOD + "[[assign]]\nclass = 'c'\nzones = ['z']\n", 6, "assign.0.class", "no class 'c'"),
         (GOOD.replace('"mine"', '"""a\nm"""'), 1, "name", "1 to 60"),
         (GOOD.replace("default = ", "default = 1 # "), 2, "default", "default is a text, not 1"),
@@ -211,10 +213,16 @@ def test_what_a_worker_that_starts_takes(loaded: settings.Loaded) -> None:
 
 
 def test_chosen_groups_get_nothing_and_networks_are_hidden(loaded: settings.Loaded) -> None:
-    (loaded.home / FILE).write_text(ALL)
-    made = PolicyFile(loaded, SECRET).policy.classes["a"]
+    more = '[[assign]]\nclass = "b"\norganisations = ["2001:db8::/56", "org_1"]\n'
+    (loaded.home / FILE).write_text(ALL + more)
+    policy = PolicyFile(loaded, SECRET).policy
+    made = policy.classes["a"]
     assert made.groups == {}
-    assert made.organisations == {opaque(SECRET, "203.0.113.0/24"): NodeRule(weight=20_000)}
+    network = opaque(SECRET, network_of("203.0.113.7"))
+    assert made.organisations == {network: NodeRule(weight=20_000)}
+    campus = opaque(SECRET, network_of("2001:db8:0:ff::1"))
+    assert policy.assign[-1].organisations == {campus, "org_1"}
+    assert policy.place("guest", campus).class_name == "b"
 
 
 def test_a_disk_that_refuses_the_last_good_one_is_no_reason_to_stop(

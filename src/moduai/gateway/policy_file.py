@@ -22,8 +22,8 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
-import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from moduai.accounts.networks import opaque
 from moduai.gateway.policy_text import MOST_BYTES, PolicyError, networks, parse, shipped_text, told
@@ -94,12 +94,18 @@ def for_lane(policy: Policy, loaded: Loaded, secret: bytes) -> Policy:
     what stands for them in a principal.
     """
     policy = trusted(policy, loaded.settings.people.groups)
-    classes = {}
-    for name, rule in policy.classes.items():
-        hidden = {each: opaque(secret, str(ip_network(each))) for each in networks(rule.organisations)}
-        named = {hidden.get(each, each): node for each, node in rule.organisations.items()}
-        classes[name] = msgspec.structs.replace(rule, organisations=named)
-    return msgspec.structs.replace(policy, classes=classes)
+
+    def hidden(name: str) -> str:
+        return opaque(secret, str(ip_network(name))) if any(networks([name])) else name
+
+    classes = {
+        name: replace(rule, organisations={hidden(each): node for each, node in rule.organisations.items()})
+        for name, rule in policy.classes.items()
+    }
+    assign = tuple(
+        replace(rule, organisations=frozenset(map(hidden, rule.organisations))) for rule in policy.assign
+    )
+    return replace(policy, classes=classes, assign=assign)
 
 
 class PolicyFile:
@@ -137,9 +143,9 @@ class PolicyFile:
         try:
             found = load(self._loaded.home / FILE)
         except PolicyError as error:
-            return msgspec.structs.replace(self.found, problems=tuple(error.problems))
+            return replace(self.found, problems=tuple(error.problems))
         gone = Problem((), "the file is gone: what it said still counts")
-        return found or msgspec.structs.replace(self.found, problems=(gone,))
+        return found or replace(self.found, problems=(gone,))
 
     def _note(self) -> None:
         """Log what was found, and keep it for the next start if it is good."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
@@ -85,23 +85,28 @@ def parse(text: str | bytes) -> Policy:
     return policy
 
 
-def networks(names: Mapping[str, NodeRule]) -> Iterator[str]:
-    """Which names of a class's organisations are networks."""
+def networks(names: Iterable[str]) -> Iterator[str]:
+    """Which names of organisations are networks."""
     return (name for name in names if "/" in name)
 
 
 def _networks(policy: Policy) -> Iterator[Problem]:
     """Networks must be as guests are counted by, or the rule would fit nobody."""
-    for rule in policy.classes.values():
-        for name in networks(rule.organisations):
-            try:
-                network = ip_network(name)
-                fits = network.prefixlen == (24 if network.version == 4 else 56)
-            except ValueError:
-                fits = False
-            if not fits:
-                path: Path = ("class", rule.name, "organisation", name)
-                yield Problem(path, f"{name!r} is no network of guests: a.b.c.0/24, or IPv6 with /56")
+    named: list[tuple[Path, str]] = [
+        (("class", rule.name, "organisation", name), name)
+        for rule in policy.classes.values()
+        for name in networks(rule.organisations)
+    ]
+    for number, assign in enumerate(policy.assign):
+        named += [(("assign", number, "organisations"), name) for name in networks(assign.organisations)]
+    for path, name in named:
+        try:
+            network = ip_network(name)
+            fits = network.prefixlen == (24 if network.version == 4 else 56)
+        except ValueError:
+            fits = False
+        if not fits:
+            yield Problem(path, f"{name!r} is no network of guests: a.b.c.0/24, or IPv6 with /56")
 
 
 def _decoded(text: str | bytes) -> str:
