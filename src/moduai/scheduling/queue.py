@@ -26,7 +26,7 @@ The same calls give the same answers: there is no clock here and no chance.
 from __future__ import annotations
 
 from collections import Counter
-from itertools import chain, islice
+from itertools import islice
 
 from moduai.scheduling import prefix, pressure
 from moduai.scheduling.estimate import Estimates
@@ -544,20 +544,25 @@ class FairQueue:
             replica.near.append(ticket)
 
     def _nearby(self, pool: Pool, replica: Replica, due: Ticket, now: int) -> Ticket:
-        """Within the window, the ticket of which this replica holds most, and no other replica more."""
+        """Within the window, the ticket that has most of its prompt here, before one without a home, before
+        one that has its home elsewhere.
+        """
         window = min(self.policy.locality_window, pool.costliest) * VT_COST
-        best, most = due, _gain(due, replica)
-        found = [ticket for ticket in replica.look_near() if ticket.pool == pool.name]
-        for ticket in chain(found, pool.tree.beside(due, window, BESIDE)):
-            gain = _gain(ticket, replica)
-            if (
-                gain > most
-                and replica.name not in ticket.avoid
-                and pool.tree.within(ticket, window)
-                and replica.fits(ticket, self._uncached(ticket, replica), now)
-            ):
-                best, most = ticket, gain
-        return best
+        name = replica.name
+        least = due.held if due.home == name else 0
+        for ticket in replica.look_near(pool.name):
+            if ticket.held <= least:
+                break
+            if pool.tree.within(ticket, due, window) and self._runs(replica, ticket, now):
+                return ticket
+        if due.held and due.home != name:
+            for ticket in pool.tree.beside(due, window, BESIDE):
+                if not ticket.held and self._runs(replica, ticket, now):
+                    return ticket
+        return due
+
+    def _runs(self, replica: Replica, ticket: Ticket, now: int) -> bool:
+        return replica.name not in ticket.avoid and replica.fits(ticket, self._uncached(ticket, replica), now)
 
 
 def _capped(policy: Policy) -> frozenset[str]:
@@ -579,11 +584,6 @@ def _between(told: int, most: int) -> int:
 def _uncapped(node: Node) -> bool:
     above: Branch = node.up
     return above.running < above.ceiling and above.up.running < above.up.ceiling
-
-
-def _gain(ticket: Ticket, replica: Replica) -> int:
-    """Blocks that are saved if a waiting ticket runs here: below 0 if its home is elsewhere."""
-    return ticket.held if ticket.home == replica.name else -ticket.held
 
 
 def _load(replica: Replica) -> float:

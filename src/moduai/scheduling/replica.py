@@ -140,15 +140,18 @@ class Replica:
             start = end
         return start, max(free, 0)
 
-    def look_near(self) -> list[Ticket]:
-        """Some of the waiting tickets whose home it is; other ones next time."""
+    def look_near(self, pool: str) -> list[Ticket]:
+        """Some of the waiting tickets whose home it is, most of the prompt held first; others next time."""
         near = self.near
         found: list[Ticket] = []
-        for _ in range(min(NEAR, len(near))):
+        for _ in range(min(len(near), NEAR)):
             ticket = near.popleft()
             if ticket.state == 1 and ticket.home == self.name:
                 near.append(ticket)
-                found.append(ticket)
+                if ticket.pool == pool:
+                    found.append(ticket)
+        if len(found) > 1:
+            found.sort(key=_held, reverse=True)
         return found
 
     def take_turn(self, name: str, cost: int) -> None:
@@ -163,3 +166,7 @@ class Replica:
 
 def _ends(running: tuple[Ticket, int]) -> tuple[int, int]:
     return running[1], running[0].id
+
+
+def _held(ticket: Ticket) -> int:
+    return ticket.held

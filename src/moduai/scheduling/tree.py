@@ -325,19 +325,22 @@ class Tree:
             if other.mark == number and other.waiting and other.vt <= latest:
                 yield other.tail.next
 
-    def within(self, ticket: Ticket, window: int) -> bool:
+    def within(self, ticket: Ticket, due: Ticket, window: int) -> bool:
         """Whether a waiting ticket may go before the one that is due: at every level its ``vt`` is within the
         window of the least, it may run, and nobody under a guarantee is passed over.
         """
         node: Node = ticket.node
-        while (up := node.up) is not None:
-            if not node.mark or node.running >= node.ceiling:
+        first: Node | None = due.node
+        branch, least = node.up, due.node.up
+        if branch.up is not least.up:
+            if not _close(branch.up, least.up, window):
                 return False
-            first = self._due(up)
-            if first is not node and (first in up.favoured or node.vt - first.vt > window):
+            least = self._due(branch.up)
+        if branch is not least:
+            if not _close(branch, least, window):
                 return False
-            node = up
-        return True
+            first = self._due(branch)
+        return first is not None and node.vt - first.vt <= window
 
     # cost
 
@@ -477,6 +480,17 @@ def _under_guarantee(branch: Branch) -> list[Branch]:
     if len(found) > 1:
         found.sort(key=_order)
     return found
+
+
+def _close(branch: Branch, first: Branch | None, window: int) -> bool:
+    """A branch may run, and may go before the one that is due among its siblings."""
+    return (
+        first is not None
+        and first.running >= first.floor
+        and branch.vt - first.vt <= window
+        and bool(branch.mark)
+        and branch.running < branch.ceiling
+    )
 
 
 def _order(node: Node) -> tuple[int, int]:
