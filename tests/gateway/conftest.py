@@ -21,6 +21,7 @@ from moduai.accounts.table import KeyTable
 from moduai.engines.fleet import Fleet
 from moduai.engines.record import Capability, Engine, Hardware, Model
 from moduai.gateway.lane import Lane
+from moduai.gateway.policy_text import parse
 from moduai.gateway.routes import Routes
 from moduai.gateway.server import Server
 from moduai.metering.row import UsageRow
@@ -226,3 +227,11 @@ async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
     for _ in iter(lambda: bool(condition()), True):
         assert time.monotonic() < deadline, "it did not become true in time"
         await asyncio.sleep(0.005)
+
+
+def shared(gateway: Gateway, text: str) -> None:
+    """Let a gateway share by another policy: everyone is of the class ``standard``, unless ``text`` says else."""
+    base = 'name = "test"\ndefault = "standard"\n'
+    gateway.lane.set_policy(
+        parse(base + text + ("" if "[class.standard]" in text else "\n[class.standard]\n"))
+    )
