@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import peers, people, service
+from benchmarks import fairness, peers, people, service
 from benchmarks.fuzz import SHARE
 from benchmarks.fuzz import run as fuzz
 
-AREAS = {"service": (service.BARS, service.run), "people": (people.BARS, people.run)}
+AREAS = {
+    "service": (service.BARS, service.run),
+    "people": (people.BARS, people.run),
+    "fairness": (fairness.BARS, fairness.run),
+}
 
 
 def main() -> int:
@@ -20,6 +24,11 @@ def main() -> int:
         bars = commands.add_parser(name, help=f"the bars of the {name}")
         bars.add_argument("--quick", action="store_true", help="under a minute, to find breakage only")
         bars.add_argument("--only", default="", metavar="BAR,…", help=f"only these: {', '.join(names)}")
+        if name == "fairness":
+            bars.add_argument("--data", default="", metavar="DIR", help="folder that holds the traces")
+            bars.add_argument(
+                "--figures", default="", metavar="DIR", help="draw the documentation's figures there"
+            )
     fuzzer = commands.add_parser("fuzz", help="broken requests, answers and bodies for the gateway")
     fuzzer.add_argument("--inputs", type=int, default=1_000_000, help="how many, over all kinds")
     fuzzer.add_argument("--seconds", type=float, default=0.0, help="end after this time; 0: after the inputs")
@@ -36,6 +45,8 @@ def main() -> int:
         seconds = 10.0 if arguments.quick else arguments.seconds
         return fuzz(inputs=arguments.inputs, seconds=seconds, seed=arguments.seed, only=arguments.only)
     only = tuple(filter(None, arguments.only.split(",")))
+    if arguments.command == "fairness":
+        return fairness.run(only=only, quick=arguments.quick, data=arguments.data, figures=arguments.figures)
     _, run = AREAS[arguments.command]
     return run(only=only, quick=arguments.quick)
 

@@ -4,7 +4,8 @@
   fewest requests; the line is inside the engines, first come first served.
 * ``RateLimited``: the same, but each person may ask so often a minute; what is more is refused.
 * ``LateFirstCome``: one line in front, first come first served; a replica gets what it can run now.
-* ``LocalityOnly``: the replica that holds most of the prompt, whatever its load.
+* ``LocalityOnly``: the replica that was sent most of the prompt before, whatever its load; the one with the
+  fewest requests where that is no more than what all prompts share.
 """
 
 from __future__ import annotations
@@ -50,8 +51,9 @@ class FirstCome:
         """It tells nothing."""
         return None
 
-    def progress(self, grant: Grant, tokens_out: int, now: int) -> None:
+    def progress(self, grant: Grant, tokens_out: int, now: int) -> list[Grant]:
         """It charges nothing."""
+        return []
 
     def cancel(self, ticket: Ticket, now: int) -> bool:
         """Nothing waits here."""
@@ -113,15 +115,20 @@ class LateFirstCome(FirstCome):
 
 
 class LocalityOnly(FirstCome):
-    """The replica that was sent most of the prompt before, the freest of equals; load does not matter."""
+    """The replica that was sent most of the prompt before."""
 
-    def __init__(self) -> None:
+    def __init__(self, common: int = 2) -> None:
+        """``common``: blocks that all prompts share."""
         super().__init__()
+        self.common = common
         self._sent: dict[str, dict[int, None]] = {}
 
     def submit(self, ticket: Ticket, now: int) -> Grant | Queued | Refused:
         """Follow the prefix."""
-        best = max(self.load, key=lambda name: (self._held(name, ticket.blocks), -self.load[name]))
+        held = {name: self._held(name, ticket.blocks) for name in self.load}
+        best = max(held, key=held.__getitem__)
+        if held[best] <= self.common:
+            best = min(self.load, key=self.load.__getitem__)
         sent = self._sent.setdefault(best, {})
         for block in reversed(ticket.blocks):
             sent.pop(block, None)

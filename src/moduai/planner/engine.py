@@ -27,8 +27,8 @@ SLOTS = 256
 """Most sequences in a batch."""
 CHUNK = 8192
 """Most tokens of a step."""
-BLOCK = 512
-"""Tokens of a block of the prefix cache."""
+BLOCK = 256
+"""Tokens of a block of the prefix cache: about what a block of a raw prompt has (``scheduling.prefix``)."""
 
 
 class Job(Struct, eq=False):
@@ -137,9 +137,11 @@ class Engine:
         """Tokens of KV room in use at the last event, without idle blocks."""
         return self._private + len(self.cache.used) * BLOCK
 
-    def advance(self, now: int) -> list[Job]:
-        """End the steps that were due now and begin the next; returns jobs whose last token came."""
-        self._end_steps(now)
+    def advance(self, now: int) -> tuple[list[Job], list[Job]]:
+        """End the steps that were due now and begin the next; returns jobs whose first token came, and those
+        whose last did.
+        """
+        began = self._end_steps(now)
         ended = []
         while self._ends and self._ends[0][0] <= self._steps:
             end, _, job = heapq.heappop(self._ends)
@@ -149,7 +151,7 @@ class Engine:
                 ended.append(job)
         self._drop_gone()
         self._begin_steps(now)
-        return ended
+        return began, ended
 
     def _done(self, now: int) -> int:
         """Steps of the present jump that have ended by now."""
@@ -170,9 +172,10 @@ class Engine:
             self._planned = self._done(now) + 1
             self.due = self._began + self._lasts(self._planned)
 
-    def _end_steps(self, now: int) -> None:
+    def _end_steps(self, now: int) -> list[Job]:
+        began: list[Job] = []
         if not self._planned:
-            return
+            return began
         self.busy += now - self._began
         self._steps += self._planned
         grown = self._planned * len(self.writing)
@@ -184,8 +187,11 @@ class Engine:
             job.read += tokens
             if not job.left:
                 self.reading.popleft()
+                if not job.first and not job.gone:
+                    began.append(job)
                 self._start_writing(job, now)
         self._chunks.clear()
+        return began
 
     def _start_writing(self, job: Job, now: int) -> None:
         job.first = job.first or now

@@ -1,7 +1,8 @@
 """Drive a dispatcher with engines and people under the simulated clock.
 
 What the gateway does for each request is done here: submit, ask for the place, send what is granted to
-the engine, report progress twice a second, settle at the end, cancel when the client leaves.
+the engine, report the first token and twice a second the progress, settle at the end, cancel when the
+client leaves.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from moduai.planner.engine import Engine, Job
 from moduai.planner.traffic import POOL, Request
 from moduai.scheduling import Grant, Queued, Refused, ReplicaSpec, Telemetry, Ticket, Used
 
-TICK = SECOND // 2
+TICK = SECOND // 10
+PROGRESS = 5
+"""Ticks from one report of progress to the next."""
 
 
 class Dispatcher(Protocol):
@@ -25,7 +28,7 @@ class Dispatcher(Protocol):
     def set_replica(self, name: str, spec: ReplicaSpec, *, is_open: bool, now: int) -> list[Grant]: ...  # noqa: D102
     def submit(self, ticket: Ticket, now: int) -> Grant | Queued | Refused: ...  # noqa: D102
     def place(self, ticket: Ticket, now: int) -> Queued | None: ...  # noqa: D102
-    def progress(self, grant: Grant, tokens_out: int, now: int) -> None: ...  # noqa: D102
+    def progress(self, grant: Grant, tokens_out: int, now: int) -> list[Grant]: ...  # noqa: D102
     def finish(self, grant: Grant, used: Used | None, first: int, ran: int, now: int) -> list[Grant]: ...  # noqa: D102
     def cancel(self, ticket: Ticket, now: int) -> bool: ...  # noqa: D102
     def observe(self, replica: str, telemetry: Telemetry, now: int) -> None: ...  # noqa: D102
@@ -70,6 +73,7 @@ class Twin:
         self.records: list[Record] = []
         self.running: dict[Job, Record] = {}
         self._waiting: dict[int, Record] = {}
+        self._ticks = 0
         self.on_grant: Callable[[Record], None] | None = None
         """Called at each grant: closed loops ask again here."""
         self.on_end: Callable[[Record], None] | None = None
@@ -174,14 +178,17 @@ class Twin:
     def _step(self, engine: Engine, due: int) -> None:
         if engine.due != due:
             return  # it was interrupted, and another wake-up is on its way
-        for job in engine.advance(due):
+        began, ended = engine.advance(due)
+        self._wake(engine)
+        for job in began:
+            self._progress(self.running[job], 1)
+        for job in ended:
             record = self.running[job]
             record.ended = due
             if record.grant is not None:
                 self._finish(record, record.grant)
             if self.on_end is not None:
                 self.on_end(record)
-        self._wake(engine)
 
     def _finish(self, record: Record, grant: Grant) -> None:
         now, job = self.clock.now, record.job
@@ -190,12 +197,16 @@ class Twin:
         first = max(0, job.first - record.granted)
         self._start(self.dispatcher.finish(grant, used, first, now - record.granted, now))
 
+    def _progress(self, record: Record, written: int) -> None:
+        if record.grant is not None:
+            self._start(self.dispatcher.progress(record.grant, written, self.clock.now))
+
     def _tick(self) -> None:
         now = self.clock.now
-        for job, record in list(self.running.items()):
-            if record.grant is not None and job.first:
-                written = self.engines[record.grant.replica].written(job, now)
-                self.dispatcher.progress(record.grant, written, now)
+        self._ticks += 1
+        for job, record in list(self.running.items()) if self._ticks % PROGRESS == 0 else ():
+            if job.first and record.grant is not None:
+                self._progress(record, self.engines[record.grant.replica].written(job, now))
         for name, engine in self.engines.items():
             held = 1000 * engine.used() // engine.time.room
             alive = len(engine.reading) + len(engine.writing)

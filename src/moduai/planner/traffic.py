@@ -17,6 +17,7 @@ from pathlib import Path
 from random import Random
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from moduai.planner.clock import SECOND
 
@@ -101,9 +102,9 @@ def people(
     return sorted(made, key=lambda request: request.at)
 
 
-def light(seed: int, seconds: float, count: int = 400) -> list[Request]:
+def light(seed: int, seconds: float, count: int = 400, rate: float = 1 / 40) -> list[Request]:
     """People at the page: each asks every forty seconds."""
-    return people(seed, seconds, count=count, rate=1 / 40, sizes=CHAT)
+    return people(seed, seconds, count=count, rate=rate, sizes=CHAT)
 
 
 def heavy(seed: int, seconds: float, rate: float, count: int = 8) -> list[Request]:
@@ -115,6 +116,11 @@ def heavy(seed: int, seconds: float, rate: float, count: int = 8) -> list[Reques
 def merged(*parts: list[Request]) -> list[Request]:
     """All of them in order of time."""
     return sorted((request for part in parts for request in part), key=lambda request: request.at)
+
+
+def later(requests: list[Request], seconds: float) -> list[Request]:
+    """The same so many seconds later."""
+    return [replace(request, at=request.at + int(seconds * SECOND)) for request in requests]
 
 
 def azure(folder: Path, seconds: float, persons: int = 400) -> list[Request]:
@@ -213,8 +219,8 @@ def _rows(file: Path) -> Iterator[dict[str, str]]:
 def mooncake(folder: Path, *, faster: float, most: int = 0) -> list[Request]:
     """Mooncake's hour of conversations, played ``faster``; the first ``most`` requests, 0: all.
 
-    Its blocks are of 512 tokens. Every prompt begins with the same block, the service's own words, so a
-    person is the block after it; a prompt of one block is of a person of its own.
+    Its blocks are of 512 tokens, so each is two of ours. Every prompt begins with the same block, the
+    service's own words, so a person is the block after it; a prompt of one block is of a person of its own.
     """
     made: list[Request] = []
     with (folder / "mooncake" / "conversation_trace.jsonl").open(encoding="utf-8") as lines:
@@ -222,8 +228,9 @@ def mooncake(folder: Path, *, faster: float, most: int = 0) -> list[Request]:
             if most and number >= most:
                 break
             row = json.loads(line)
-            blocks = tuple(row["hash_ids"])
-            person = f"person-{blocks[1]}" if len(blocks) > 1 else f"once-{number}"
+            hashes = row["hash_ids"]
+            blocks = tuple(half for block in hashes for half in (2 * block, 2 * block + 1))
+            person = f"person-{hashes[1]}" if len(hashes) > 1 else f"once-{number}"
             at = int(row["timestamp"] * (SECOND // 1000) / faster)
             read, wrote = row["input_length"], max(1, row["output_length"])
             path = ("resident", "none", person)

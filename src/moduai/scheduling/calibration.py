@@ -19,22 +19,26 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from moduai.scheduling.quantile import UNIT, Quantile
+from moduai.scheduling.quantile import MOST_SEEN, UNIT, Quantile
 
 SECOND = 1_000_000_000
 SHOWN = SECOND
 PARTS = (100, 500, 900)
 """Quantiles of the ratio, per mille: the interval's bounds and the median."""
+BEGIN = (400, 1000, 2500)
+"""What they are before anything is known."""
+CAUTION = (6, 100, 6)
+"""How often that counts as seen: the bounds learn quickly, the median is moved by lasting errors alone."""
+STEADY = (MOST_SEEN, 250, MOST_SEEN)
+"""Most evidence that counts."""
 ONE_TO_ONE = 1000
 """Ratios are in thousandths."""
 MOST = 8
-CAUTION = 6
-"""A ratio of 1 is believed as if it had been seen this often."""
 BUCKETS = 16
 REMEMBERED = 1024
 """Waits after which what was covered counts half."""
 LIGHT, HEAVY = "light", "heavy"
-"""Kinds of people: who has nothing else waiting or running, and who has."""
+"""Kinds of people: who has little waiting, and who has much."""
 
 
 class Forecast(Struct, frozen=True, gc=False):
@@ -64,9 +68,9 @@ class _Kind:
     __slots__ = ("buckets", "covered", "error", "seen", "whole")
 
     def __init__(self) -> None:
-        self.whole = _ratios((500, 1000, 2000))
+        self.whole = _ratios(BEGIN)
         self.buckets: dict[int, list[Quantile]] = {}
-        self.error = Quantile(250 * UNIT, CAUTION)
+        self.error = Quantile(250 * UNIT)
         self.covered = self.seen = 0
 
     def ratios(self, raw: int) -> list[Quantile]:
@@ -79,7 +83,7 @@ class _Kind:
 
 
 def _ratios(values: Iterable[int]) -> list[Quantile]:
-    return [Quantile(value * UNIT, CAUTION) for value in values]
+    return [Quantile(value * UNIT, seen) for value, seen in zip(values, CAUTION, strict=True)]
 
 
 class Calibration:
@@ -109,8 +113,9 @@ class Calibration:
             known.seen //= 2
             known.covered //= 2
         ratio = min(max(waited * ONE_TO_ONE // max(forecast.raw, 1), ONE_TO_ONE // MOST), ONE_TO_ONE * MOST)
-        for one, part in zip(known.ratios(forecast.raw) + known.whole, PARTS * 2, strict=True):
-            one.learn(ratio, part)
+        for ratios in (known.ratios(forecast.raw), known.whole):
+            for one, part, most in zip(ratios, PARTS, STEADY, strict=True):
+                one.learn(ratio, part, most)
 
     def figures(self) -> list[Figure]:
         """The error and the cover of each kind that has been seen."""

@@ -14,7 +14,7 @@ from msgspec import Struct
 UNIT = 1024
 """Fixed point of the value."""
 MOST_SEEN = 30
-"""Evidence counts no higher: a settled step is 2/(MOST_SEEN + 2) of the value."""
+"""Evidence counts no higher, if nothing else is said: a settled step is 2/(MOST_SEEN + 2) of the value."""
 
 
 class Quantile(Struct, gc=False):
@@ -23,8 +23,10 @@ class Quantile(Struct, gc=False):
     value: int
     seen: int = 0
 
-    def learn(self, sample: int, part: int) -> None:
-        """Take a sample, 0 or more; ``part`` is the quantile wanted, in thousandths."""
+    def learn(self, sample: int, part: int, most: int = MOST_SEEN) -> None:
+        """Take a sample, 0 or more; ``part`` is the quantile wanted, in thousandths; evidence counts up to
+        ``most``.
+        """
         value = self.value
         step = 2 * value // (self.seen + 2)
         if not self.seen:
@@ -33,5 +35,5 @@ class Quantile(Struct, gc=False):
             self.value = value + step * part // 1000 + 1
         elif value > UNIT:
             self.value = value - step * (1000 - part) // 1000
-        if self.seen < MOST_SEEN:
+        if self.seen < most:
             self.seen += 1

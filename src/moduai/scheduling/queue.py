@@ -181,12 +181,14 @@ class FairQueue:
         self._waiting += 1
         if self.policy.locality_window and ticket.blocks:
             self._note(pool, ticket)
-        return self._at_once(pool, ticket, now) or QUEUED
+        if tree.root.running < tree.capacity and (grant := self._at_once(pool, ticket, now)):
+            return grant
+        return QUEUED
 
     def _full(self, node: Node) -> tuple[str, int] | None:
         """The line that is full, and its length."""
         above = node.up
-        limits = getattr(above.up.rule, "limits", self.policy.limits)
+        limits = above.up.limits
         if node.waiting >= limits.person:
             return "person_line_full", limits.person
         if above.waiting >= limits.organisation:
@@ -376,11 +378,11 @@ class FairQueue:
 
     def _next(self, replica: Replica, now: int) -> Ticket | None:
         """What a replica with a free slot takes now."""
-        found = [
-            ticket
-            for name in replica.spec.pools
-            if (pool := self._pools[name]).tree.root.waiting and (ticket := self._fair(pool, replica, now))
-        ]
+        found: list[Ticket] = []
+        for name in replica.spec.pools:
+            pool = self._pools[name]
+            if pool.tree.root.waiting and (ticket := self._fair(pool, replica, now)):
+                found.append(ticket)
         if len(found) > 1:
             return min(found, key=lambda ticket: _turn(replica, ticket))
         return found[0] if found else None

@@ -11,19 +11,22 @@ was served, divided by its weight; a branch's own ``virtual`` time is what its c
 * **virtual time** only rises: at each dispatch to the least ``vt`` among those who wait, the dispatched one
   included; and, while no child waits, to the ``vt`` of a child that settles (there was room for everyone,
   so nobody owes anybody).
-* **charge**: the estimate at dispatch, what is more while it runs, the rest or a refund at the end. A refund
-  takes nobody back below the virtual time at which they began to wait.
+* **charge**: the estimate at dispatch, what is more while it runs, the rest at the end. What was charged too
+  much lessens the next charge, so ``vt`` only rises while a node is backlogged; when it begins to wait again
+  it is taken off before the rule of the start, so it is no gain over those who were away.
 * **guarantee and cap** are in places (requests in flight), parts of the open capacity: under the guarantee
   is who with one more still has at most ``guarantee x capacity / 1000``; at the cap is who with one more had
   more than ``cap x capacity / 1000``, one place being always allowed.
 * **forgetting**: a node goes only when nothing of it waits or runs (so all is settled) and its parent's
   virtual time has reached its ``vt``, or nothing at all waits or runs below the parent.
 
-**Bound.** While two siblings both wait, without a pause and without guarantee, cap or reservation between
-them, what they were charged, divided by their weights, differs between any two moments by at most the sum of
-their costliest charges divided by their weights, plus twice the locality window, plus their refunds:
-``|dS_i/w_i - dS_j/w_j| <= c_i/w_i + c_j/w_j + 2 D + e_i/w_i + e_j/w_j``. (At each moment the two ``vt``
-differ by at most one charge and the window, in either direction; a refund ``e`` moves one of them once.)
+**Bound.** Let two siblings both wait without a pause, with no guarantee, cap, avoided replica or reservation
+among those who wait. Between any two moments of that time, what they are charged, divided by their weights,
+differs by at most ``(c + x + k) / w`` of the one, plus that of the other, plus twice the locality window.
+``c`` is a node's costliest charge, ``x`` the most that it was charged between two of its dispatches for what
+already ran (estimates too low), ``k`` its largest credit (estimates too high). For: whoever goes has the
+least ``vt`` but for the window, so neither ``vt`` is ever ahead of the other by more than ``(c + x) / w`` and
+the window; and what is charged is ``vt`` less the credit. ``benchmarks/fairness_histories.py`` tests it.
 
 Every pool has a tree of its own. Virtual times of pools under different load run at different rates; in one
 common tree someone who always waits for a busy pool would lag behind all who come from an idle one, and hold
@@ -41,7 +44,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from moduai.scheduling.policy import ClassRule, NodeRule, Policy
+from moduai.scheduling.policy import ClassRule, Limits, NodeRule, Policy
 from moduai.scheduling.types import ONE, WHOLE, Ticket
 
 VT_ONE = 1_000_000_000
@@ -49,6 +52,7 @@ VT_ONE = 1_000_000_000
 VT_COST = VT_ONE // ONE
 """Virtual time of a cost of 1 at weight 1."""
 UNCAPPED = 1 << 62
+NO_LIMITS = Limits(UNCAPPED, UNCAPPED, UNCAPPED)
 SHARDS = 256
 """People stand in this many maps, so that none is so large that its growth stops everything."""
 SPARE = 64
@@ -73,8 +77,8 @@ class Node(Struct, eq=False, gc=False):
     rate: int
     """Virtual time of a cost of 1: the inverse of its weight."""
     vt: int = 0
-    start: int = 0
-    """The parent's virtual time when it began to wait."""
+    credit: int = 0
+    """Virtual time that it was charged too much: it lessens its next charge."""
     running: int = 0
     waiting: int = 0
     mark: int = 0
@@ -106,6 +110,8 @@ class Branch(Node, eq=False, gc=True):
     """The guarantee in places."""
     served: int = 0
     """Cost settled."""
+    limits: Limits = NO_LIMITS
+    """Of a class: most of it that may wait."""
     rule: ClassRule | NodeRule = NodeRule()
     branches: dict[str, Branch] = {}
     """Of the root the classes, of a class its organisations, by name."""
@@ -168,6 +174,8 @@ class Tree:
         branch.rule, branch.rate = rule, VT_ONE // rule.weight
         branch.floor = rule.guarantee * self.capacity // WHOLE
         branch.ceiling = UNCAPPED if rule.cap >= WHOLE else max(1, rule.cap * self.capacity // WHOLE)
+        if isinstance(rule, ClassRule):
+            branch.limits = rule.limits
         favoured = branch.up.favoured
         if rule.guarantee and branch not in favoured:
             favoured.append(branch)
@@ -200,9 +208,11 @@ class Tree:
         while up is not None:
             if not node.waiting:
                 up.lines += 1
-                node.start = virtual = up.virtual
-                if node.vt < virtual:
-                    node.vt = virtual
+                if node.credit:  # an entry from before would come too late
+                    node.vt -= node.credit
+                    node.credit = node.mark = 0
+                if node.vt < up.virtual:
+                    node.vt = up.virtual
             node.waiting += 1
             if not node.mark and node.running < node.ceiling:
                 self._number = number = self._number + 1
@@ -338,7 +348,12 @@ class Tree:
                 least = vt
             if up.virtual < least:
                 up.virtual = least
-            node.vt = vt + cost * node.rate
+            due = cost * node.rate
+            if node.credit:
+                paid = min(node.credit, due)
+                node.credit -= paid
+                due -= paid
+            node.vt = vt + due
             node.running += 1
             node = up
             up = node.up
@@ -357,19 +372,19 @@ class Tree:
         while up is not None:
             node.running -= 1
             up.served += cost
-            waiting = node.waiting
-            if more > 0 or not waiting:
-                node.vt = vt = node.vt + more * node.rate
-                if not up.waiting and up.virtual < vt:
-                    up.virtual = vt
-                if more < 0:
-                    node.mark = 0  # the entry would come too late when it waits again
-            else:
-                if more:
-                    self._refund(up, node, more)
-                if not node.mark and node.running < node.ceiling:
-                    self._enter(up, node)
-            if not (waiting or node.running or node.idle):
+            if more > 0:
+                node.vt += more * node.rate
+            elif more:
+                node.credit -= more * node.rate
+            if not up.waiting:
+                if node.credit:
+                    node.vt -= node.credit
+                    node.credit = node.mark = 0
+                if up.virtual < node.vt:
+                    up.virtual = node.vt
+            elif node.waiting and not node.mark and node.running < node.ceiling:
+                self._enter(up, node)
+            if not (node.running or node.waiting or node.idle):
                 self._rest(up, node)
             if len(up.idlers) > IDLE:
                 self._forget(up, FORGOTTEN_AT_ONCE)
@@ -377,20 +392,13 @@ class Tree:
             up = node.up
         node.running -= 1
 
-    def _refund(self, up: Branch, node: Node, more: int) -> None:
-        """Nobody is taken back below the virtual time at which it began to wait."""
-        vt = node.vt + more * node.rate
-        if vt < node.start:
-            vt = node.start
-        if vt < node.vt:
-            node.vt = vt
-            if node.mark:
-                self._enter(up, node)
-
     # forgetting
 
     def _rest(self, up: Branch, node: Node) -> None:
         """A node is idle."""
+        if node.credit:
+            node.vt -= node.credit
+            node.credit = node.mark = 0
         node.idle = True
         self._number += 1
         heappush(up.idlers, (node.vt, self._number, node))

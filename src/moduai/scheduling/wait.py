@@ -2,15 +2,16 @@
 
 A fluid model. A ticket goes when its node's virtual time is the least at every level. So from the person
 upwards: the node must first be charged for what stands before the ticket in it (``cost``); its virtual time
-is then ``vt + cost / weight``; until then each sibling is served what it has waiting, as far as it starts
+is then ``vt + cost x rate``; until then each sibling is served what it has waiting, as far as it starts
 at or below that virtual time (the tags of start-time fair queueing, Goyal et al. 1997). Own and siblings'
 cost together are what the parent must be charged first, and so on up to the root. A sibling with a
 guarantee is served at least that part of the whole, one with a cap at most that part.
 
 Divided by the pace at which the pool has been charged while others waited, this is a time. Those who come
 later and stand before the ticket lengthen it: of what was served, some came after and went sooner. How much
-is known by how deep it stood when it came: a newcomer that stands at a part ``x`` of the ticket's own depth
-overtakes it if it comes within the first ``1 - x`` of the wait.
+is known by how deep they stood when they came: a newcomer that stands at a part ``x`` of the ticket's own
+depth overtakes it if it comes early enough, within the first ``1 - 2x`` of the wait (``1 - x`` in a fluid;
+twice that fits what is measured, for who stands nearly as deep is most often one of the siblings).
 
 What the model leaves out (bursts, long answers, capacity that changes) is for `calibration`. At most a
 sample of the siblings is needed: the cost of a prediction does not grow with their number.
@@ -24,14 +25,15 @@ from msgspec import Struct
 
 from moduai.scheduling.types import WHOLE
 
-VT_ONE = 1_000_000
-"""Virtual time is cost x VT_ONE / weight."""
 ROUNDS = 8
 """Guarantees and caps are parts of a whole that depends on them: repeated this often, it settles."""
-KEEP = 1 - 1 / 128
-"""The pace is that of the last 128 dispatches or so."""
-EVIDENCE = 8
-"""Dispatches below which nothing is predicted."""
+MEMORY_NS = 30e9
+MEMORY = 1 / 64
+"""The pace is that of the last 30 s, or of the last 64 dispatches where they are slower."""
+ASSUMED = 0.001
+"""µas a ns, until the pace is known: one accelerator's, by the meaning of a price."""
+ASSUMED_NS = 10e9
+"""It counts as if it had been seen for so long."""
 MOST_OVERTAKING = 0.9
 """Most of the pace that newcomers are believed to take, or the wait would have no end."""
 DEPTHS = 48
@@ -41,7 +43,8 @@ class Peer(Struct, frozen=True, gc=False):
     """A sibling that waits for the same pool."""
 
     vt: int
-    weight: int
+    rate: int
+    """Virtual time of a cost of 1: the inverse of its weight."""
     cost: int
     """Of all that it has waiting for the pool."""
     tickets: int
@@ -54,7 +57,7 @@ class Level(Struct, frozen=True, gc=False):
     """A node on the ticket's path, among its siblings."""
 
     vt: int
-    weight: int
+    rate: int
     peers: Sequence[Peer] = ()
     """Its siblings that wait for the pool, or an even sample of them."""
     siblings: int = 0
@@ -76,7 +79,7 @@ def ahead(cost: int, tickets: int, levels: Sequence[Level]) -> Ahead:
     ``levels`` from the person up to the children of the root.
     """
     for level in levels:
-        own, tag = cost, level.vt + cost * VT_ONE // level.weight
+        own, tag = cost, level.vt + cost * level.rate
         bounded = any(peer.guarantee or peer.cap < WHOLE for peer in level.peers)
         fair = [_fair(peer, tag) for peer in level.peers]
         served = fair
@@ -95,7 +98,7 @@ def _fair(peer: Peer, tag: int) -> int:
     """Cost of the sibling's tickets that begin at or below a virtual time; those that are there go first."""
     if peer.vt > tag:
         return 0
-    begun = (tag - peer.vt) * peer.weight // VT_ONE * peer.tickets // peer.cost + 1
+    begun = (tag - peer.vt) // peer.rate * peer.tickets // peer.cost + 1
     return peer.cost if begun >= peer.tickets else peer.cost * begun // peer.tickets
 
 
@@ -111,11 +114,14 @@ def _of_all(of_sample: int, level: Level) -> int:
 class Flow:
     """The pace of one pool: cost charged and tickets dispatched a ns while others wait."""
 
-    __slots__ = ("_cost", "_last", "_newcomers", "_sampled", "_seen", "_tickets", "_time")
+    __slots__ = ("_cost", "_keep", "_last", "_newcomers", "_paid", "_sampled", "_tickets", "_time")
 
     def __init__(self) -> None:
-        self._cost = self._tickets = self._time = self._sampled = 0.0
-        self._seen = self._last = 0
+        self._time = ASSUMED_NS
+        self._cost = ASSUMED_NS * ASSUMED
+        self._paid = self._tickets = self._sampled = 0.0
+        self._last = 0
+        self._keep = 1.0
         self._newcomers = [0.0] * DEPTHS
 
     def begin(self, now: int) -> None:
@@ -124,29 +130,32 @@ class Flow:
 
     def passed(self, cost: int, now: int) -> None:
         """A ticket that had waited goes; it is charged ``cost``."""
-        self._seen += 1
-        self._cost = self._cost * KEEP + cost
-        self._tickets = self._tickets * KEEP + 1.0
-        self._time = self._time * KEEP + (now - self._last)
+        time = now - self._last
         self._last = now
+        keep = 1 - min(time / MEMORY_NS, MEMORY)
+        self._time = self._time * keep + time
+        self._cost = self._cost * keep + cost
+        self._paid = self._paid * keep + cost
+        self._tickets = self._tickets * keep + 1.0
+        self._keep *= keep
 
     def overtook(self, cost: int, depth: int, *, newcomer: bool) -> None:
         """Of a sample of those that went: how deep it stood when it came, and whether its person had
         nothing waiting then. (What others have waiting is counted already when a wait is predicted.)
         """
-        self._sampled = self._sampled * KEEP + cost
-        self._newcomers = [part * KEEP for part in self._newcomers]
+        keep, self._keep = self._keep, 1.0
+        self._sampled = self._sampled * keep + cost
+        self._newcomers = [part * keep for part in self._newcomers]
         if newcomer:
             self._newcomers[min(depth.bit_length(), DEPTHS - 1)] += cost
 
-    def expect(self, before: Ahead) -> int:
-        """Expected wait in ns, or -1 where too little is known."""
-        if self._seen < EVIDENCE or not self._time:
-            return -1
-        depth = before.cost + self._cost / self._tickets  # and the ticket's own turn
+    def expect(self, before: Ahead, cost: int) -> int:
+        """Expected wait in ns of a ticket that will itself be charged ``cost``."""
+        turn = (self._paid + cost) / (self._tickets + 1)
+        depth = before.cost + turn
         overtaking = 0.0
-        for bits, cost in enumerate(self._newcomers):
-            if cost and 0.75 * (1 << bits) < depth:
-                overtaking += cost * (1 - 0.75 * (1 << bits) / depth)
+        for bits, part in enumerate(self._newcomers):
+            if part:
+                overtaking += part * max(0.0, 1 - 2 * 0.75 * (1 << bits) / depth)
         share = min(overtaking / self._sampled, MOST_OVERTAKING) if overtaking else 0.0
         return int(depth * self._time / self._cost / (1 - share))

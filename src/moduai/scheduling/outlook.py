@@ -1,0 +1,135 @@
+"""The waits of one pool: foretold from its tree, remembered, and compared with what came.
+
+A forecast takes as long as some hundred dispatches, so of those who join the line only some are remembered
+to learn from, one in `GAP` at most; whoever asks is told at any time. The model is in `wait`, the correction
+and the interval in `calibration`.
+
+What a sibling's tickets cost is judged by the first one of a person, and of a branch by the first ones of a
+few people in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from msgspec import Struct
+
+from moduai.scheduling.calibration import HEAVY, LIGHT, Calibration, Forecast
+from moduai.scheduling.price import Price
+from moduai.scheduling.tree import Branch, Node
+from moduai.scheduling.types import WHOLE, Queued, Ticket
+from moduai.scheduling.wait import Ahead, Flow, Level, Peer, ahead
+
+GAP = 100_000_000
+MOST_REMEMBERED = 4096
+MANY = 4
+"""Whoever has more waiting is heavy."""
+SAMPLE = 64
+"""Siblings that are looked at, at each level."""
+INSIDE = 4
+"""Children of a branch that tell what its tickets cost."""
+
+
+class _Remembered(Struct, gc=False):
+    forecast: Forecast
+    depth: int
+    """Cost that was to go before it."""
+    newcomer: bool
+    """Nothing else of its person waited."""
+    joined: int
+
+
+class Outlook:
+    """The forecasts of one pool. Times are in ns, costs in µas."""
+
+    __slots__ = ("_due", "_flow", "_price", "_remembered", "calibration")
+
+    def __init__(self, price: Price) -> None:
+        self._price = price
+        self.calibration = Calibration()
+        self._flow = Flow()
+        self._remembered: dict[int, _Remembered] = {}
+        self._due = 0
+
+    def joined(self, ticket: Ticket, waiting: int, now: int) -> None:
+        """A ticket waits now, in a tree in which ``waiting`` do."""
+        if waiting == 1:
+            self._flow.begin(now)
+        if now >= self._due and len(self._remembered) < MOST_REMEMBERED:
+            self._due = now + GAP
+            before, forecast = self._foretell(ticket)
+            newcomer = ticket.node.waiting == 1
+            self._remembered[ticket.id] = _Remembered(forecast, before.cost, newcomer, now)
+
+    def went(self, ticket: Ticket, now: int) -> None:
+        """A ticket that waited runs now."""
+        cost = self._cost(ticket)
+        self._flow.passed(cost, now)
+        known = self._remembered.pop(ticket.id, None)
+        if known is not None:
+            self._flow.overtook(cost, known.depth, newcomer=known.newcomer)
+            self.calibration.learn(known.forecast, now - known.joined)
+
+    def left(self, ticket: Ticket) -> None:
+        """A ticket waits no more and has not run."""
+        self._remembered.pop(ticket.id, None)
+
+    def place(self, ticket: Ticket) -> Queued:
+        """Where a waiting ticket stands, and how long it will wait from now on."""
+        before, forecast = self._foretell(ticket)
+        return Queued(before.tickets + 1, forecast.wait, forecast.low, forecast.high)
+
+    def _foretell(self, ticket: Ticket) -> tuple[Ahead, Forecast]:
+        node: Node = ticket.node
+        before = ahead(*self._own(node, ticket), list(self._levels(node)))
+        raw = self._flow.expect(before, self._cost(ticket))
+        return before, self.calibration.forecast(HEAVY if node.waiting > MANY else LIGHT, raw)
+
+    def _cost(self, ticket: Ticket) -> int:
+        """As far as it is known before it runs."""
+        return (ticket.tokens_in + 2 * ticket.out) * self._price.value // 1000 or 1
+
+    def _own(self, node: Node, ticket: Ticket) -> tuple[int, int]:
+        """Cost and number of the tickets before this one in its person's line."""
+        cost = tickets = 0
+        before: Any = node.tail
+        while (before := before.next) is not ticket:
+            cost += self._cost(before)
+            tickets += 1
+        return cost, tickets
+
+    def _levels(self, node: Node) -> Iterator[Level]:
+        """The node among its siblings, then those above it."""
+        while (up := node.up) is not None:
+            step = max(1, len(up.heap) // SAMPLE)
+            peers = [
+                self._peer(child, later=number > node.mark)
+                for _, number, child in up.heap[::step]
+                if child.mark == number and child.waiting and child is not node
+            ]
+            siblings = up.lines - 1 if step > 1 else 0
+            yield Level(node.vt, node.rate, peers, siblings, *_bounds(node))
+            node = up
+
+    def _peer(self, node: Node, *, later: bool) -> Peer:
+        """``later``: of equals it comes after the ticket's own node."""
+        cost, tickets = self._told(node)
+        waiting = node.waiting
+        return Peer(node.vt + later, node.rate, cost * waiting // tickets, waiting, *_bounds(node))
+
+    def _told(self, node: Node) -> tuple[int, int]:
+        """Cost of some of what waits of a node, and how many tickets that is; at least 1 of each."""
+        if not isinstance(node, Branch):
+            return self._cost(node.tail.next) * node.waiting, node.waiting  # type: ignore[union-attr, arg-type]
+        heap = node.heap
+        cost = tickets = 0
+        for _, number, child in heap[:: max(1, len(heap) // INSIDE)]:
+            if child.mark == number and child.waiting:
+                more, many = self._told(child)
+                cost, tickets = cost + more, tickets + many
+        return (cost, tickets) if tickets else (1, 1)
+
+
+def _bounds(node: Node) -> tuple[int, int]:
+    return (node.rule.guarantee, node.rule.cap) if isinstance(node, Branch) else (0, WHOLE)
