@@ -229,9 +229,8 @@ async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
         await asyncio.sleep(0.005)
 
 
-def shared(gateway: Gateway, text: str) -> None:
-    """Let a gateway share by another policy: everyone is of the class ``standard``, unless ``text`` says else."""
-    base = 'name = "test"\ndefault = "standard"\n'
-    gateway.lane.set_policy(
-        parse(base + text + ("" if "[class.standard]" in text else "\n[class.standard]\n"))
-    )
+def shared(gateway: Gateway, rule: str = "", more: str = "") -> None:
+    """Let a gateway share by another policy: one class with a rule, and whatever comes before it."""
+    title = 'title = { ko = "모두", en = "All" }'
+    text = f'name = "test"\ndefault = "standard"\n{more}\n[class.standard]\n{title}\n{rule}\n'
+    gateway.lane.set_policy(parse(text))

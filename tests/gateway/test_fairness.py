@@ -38,17 +38,17 @@ async def test_weights_are_followed_and_changed_without_a_restart(fake: FakeEngi
     fake.behaviour = Behaviour(fault="slow_head", head_s=0.01)
     async with running_gateway(engine_of(fake, concurrency=1)) as gateway:
         shared(gateway, "[class.standard.organisation.org_b]\nweight = 4\n")
-        tasks = await _fill(gateway, 12)
-        tasks += [asyncio.create_task(gateway.ask(key=OTHER_KEY)) for _ in range(12)]
+        tasks = await _fill(gateway, 24, max_tokens=16)
+        tasks += [asyncio.create_task(gateway.ask(key=OTHER_KEY, max_tokens=16)) for _ in range(24)]
         await asyncio.gather(*tasks)
-        first = [row.organisation for row in gateway.ledger.rows][1:11]
-        assert 7 <= first.count("org_b") <= 9
+        first = [row.organisation for row in gateway.ledger.rows][4:24]
+        assert 15 <= first.count("org_b") <= 17
 
 
 async def test_a_cap_leaves_places_free(fake: FakeEngine) -> None:
     fake.behaviour = Behaviour(fault="slow_head", head_s=0.2)
     async with running_gateway(engine_of(fake, concurrency=4)) as gateway:
-        shared(gateway, "[class.standard]\ncap = 50\n")
+        shared(gateway, "cap = 50")
         tasks = [asyncio.create_task(gateway.ask()) for _ in range(4)]
         await until(lambda: sum(gateway.lane.line.waiting().values()) == 2)
         assert sum(gateway.lane.line.running().values()) == 2
@@ -77,7 +77,7 @@ async def test_guests_share_by_network_and_then_by_guest(fake: FakeEngine) -> No
 async def test_soft_before_hard_answers_are_shortened(fake: FakeEngine) -> None:
     fake.behaviour = Behaviour(fault="slow_head", head_s=0.4)
     async with running_gateway(engine_of(fake, concurrency=1)) as gateway:
-        shared(gateway, "[pressure]\nshorten_after_s = 1\nshorten_to = 7\n")
+        shared(gateway, more="[pressure]\nshorten_after_s = 1\nshorten_to = 7\n")
         assert (await gateway.ask()).status == 200
         tasks = await _fill(gateway, 8, max_tokens=100)
         replies = await asyncio.gather(*tasks)
@@ -97,7 +97,7 @@ async def test_soft_before_hard_a_lighter_model_answers_by_the_operators_rule(fa
     )
     rule = f'lighter = {{ "{MODEL}" = "{LIGHT}" }}\n'
     async with running_gateway(engine, light) as gateway:
-        shared(gateway, f'[pressure]\nlighter_after_s = 1\nlighter_mode = "auto"\n{rule}')
+        shared(gateway, more=f'[pressure]\nlighter_after_s = 1\nlighter_mode = "auto"\n{rule}')
         assert (await gateway.ask()).status == 200
         tasks = [asyncio.create_task(gateway.ask()) for _ in range(7)]
         replies = await asyncio.gather(*tasks)
@@ -113,9 +113,9 @@ async def test_soft_before_hard_a_lighter_model_is_offered_then_a_refusal_names_
     fake.behaviour = Behaviour(fault="slow_head", head_s=0.5)
     rule = f'lighter = {{ "{MODEL}" = "{LIGHT}" }}\n'
     async with running_gateway(engine_of(fake, concurrency=1)) as gateway:
-        shared(gateway, f"[pressure]\nlighter_after_s = 1\nrefuse_after_s = 3\n{rule}")
+        shared(gateway, more=f"[pressure]\nlighter_after_s = 1\nrefuse_after_s = 3\n{rule}")
         assert (await gateway.ask()).status == 200
-        tasks = [asyncio.create_task(gateway.ask()) for _ in range(12)]
+        tasks = [asyncio.create_task(gateway.ask()) for _ in range(24)]
         await until(lambda: any(task.done() for task in tasks))
         queue = await gateway.raw(request("/v1/queue", b"", method="GET"))
         assert any(entry["lighter_model"] == LIGHT for entry in queue.json["data"])
