@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks import area
 from benchmarks.bars import fairness_figures
+from benchmarks.bars.fairness_bound import bound
 from benchmarks.bars.fairness_flood import flood, goodput
 from benchmarks.bars.fairness_locality import locality
 from benchmarks.bars.fairness_share import gap, share
@@ -15,6 +16,7 @@ from benchmarks.bars.fairness_world import DATA
 
 BARS: area.Bars = {
     "gap": gap,
+    "bound": bound,
     "share": share,
     "flood": flood,
     "goodput": goodput,

@@ -1,7 +1,8 @@
 """Generated histories of the fair queue, and the stated bound looked for at every level of the tree.
 
 Words: a *history* is a random policy, pool and sequence of calls, all from one seed. A *witness* keeps,
-from outside, what each node was charged and since when it waits; it knows nothing of virtual times. Rule:
+from outside, what each node was charged and since when it waits; it knows nothing of virtual times. What runs
+while the tree sleeps is charged nothing until it wakes. Rule:
 nothing in a history treats siblings unlike but their weights, for the bound is claimed for such.
 """
 
@@ -191,7 +192,10 @@ class History:
         for name, weight in zip(self._names(ticket), rates, strict=True):
             self.witness.node(name, VT_ONE // weight)
         before = ticket.charged
+        asleep = [grant.ticket for grant in self.running if not grant.ticket.charged]
         decision = self.queue.submit(ticket, self.now, again=again)
+        for other in asleep:
+            self.witness.start(self._names(other), other.charged)
         if isinstance(decision, Grant):
             self.running.append(decision)
             self.witness.start(self._names(ticket), ticket.charged - before)
@@ -232,7 +236,8 @@ class History:
         ran = -1 if failed else 1_000_000_000
         told = None if not self.exact and self.random.random() < 0.1 else used
         grants = self.queue.finish(grant, told, 0, ran, self.now)
-        self.witness.change(self._names(ticket), ticket.charged - before, ticket.charged)
+        if before:
+            self.witness.change(self._names(ticket), ticket.charged - before, ticket.charged)
         self._run(grants)
 
     def _progress(self, _: int) -> None:

@@ -62,7 +62,8 @@ def flood_svg(runs: dict[str, Twin]) -> str:
     told = "; ".join(_told(name, twin) for name, twin in runs.items())
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img"'
-        f' aria-labelledby="t d"><title id="t">Time to the first token under flood</title><desc id="d">{escape(told)}</desc>'
+        f' aria-labelledby="t d"><title id="t">Time to the first token under flood</title>'
+        f'<desc id="d">{escape(told)}</desc>'
         f"<style>{style}</style>{''.join(parts)}</svg>\n"
     )
 

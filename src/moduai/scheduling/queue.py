@@ -2,12 +2,15 @@
 
 Rules, in words (who is due: `tree`; what fits: `replica`):
 
-* A ticket runs at once if nobody waits for its pool, its class and organisation are under their caps, and it
-  fits a replica; of those with a free slot, the one that is expected to have answered it first.
+* While nobody waits for a pool there is nothing to share, and its tree sleeps: a ticket runs at once where it
+  fits, on the replica that is expected to have answered it first, and is held against nobody. When the first
+  one has to wait, the tree wakes: everything that still runs is charged its estimate, in order of its start.
+  (A class for which there is a cap, its own or an organisation's, is counted always.)
 * Otherwise it waits, unless a line is full (its person's, organisation's, class's, or all): then it is
   refused, with the time in which a tenth of the line should have been served.
 * A freed replica takes the ticket that is due in its pool; where it serves several pools, that of the class
-  that it has served least. Within the locality window another one goes first that saves it more of a prompt.
+  that it has served least. Within the locality window another one goes first, if the replica holds more of
+  its prompt and no other replica does.
 * A due ticket that does not fit holds a reservation on one replica. Others are filled in behind it only where
   they end before it could start, or take what it leaves free (EASY backfilling, Lifka 1995).
 * The cost is ``(uncached prompt tokens + 2 x output tokens) x price``: the estimate is charged at the start,
@@ -22,16 +25,19 @@ The same calls give the same answers: there is no clock here and no chance.
 
 from __future__ import annotations
 
-from itertools import islice
+from collections import Counter
+from itertools import chain, islice
 
-from moduai.scheduling import prefix
+from moduai.scheduling import prefix, pressure
 from moduai.scheduling.estimate import Estimates
-from moduai.scheduling.policy import Policy
+from moduai.scheduling.outlook import Outlook
+from moduai.scheduling.policy import ClassRule, NodeRule, Policy
 from moduai.scheduling.prefix import PrefixIndex
 from moduai.scheduling.price import Price, assumed
 from moduai.scheduling.replica import Replica
 from moduai.scheduling.tree import VT_COST, Branch, Node, Tree
 from moduai.scheduling.types import (
+    WHOLE,
     Decision,
     Grant,
     Queued,
@@ -52,8 +58,10 @@ SMOOTHING = 8
 """Weight of the past in the moving mean of run times: a new one counts for an eighth."""
 LOOK = 64
 """Tickets that a replica looks at, when the one that is due cannot run there."""
-NEAR = 4
-"""Tickets whose prefix a replica holds that are looked at for each grant."""
+BESIDE = 7
+"""Persons of the same organisation that are looked at beside the one that is due."""
+LEARNED = 4
+"""While nobody waits, one answer in so many is learned from."""
 FEW = 4
 """Replicas up to which each is asked when it would have answered."""
 SWEPT = 1000
@@ -68,13 +76,24 @@ QUEUED = Queued(0, -1)
 class Pool:
     """Everything about the requests for one model."""
 
-    __slots__ = ("costliest", "mean_run", "name", "price", "replicas", "reserved", "tree")
+    __slots__ = (
+        "_full_since", "costliest", "loose", "mean_run", "name", "near", "outlook", "price", "replicas",
+        "reserved", "tokens", "tree",
+    )  # fmt: skip
 
     def __init__(self, name: str, policy: Policy, kind: str) -> None:
         self.name = name
         self.tree = Tree(policy)
         self.replicas: list[Replica] = []
         self.price = Price(policy.prices.get(name) or assumed(kind, name))
+        self.outlook = Outlook(self.price)
+        self.loose: dict[Ticket, None] = {}
+        """What runs and is not charged: it began while the tree slept."""
+        self.near = False
+        """Some waiting ticket has, or had, a home."""
+        self.tokens = 0
+        """Weighted tokens settled since the price was measured last."""
+        self._full_since = -1
         self.costliest = 0
         """Most that one request was charged: the locality window is never wider."""
         self.mean_run = -1
@@ -87,6 +106,21 @@ class Pool:
         capacity = self.tree.capacity
         return position * self.mean_run // capacity if self.mean_run >= 0 and capacity else -1
 
+    def serves(self, avoid: tuple[str, ...]) -> bool:
+        """A replica that takes requests is not among those to avoid."""
+        return any(each.open and each.name not in avoid for each in self.replicas)
+
+    def measure(self, now: int) -> None:
+        """What a token costs: measured while all of its replicas are full and somebody waits."""
+        able = [each for each in self.replicas if each.open]
+        if self._full_since >= 0:
+            accelerators = sum(each.spec.accelerators for each in able)
+            self.price.learn(max(0, now - self._full_since) * accelerators, self.tokens)
+            self.price.follow()
+        self.tokens = 0
+        full = self.tree.root.waiting and all(each.running >= each.spec.capacity for each in able)
+        self._full_since = now if full else -1
+
     def cost(self, uncached: int, out: int) -> int:
         """Cost in µas, at least 1."""
         return (uncached + 2 * out) * self.price.value // 1000 or 1
@@ -95,7 +129,9 @@ class Pool:
 class FairQueue:
     """All waiting lines of one gateway. Every method that can free a place returns new grants."""
 
-    __slots__ = ("_estimates", "_pools", "_prefixes", "_replicas", "_waiting", "policy")
+    __slots__ = (
+        "_capped", "_ended", "_estimates", "_pools", "_prefixes", "_replicas", "_waiting", "policy",
+    )  # fmt: skip
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
@@ -104,12 +140,14 @@ class FairQueue:
         self._estimates = Estimates(policy.estimate_quantile)
         self._prefixes = PrefixIndex()
         self._waiting = 0
+        self._ended = 0
+        self._capped = _capped(policy)
 
     # what there is
 
     def set_policy(self, policy: Policy, now: int) -> list[Grant]:
         """Other rules from now on; what waits and runs is kept, and so is what everyone was served."""
-        self.policy = policy
+        self.policy, self._capped = policy, _capped(policy)
         self._estimates.part = policy.estimate_quantile
         for pool in self._pools.values():
             pool.price.value = policy.prices.get(pool.name, pool.price.value)
@@ -158,32 +196,52 @@ class FairQueue:
     def submit(self, ticket: Ticket, now: int, *, again: bool = False) -> Decision:
         """Ask for a place. ``again``: it had one, and its replica failed; it goes to its line's front."""
         pool = self._pools.get(ticket.pool)
-        if pool is None or not pool.tree.capacity:
-            return Refused("no_replica", CLOSED_RETRY)
-        if ticket.avoid and not any(each.open and each.name not in ticket.avoid for each in pool.replicas):
+        if pool is None or not pool.tree.capacity or (ticket.avoid and not pool.serves(ticket.avoid)):
             return Refused("no_replica", CLOSED_RETRY)
         ticket.out = self._estimates.estimate(ticket.app, ticket.pool, ticket.max_out)
         tree = pool.tree
-        node = tree.person(ticket)
         if not tree.root.waiting:
-            above = node.up
-            if above.running < above.ceiling and above.up.running < above.up.ceiling:
+            node = tree.person(ticket) if ticket.path[0] in self._capped else None
+            if node is None or _uncapped(node):
                 replica = self._choose(pool, ticket, now)
                 if replica is not None:
                     ticket.node = node
                     return self._run(pool, ticket, replica, now)
-        elif not again and (full := self._full(node)):
+            self._wake(pool)
+        node = tree.person(ticket)
+        if not again and (refused := self._refused(pool, node)):
             tree.release(node)
-            tenth = -(-full[1] // REFUSED_SHARE)
-            return Refused(full[0], max(SECOND, pool.expected(tenth)))
+            return refused
         tree.push(ticket, node, front=again)
         ticket.state = 1
         self._waiting += 1
         if self.policy.locality_window and ticket.blocks:
-            self._note(pool, ticket)
+            self._settle_down(pool, ticket)
         if tree.root.running < tree.capacity and (grant := self._at_once(pool, ticket, now)):
             return grant
+        pool.outlook.joined(ticket, tree.root.waiting, now)
         return QUEUED
+
+    def _wake(self, pool: Pool) -> None:
+        """Somebody has to wait: what runs is charged from now on."""
+        for ticket in pool.loose:
+            ticket.charged = pool.cost(ticket.uncached, ticket.out)
+            ticket.node = pool.tree.person(ticket)
+            pool.tree.start(ticket.node, ticket.charged)
+        pool.loose.clear()
+
+    def _refused(self, pool: Pool, node: Node) -> Refused | None:
+        """Why a ticket of a person may not join the line. Fails closed."""
+        full = self._full(node)
+        if full is not None:
+            tenth = -(-full[1] // REFUSED_SHARE)
+            return Refused(full[0], max(SECOND, pool.expected(tenth)))
+        rule = self.policy.pressure
+        if rule.refuse_after_s and node.waiting:
+            wait = pool.expected(pool.tree.root.waiting)
+            if pressure.step(rule, wait) == pressure.REFUSE:
+                return Refused("overloaded", pressure.retry_after(rule, wait))
+        return None
 
     def _full(self, node: Node) -> tuple[str, int] | None:
         """The line that is full, and its length."""
@@ -204,7 +262,7 @@ class FairQueue:
         for replica in pool.replicas:
             if (
                 replica.ready(ticket)
-                and replica.has_time(ticket.tokens_in, now)
+                and replica.has_time(pool.name, ticket.tokens_in, now)
                 and self._fair(pool, replica, now) is ticket
             ):
                 return self._run(pool, ticket, replica, now)
@@ -219,13 +277,20 @@ class FairQueue:
             return []  # it was given back before
         pool, replica = self._pools[ticket.pool], self._replicas[grant.replica]
         replica.end(ticket)
-        if used is None:
-            cost = ticket.charged if ran >= 0 else 0
+        node = ticket.node
+        if node is None:
+            del pool.loose[ticket]
+            self._ended += 1
+            if not self._ended % LEARNED and used is not None:
+                self._used(pool, ticket, replica, used, first, ran, now)
         else:
-            cost = self._settled(pool, ticket, replica, used, first, ran, now)
-        tree, node = pool.tree, ticket.node
-        tree.end(node, ticket.charged, cost)
-        ticket.node, ticket.state, ticket.charged = None, 0, cost
+            if used is not None:
+                cost = self._used(pool, ticket, replica, used, first, ran, now)
+            else:
+                cost = ticket.charged if ran >= 0 else 0
+            pool.tree.end(node, ticket.charged, cost)
+            ticket.node, ticket.charged = None, cost
+        ticket.state = 0
         if ran >= 0:
             mean = pool.mean_run
             pool.mean_run = ran if mean < 0 else mean + (ran - mean) // SMOOTHING
@@ -233,7 +298,7 @@ class FairQueue:
             del self._replicas[grant.replica]
         return self._fill(replica, now) if self._waiting else []
 
-    def _settled(
+    def _used(
         self, pool: Pool, ticket: Ticket, replica: Replica, used: Used, first: int, ran: int, now: int
     ) -> int:
         """The cost of what was used, and what is learned from it. Nonsense is cut to what can be."""
@@ -243,7 +308,8 @@ class FairQueue:
         if ran >= 0:
             self._estimates.learn(ticket.app, ticket.pool, out, now)
             replica.speed(ticket.pool).learn(uncached, out, first, ran, replica.running + 1)
-        return pool.cost(uncached, out)
+        pool.tokens += uncached + 2 * out
+        return (uncached + 2 * out) * pool.price.value // 1000 or 1
 
     def progress(self, grant: Grant, tokens_out: int, now: int) -> list[Grant]:
         """So many tokens of an answer have come: at its first one, and now and then while it is long."""
@@ -251,32 +317,38 @@ class FairQueue:
         if ticket.state < 2:
             return []
         pool, replica = self._pools[ticket.pool], self._replicas[grant.replica]
-        if tokens_out > ticket.out:
+        if tokens_out > ticket.out and ticket.node is not None:
             cost = pool.cost(ticket.uncached, tokens_out)
             if cost > ticket.charged:
                 pool.tree.charge(ticket.node, cost - ticket.charged)
                 ticket.charged = cost
         if ticket.state == 3:
             return []
-        ticket.state = 3
         replica.seen(ticket)
+        ticket.state = 3
         return self._fill(replica, now) if self._waiting else []
 
     def cancel(self, ticket: Ticket, now: int) -> bool:
         """Leave the line; False if the ticket does not wait (any more)."""
         if ticket.state != 1:
             return False
-        self._pools[ticket.pool].tree.leave(ticket)
+        pool = self._pools[ticket.pool]
+        pool.outlook.left(ticket)
+        pool.tree.leave(ticket)
         self._waiting -= 1
         ticket.node, ticket.state = None, 0
         return True
 
     def place(self, ticket: Ticket, now: int) -> Queued | None:
-        """Where a waiting ticket stands now; None if it does not wait."""
+        """Where a waiting ticket stands now, and how long it will wait; None if it does not wait."""
         if ticket.state != 1:
             return None
         pool = self._pools[ticket.pool]
-        return Queued(pool.tree.root.waiting, pool.expected(pool.tree.root.waiting))
+        place = pool.outlook.place(ticket)
+        rule = self.policy.pressure
+        step = pressure.step(rule, pool.expected(pool.tree.root.waiting))
+        lighter = rule.lighter.get(pool.name, "") if step >= pressure.LIGHTER else ""
+        return Queued(place.position, place.wait, place.low, place.high, pressure.NAMES[step], lighter)
 
     def observe(self, replica: str, telemetry: Telemetry, now: int) -> None:
         """What an engine tells of itself."""
@@ -287,6 +359,8 @@ class FairQueue:
         """Housekeeping, twice a second; more often while something waits."""
         for pool in self._pools.values():
             pool.tree.sweep(SWEPT)
+            if pool.name not in self.policy.prices:
+                pool.measure(now)
         return self._fill_all(now) if self._waiting else []
 
     # what is shown
@@ -306,12 +380,19 @@ class FairQueue:
 
     def shares(self) -> list[Share]:
         """What each class and organisation is due and has, by pool."""
-        return [
-            _share(pool.name, branch)
-            for pool in self._pools.values()
-            for above in pool.tree.root.branches.values()
-            for branch in (above, *above.branches.values())
-        ]
+        found: list[Share] = []
+        for pool in self._pools.values():
+            loose = Counter(path for ticket in pool.loose for path in (ticket.path[:1], ticket.path[:2]))
+            for above in pool.tree.root.branches.values():
+                for branch in (above, *above.branches.values()):
+                    path = (above.key,) if branch is above else (above.key, branch.key)
+                    found.append(_share(pool.name, path, branch, loose.pop(path, 0)))
+            for path, running in loose.items():
+                rule = self.policy.classes.get(path[0]) or ClassRule(path[0])
+                found.append(
+                    _idle_share(pool.name, path, rule if len(path) == 1 else rule.rule(path[1]), running)
+                )
+        return found
 
     # who is next
 
@@ -344,25 +425,50 @@ class FairQueue:
         return prefix.uncached(ticket.tokens_in, blocks, self._prefixes.held(blocks, replica.name))
 
     def _run(self, pool: Pool, ticket: Ticket, replica: Replica, now: int) -> Grant:
-        """A ticket runs: charge the estimate."""
-        ticket.uncached = uncached = self._uncached(ticket, replica) if ticket.blocks else ticket.tokens_in
-        cost = (uncached + 2 * ticket.out) * pool.price.value // 1000 or 1
+        """A ticket runs."""
+        ticket.uncached = self._uncached(ticket, replica) if ticket.blocks else ticket.tokens_in
+        most = self._shorten(pool, ticket) if ticket.state == 1 else 0
+        node = ticket.node
+        if node is None:
+            pool.loose[ticket] = None
+        else:
+            self._charge(pool, ticket, node, replica)
+            if ticket.state == 1:
+                pool.outlook.went(ticket, now)
+                pool.tree.take(ticket)
+                self._waiting -= 1
+                if ticket.blocks and node.tail is not None and self.policy.locality_window:
+                    self._come_near(node.tail.next, replica)
+        ticket.state = 2
+        replica.start(ticket, now)
+        if ticket.blocks:
+            self._prefixes.touch(ticket.blocks, replica.name)
+        return Grant(ticket, replica.name, most)
+
+    def _charge(self, pool: Pool, ticket: Ticket, node: Node, replica: Replica) -> None:
+        """Charge the estimate; what failed before was charged for what ran, and that counts."""
+        cost = (ticket.uncached + 2 * ticket.out) * pool.price.value // 1000 or 1
         if cost > pool.costliest:
             pool.costliest = cost
         charged = ticket.charged
-        if cost < charged:  # it failed before, and was charged for what ran
+        if cost < charged:
             cost = charged
-        pool.tree.start(ticket.node, cost - charged)
-        if ticket.state == 1:
-            pool.tree.take(ticket)
-            self._waiting -= 1
-        ticket.charged, ticket.state = cost, 2
-        replica.start(ticket, uncached, now)
-        if ticket.blocks:
-            self._prefixes.touch(ticket.blocks, replica.name)
+        pool.tree.start(node, cost - charged)
+        ticket.charged = cost
         if len(replica.spec.pools) > 1:
             replica.take_turn(ticket.path[0], cost * VT_COST)
-        return Grant(ticket, replica.name)
+
+    def _shorten(self, pool: Pool, ticket: Ticket) -> int:
+        """Most tokens of its answer, if it has to be shorter; its person has more in line or running."""
+        rule = self.policy.pressure
+        if not rule.shorten_after_s or (ticket.node.waiting == 1 and not ticket.node.running):
+            return 0
+        if pressure.step(rule, pool.expected(pool.tree.root.waiting)) < pressure.SHORTEN:
+            return 0
+        most = pressure.shortened(rule, ticket.max_out)
+        if most and ticket.out > most:
+            ticket.out = most
+        return most
 
     def _fill_all(self, now: int) -> list[Grant]:
         return [grant for replica in list(self._replicas.values()) for grant in self._fill(replica, now)]
@@ -392,11 +498,11 @@ class FairQueue:
         due = pool.tree.first()
         if due is None:
             return None
-        if replica.name in due.avoid or not replica.has_room(due.tokens_in + due.out):
+        if replica.name in due.avoid or (replica.spec.room and not replica.has_room(due.tokens_in + due.out)):
             return self._other(pool, replica, now)
-        if replica.unseen and not replica.has_time(self._uncached(due, replica), now):
+        if replica.pending and not replica.has_time(pool.name, self._uncached(due, replica), now):
             return None  # there will be time in a moment, and whoever is due comes first
-        if self.policy.locality_window and replica.near:
+        if self.policy.locality_window and pool.near:
             return self._nearby(pool, replica, due, now)
         return due
 
@@ -412,7 +518,7 @@ class FairQueue:
                     held = replica.reservation(ticket)
                 continue
             uncached = self._uncached(ticket, replica)
-            if not replica.has_time(uncached, now):
+            if not replica.has_time(pool.name, uncached, now):
                 return None
             if held is None or need <= held[1] or replica.finish_time(ticket, uncached, now) <= held[0]:
                 return ticket
@@ -425,32 +531,47 @@ class FairQueue:
             pool.reserved = held = ticket, replica
         return held[1] is replica
 
-    def _note(self, pool: Pool, ticket: Ticket) -> None:
-        """Remember a waiting ticket where its prefix is held."""
-        name = self._prefixes.best(ticket.blocks, [each.name for each in pool.replicas])[1]
+    # locality
+
+    def _settle_down(self, pool: Pool, ticket: Ticket) -> None:
+        """A ticket waits: where its prefix is held is its home."""
+        held, name = self._prefixes.best(ticket.blocks, [each.name for each in pool.replicas])
         if name:
+            pool.near = True
+            ticket.home, ticket.held = name, held
             self._replicas[name].near.append(ticket)
 
+    def _come_near(self, ticket: Ticket, replica: Replica) -> None:
+        """The one before it in its line runs here: so this is its home, if it goes on from there."""
+        held = self._prefixes.held(ticket.blocks, replica.name)
+        if held > ticket.held:
+            ticket.home, ticket.held = replica.name, held
+            replica.near.append(ticket)
+
     def _nearby(self, pool: Pool, replica: Replica, due: Ticket, now: int) -> Ticket:
-        """Within the window, the ticket that saves the replica most of its prompt."""
+        """Within the window, the ticket of which this replica holds most, and no other replica more."""
         window = min(self.policy.locality_window, pool.costliest) * VT_COST
-        best, saved = due, due.tokens_in - self._uncached(due, replica)
-        near = replica.near
-        for _ in range(min(NEAR, len(near))):
-            ticket = near.popleft()
-            if ticket.state != 1 or ticket is due:
-                continue
-            near.append(ticket)
-            uncached = self._uncached(ticket, replica)
+        best, most = due, _gain(due, replica)
+        found = [ticket for ticket in replica.look_near() if ticket.pool == pool.name]
+        for ticket in chain(found, pool.tree.beside(due, window, BESIDE)):
+            gain = _gain(ticket, replica)
             if (
-                ticket.pool == pool.name
-                and ticket.tokens_in - uncached > saved
+                gain > most
                 and replica.name not in ticket.avoid
                 and pool.tree.within(ticket, window)
-                and replica.fits(ticket, uncached, now)
+                and replica.fits(ticket, self._uncached(ticket, replica), now)
             ):
-                best, saved = ticket, ticket.tokens_in - uncached
+                best, most = ticket, gain
         return best
+
+
+def _capped(policy: Policy) -> frozenset[str]:
+    """Classes for which there is a cap, their own or an organisation's."""
+    return frozenset(
+        name
+        for name, rule in policy.classes.items()
+        if min(rule.cap, rule.each.cap, *(each.cap for each in rule.organisations.values())) < WHOLE
+    )
 
 
 def _between(told: int, most: int) -> int:
@@ -458,6 +579,16 @@ def _between(told: int, most: int) -> int:
     if told > most:
         return most
     return told if told > 0 else 0
+
+
+def _uncapped(node: Node) -> bool:
+    above: Branch = node.up
+    return above.running < above.ceiling and above.up.running < above.up.ceiling
+
+
+def _gain(ticket: Ticket, replica: Replica) -> int:
+    """Blocks that are saved if a waiting ticket runs here: below 0 if its home is elsewhere."""
+    return ticket.held if ticket.home == replica.name else -ticket.held
 
 
 def _load(replica: Replica) -> float:
@@ -470,9 +601,8 @@ def _turn(replica: Replica, ticket: Ticket) -> tuple[bool, int, int, int]:
     return above.running >= above.floor, replica.due(ticket.path[0]), ticket.arrived, ticket.id
 
 
-def _share(pool: str, branch: Branch) -> Share:
-    up, rule = branch.up, branch.rule
-    path = (branch.key,) if up.up is None else (up.key, branch.key)
+def _share(pool: str, path: tuple[str, ...], branch: Branch, loose: int) -> Share:
+    rule = branch.rule
     return Share(
         pool,
         path,
@@ -480,8 +610,12 @@ def _share(pool: str, branch: Branch) -> Share:
         rule.guarantee,
         rule.cap,
         branch.waiting,
-        branch.running,
+        branch.running + loose,
         branch.served,
-        branch.vt - up.virtual,
+        branch.vt - branch.up.virtual,
         branch.running >= branch.ceiling,
     )
+
+
+def _idle_share(pool: str, path: tuple[str, ...], rule: ClassRule | NodeRule, running: int) -> Share:
+    return Share(pool, path, rule.weight, rule.guarantee, rule.cap, 0, running, 0, 0, False)

@@ -6,10 +6,9 @@ Rules, in words (late binding: an engine is sent only what it can run now):
 * Its KV cache has room for the prompt and the expected answer, where the room is known. The tokens in use
   are what was sent there, or what the engine tells, whichever is more. An empty replica takes anything.
 * The prompts that it was sent and has not computed yet have at most ``prefill_budget`` tokens together; one
-  prompt it takes always. One is computed when its first token has come, and all are when that is expected.
+  prompt it takes always. One is computed when its first token has come, and all are when nothing was sent for
+  ``LAPSE`` times as long as that should take.
 """
-
-
 
 from __future__ import annotations
 
@@ -18,25 +17,28 @@ from collections import deque
 from moduai.scheduling.speed import Speed
 from moduai.scheduling.types import WHOLE, ReplicaSpec, Telemetry, Ticket
 
+LAPSE = 2
+NEAR = 8
+"""Tickets whose prefix a replica holds that are looked at for each grant."""
+
 
 class Replica:
     """The state of one replica. Times are in ns."""
 
     __slots__ = (
         "active",
-        "busy_until",
         "name",
         "near",
         "open",
         "pending",
         "running",
+        "sent",
         "spec",
         "speeds",
         "tokens",
         "told",
         "turn",
         "turns",
-        "unseen",
     )  # fmt: skip
 
     def __init__(self, name: str, spec: ReplicaSpec) -> None:
@@ -48,12 +50,10 @@ class Replica:
         """Of its KV cache, that what runs takes at the end."""
         self.told = 0
         """The same as the engine tells, plus what was sent since."""
-        self.busy_until = 0
-        """When it will have computed all prompts that it was sent, if a first token is still to come."""
-        self.unseen = 0
-        """Requests whose first token has not come."""
         self.pending = 0
-        """Prompt tokens of those."""
+        """Prompt tokens that it was sent, without those of requests whose first token has come."""
+        self.sent = 0
+        """When it was sent something last."""
         self.active: dict[Ticket, int] = {}
         """What runs, with its expected end; only where the room is known."""
         self.near: deque[Ticket] = deque()
@@ -79,47 +79,43 @@ class Replica:
         room = self.spec.room
         return not room or not self.running or max(self.tokens, self.told) + tokens <= room
 
-    def has_time(self, uncached: int, now: int) -> bool:
+    def has_time(self, pool: str, uncached: int, now: int) -> bool:
         """So many more prompt tokens do not exceed its prefill budget."""
-        pending = self.pending if self.unseen else 0
-        return not pending or pending + uncached <= self.spec.prefill_budget or self.busy_until <= now
+        pending = self.pending
+        if not pending or pending + uncached <= self.spec.prefill_budget:
+            return True
+        return now - self.sent > LAPSE * self.speed(pool).prefill(pending)
 
     def fits(self, ticket: Ticket, uncached: int, now: int) -> bool:
         """It can run the ticket now, a free slot apart."""
         return (not self.spec.room or self.has_room(ticket.tokens_in + ticket.out)) and (
-            not self.unseen or self.has_time(uncached, now)
+            not self.pending or self.has_time(ticket.pool, uncached, now)
         )
 
     def finish_time(self, ticket: Ticket, uncached: int, now: int) -> int:
         """When it would have answered the ticket, if it were sent there now."""
         speed = self.speed(ticket.pool)
-        prompts = self.busy_until if self.unseen and self.busy_until > now else now
-        return prompts + speed.prefill(uncached) + speed.decode(ticket.out, self.running + 1)
+        return now + speed.prefill(self.pending + uncached) + speed.decode(ticket.out, self.running + 1)
 
-    def start(self, ticket: Ticket, uncached: int, now: int) -> None:
+    def start(self, ticket: Ticket, now: int) -> None:
         """A ticket runs here from now on."""
-        speed = self.speeds.get(ticket.pool) or self.speed(ticket.pool)
-        prompts = self.busy_until if self.unseen and self.busy_until > now else now
-        self.busy_until = prompts + speed.prefill(uncached)
         self.running += 1
-        self.unseen += 1
-        self.pending += uncached
+        self.pending += ticket.uncached
+        self.sent = now
         if self.spec.room:
             need = ticket.tokens_in + ticket.out
+            self.active[ticket] = self.finish_time(ticket, 0, now)
             self.tokens += need
             self.told += need
-            self.active[ticket] = self.busy_until + speed.decode(ticket.out, self.running)
 
     def seen(self, ticket: Ticket) -> None:
         """The first token of a request has come."""
-        self.unseen -= 1
         self.pending -= ticket.uncached
 
     def end(self, ticket: Ticket) -> None:
         """A ticket has ended; its estimates are as they were at the start."""
         self.running -= 1
         if ticket.state == 2:
-            self.unseen -= 1
             self.pending -= ticket.uncached
         if self.active and self.active.pop(ticket, None) is not None:
             need = ticket.tokens_in + ticket.out
@@ -143,6 +139,17 @@ class Replica:
             free += other.tokens_in + other.out
             start = end
         return start, max(free, 0)
+
+    def look_near(self) -> list[Ticket]:
+        """Some of the waiting tickets whose home it is; other ones next time."""
+        near = self.near
+        found: list[Ticket] = []
+        for _ in range(min(NEAR, len(near))):
+            ticket = near.popleft()
+            if ticket.state == 1 and ticket.home == self.name:
+                near.append(ticket)
+                found.append(ticket)
+        return found
 
     def take_turn(self, name: str, cost: int) -> None:
         """Among the pools of one replica classes take turns, by what each was served here."""

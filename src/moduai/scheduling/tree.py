@@ -317,6 +317,14 @@ class Tree:
                 for node in children(branch):
                     yield node.tail.next
 
+    def beside(self, due: Ticket, window: int, most: int) -> Iterator[Ticket]:
+        """The first tickets of some others of the same organisation that may go within the window."""
+        node: Node = due.node
+        latest = node.vt + window
+        for _, number, other in node.up.heap[1 : most + 1]:
+            if other.mark == number and other.waiting and other.vt <= latest:
+                yield other.tail.next
+
     def within(self, ticket: Ticket, window: int) -> bool:
         """Whether a waiting ticket may go before the one that is due: at every level its ``vt`` is within the
         window of the least, it may run, and nobody under a guarantee is passed over.

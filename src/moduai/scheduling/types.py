@@ -47,11 +47,15 @@ class Ticket(Struct, eq=False, gc=False):
     """Prompt tokens that its replica is expected to compute."""
     charged: int = 0
     """Cost charged so far."""
+    home: str = ""
+    """While it waits: the replica that holds most of its prompt."""
+    held: int = 0
+    """Blocks that its home holds."""
     state: int = 0
     """0 not known to the queue, 1 waits, 2 runs, 3 its first token has come."""
 
 
-class Grant(Struct, frozen=True):
+class Grant(Struct, frozen=True, gc=False):
     """The ticket may run now, on this replica."""
 
     ticket: Ticket
