@@ -85,7 +85,7 @@ async def test_soft_before_hard_answers_are_shortened(fake: FakeEngine) -> None:
         cut = [r for r in replies if rows[r.headers["x-request-id"]].step == "shortened"]
         assert cut
         assert all(r.headers["modu-step"] == "shortened" for r in cut)
-        sent = [json.loads(seen.body)["max_tokens"] for seen in fake.seen[1:]]
+        sent = [json.loads(seen.body)["max_tokens"] for seen in list(fake.seen)[1:]]
         assert sent.count(7) == len(cut)
 
 

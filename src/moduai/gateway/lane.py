@@ -131,7 +131,7 @@ class Lane:
         if isinstance(decision, Grant):
             exchange.run(decision)
         elif isinstance(decision, Queued):
-            if decision.lighter and self._lighten(exchange, decision.lighter):
+            if self.line.policy.pressure.lighter_mode == "auto" and self._lighten(exchange):
                 return
             self._waiting[exchange.ticket.id] = exchange
             exchange.wait()
@@ -139,17 +139,18 @@ class Lane:
             code = _REFUSALS.get(decision.reason, decision.reason)
             raise ApiError(code, retry_after_s=seconds(decision.retry_after))
 
-    def _lighten(self, exchange: Exchange, model: str) -> bool:
-        """Let a lighter model answer instead, where the operator's rule does so by itself, and it can."""
-        ask, line = exchange.ask, self.line
-        if ask is None or exchange.step == "lighter" or line.policy.pressure.lighter_mode != "auto":
+    def _lighten(self, exchange: Exchange) -> bool:
+        """Let a lighter model answer instead, if the wait has come to that and it can."""
+        ask, place = exchange.ask, self.place(exchange)
+        if ask is None or place is None or not place.lighter or exchange.step == "lighter":
             return False
+        model = place.lighter
         try:
             lighter = ask.lighter(model)
             ticket = self.ticket(lighter, exchange.principal, exchange.arrived)
         except ApiError:
             return False
-        line.cancel(exchange.ticket, time.monotonic_ns())
+        self.line.cancel(exchange.ticket, time.monotonic_ns())
         exchange.ask, exchange.ticket, exchange.model, exchange.step = lighter, ticket, model, "lighter"
         self.admit(exchange)
         return True
