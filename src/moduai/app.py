@@ -36,6 +36,7 @@ from moduai.gateway.asgi import AsgiApp
 from moduai.gateway.author import Sessions
 from moduai.gateway.lane import Lane
 from moduai.gateway.local import LocalAsk
+from moduai.gateway.policy_file import PolicyFile
 from moduai.gateway.routes import Routes
 from moduai.gateway.server import Server
 from moduai.gateway.switches import TOPIC as SWITCHES
@@ -78,7 +79,8 @@ class Worker:
         """True once keys and engines have been read."""
         self.engines_unread = False
         """True while the record of an engine cannot be read."""
-        self.lane = Lane(settings, self.fleet, self.writer, secrets.token_hex(6))
+        self.policy = PolicyFile(loaded, self.keyring.secret("pages"))
+        self.lane = Lane(settings, self.fleet, self.writer, secrets.token_hex(6), self.policy.policy)
         self.lane.recorder = self.recorder
         self.roots = b""
         """The published roots of the audit log, in JSON."""
@@ -94,12 +96,13 @@ class Worker:
         settings = self.loaded.settings
         with contextlib.suppress(*self.database.errors):
             await self._read(frozenset({"keys", "engines"}))
-        watch = HealthWatch(self.fleet, settings.upstream, self._found)
+        watch = HealthWatch(self.fleet, settings.upstream, self._found, self.lane.loaded)
         works = [
             follow(self.database, settings.database.feed_s, self._read, self.feed),
             watch.run(),
             self._flush(settings.ledger.flush_s),
             self._record(),
+            self.policy.watch(self.lane.set_policy),
             keep_sealed(self.database, self.loaded.home),
         ]
         fd = os.environ.get("MODU_LISTEN_FD")
@@ -132,6 +135,7 @@ class Worker:
             "database": not self.known or self.feed.lag_s > LAG_S,
             "ledger": self.writer.failing,
             "history": self.recorder.failing,
+            "policy": bool(self.policy.found.problems),
             "engines": self.engines_unread
             or not any(replica.is_open for replica in self.fleet.replicas.values()),
         }

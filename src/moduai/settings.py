@@ -77,7 +77,6 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
 class Line(Struct, frozen=True, forbid_unknown_fields=True):
     """The waiting line in front of the engines."""
 
-    max_waiting: Annotated[Positive, Meta(description="Requests that may wait for one model.")] = 256
     max_wait_s: Annotated[Seconds, Meta(description="Longest wait before a request is refused.")] = 300.0
     hold_s: Annotated[
         Seconds,
@@ -313,6 +312,8 @@ class Loaded(NamedTuple):
             yield Setting(name, value, self.origins.get(name, "default"), description)
 
 
+GONE = frozenset({"line.max_waiting"})
+"""Settings of earlier versions that the policy has taken over: they change nothing and stop nothing."""
 HIDDEN = "***"
 
 
@@ -398,7 +399,7 @@ def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
         if variable.startswith("MODU_") and "__" in variable:
             name = variable.removeprefix("MODU_").lower().replace("__", ".", 1)
             found[name] = text
-            if name not in known:
+            if name not in known and name not in GONE:
                 raise SettingsError(f"{variable}: there is no setting {name}; see `modu settings`")
     return found
 
@@ -408,6 +409,8 @@ def _build(values: Mapping[str, Any], origins: Mapping[str, str]) -> Settings:
     kinds = sections()
     built: dict[str, dict[str, Any]] = {section: {} for section in kinds}
     for name, value in values.items():
+        if name in GONE:
+            continue
         if name not in known:
             raise SettingsError(f"{origins[name]}: there is no setting {name}; see `modu settings`")
         section, field = known[name]

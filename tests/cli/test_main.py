@@ -58,7 +58,7 @@ def test_every_command_refuses_an_unknown_option(capsys, name):
 
 def test_settings_show_value_origin_and_description(capsys, tmp_path, monkeypatch):
     (tmp_path / "modu.toml").write_text("[gateway]\nport = 9001\n")
-    monkeypatch.setenv("MODU_LINE__MAX_WAITING", "7")
+    monkeypatch.setenv("MODU_LINE__MAX_WAIT_S", "7")
     monkeypatch.setenv("MODU_DATABASE__URL", "postgresql+asyncpg://modu:secret@db/modu")
     status, out, _ = run(capsys, "settings", "--home", str(tmp_path), "--json")
     rows = {row["name"]: row for row in json.loads(out)}
@@ -67,7 +67,7 @@ def test_settings_show_value_origin_and_description(capsys, tmp_path, monkeypatc
         9001,
         str(tmp_path / "modu.toml"),
     )
-    assert (rows["line.max_waiting"]["value"], rows["line.max_waiting"]["origin"]) == (7, "environment")
+    assert (rows["line.max_wait_s"]["value"], rows["line.max_wait_s"]["origin"]) == (7, "environment")
     assert rows["web.title"]["origin"] == "default"
     assert "secret" not in out
     _, out, _ = run(capsys, "settings", "show", "gateway.port", "--home", str(tmp_path))

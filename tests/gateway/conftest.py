@@ -21,6 +21,7 @@ from moduai.accounts.table import KeyTable
 from moduai.engines.fleet import Fleet
 from moduai.engines.record import Capability, Engine, Hardware, Model
 from moduai.gateway.lane import Lane
+from moduai.gateway.policy_text import parse
 from moduai.gateway.routes import Routes
 from moduai.gateway.server import Server
 from moduai.metering.row import UsageRow
@@ -226,3 +227,10 @@ async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
     for _ in iter(lambda: bool(condition()), True):
         assert time.monotonic() < deadline, "it did not become true in time"
         await asyncio.sleep(0.005)
+
+
+def shared(gateway: Gateway, rule: str = "", more: str = "") -> None:
+    """Let a gateway share by another policy: one class with a rule, and whatever comes before it."""
+    title = 'title = { ko = "모두", en = "All" }'
+    text = f'name = "test"\ndefault = "standard"\n{more}\n[class.standard]\n{title}\n{rule}\n'
+    gateway.lane.set_policy(parse(text))

@@ -20,6 +20,7 @@ from .conftest import (
     read_reply,
     request,
     running_gateway,
+    shared,
     until,
 )
 
@@ -175,14 +176,15 @@ async def test_a_full_engine_queues_shows_the_place_and_refuses_when_the_line_is
     fake: FakeEngine,
 ) -> None:
     fake.behaviour = Behaviour(chunks=4, pace_s=0.15)
-    line = {"max_waiting": 2, "hold_s": 0.1, "notice_s": 0.1}
+    line = {"hold_s": 0.1, "notice_s": 0.1}
     async with running_gateway(engine_of(fake, concurrency=1), line=line) as gateway:
+        shared(gateway, "limits = { person = 2 }")
         warm = await gateway.ask(stream=True)
         assert warm.status == 200
         tasks = [asyncio.create_task(gateway.ask(stream=True)) for _ in range(3)]
         await until(lambda: sum(gateway.lane.line.waiting().values()) == 2)
         full = await gateway.ask()
-        assert (full.status, full.code) == (429, "line_full")
+        assert (full.status, full.code) == (429, "person_line_full")
         assert 1 <= int(full.headers["retry-after"]) <= 5
         queue = await gateway.raw(request("/v1/queue", b"", method="GET"))
         assert [entry["position"] for entry in queue.json["data"]] == [1, 2]

@@ -48,6 +48,14 @@ SEEDS = {
         "INSERT INTO audit VALUES ('w', 1, 1, 'a', 'b', 'c', '{}', 'p', 'h')",
         "INSERT INTO audit_roots VALUES ('2026-01-01', '{}', 'r', 'k', 's')",
     ),
+    "0003": (
+        "INSERT INTO organisations VALUES ('org_1', '서울', 'seoul', '', 1700000000)",
+        "INSERT INTO api_keys VALUES ('k', 'd', 'p', 'n', 'org_1', 's', 'c', '[]', '', '', '', 1, 0, 0)",
+        (
+            "INSERT INTO usage VALUES ('u', 1, 's', 'o', 'k', 'c', '', '', '', 'chat', 'm', 'e', false,"
+            " 1, 0, 1, 'engine', 1, 1, 1, 1, 0, 200, 'ok', '', 'shortened')"
+        ),
+    ),
 }
 """What a database of each version holds before it is upgraded: add to it with each migration."""
 

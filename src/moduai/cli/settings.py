@@ -30,7 +30,7 @@ def list_settings(context: typer.Context, home: HomeOption = None, json: JsonOpt
         table(rows, ("name", "value", "origin", "description"), json=json)
 
 
-@app.command(epilog=examples("modu settings show gateway.port", "modu settings show line.max_waiting --json"))
+@app.command(epilog=examples("modu settings show gateway.port", "modu settings show line.hold_s --json"))
 def show(name: str, home: HomeOption = None, json: JsonOption = False) -> None:
     """Show one setting in full."""
     loaded = open_loaded(home)

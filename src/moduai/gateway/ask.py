@@ -15,6 +15,8 @@ import msgspec
 from msgspec import Raw, Struct
 
 from moduai.gateway.errors import ApiError
+from moduai.gateway.prefix import blocks, salt
+from moduai.scheduling.prefix import BLOCK
 
 
 class Endpoint(Enum):
@@ -32,6 +34,13 @@ class Endpoint(Enum):
         """The field that holds what is asked."""
 
 
+LIMIT_OF = {
+    Endpoint.CHAT: "max_tokens",
+    Endpoint.COMPLETIONS: "max_tokens",
+    Endpoint.EMBEDDINGS: "max_tokens",
+    Endpoint.RESPONSES: "max_output_tokens",
+}
+"""Name of the bound on an answer, where the client gave none."""
 STREAMS_WITH_OPTIONS = (Endpoint.CHAT, Endpoint.COMPLETIONS)
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -122,6 +131,26 @@ class Ask(Struct):
     usage_wanted: bool = True
     """False: the usage event was our wish, and is not passed on."""
     has_media: bool = False
+    fields: dict[str, Raw] = {}
+    """The body's fields, raw."""
+
+    def blocks(self, organisation: str) -> tuple[int, ...]:
+        """Hashes of the prompt's beginning, to find who holds it."""
+        prompt = self.fields[self.endpoint.text]
+        if len(prompt) < BLOCK:
+            return ()
+        return blocks(bytes(prompt), salt(organisation, self.model, self.fields))
+
+    def shorten(self, most: int) -> None:
+        """Ask for at most so many tokens of an answer."""
+        fields = _decode_fields(self.body)
+        name = next((name for name in reversed(LIMITS) if name in fields), LIMIT_OF[self.endpoint])
+        self.body = _rebuild(fields, name, b"%d" % most)
+        self.max_tokens = most
+
+    def lighter(self, model: str) -> Ask:
+        """The same question for another model."""
+        return msgspec.structs.replace(self, model=model, body=rename(self.body, model))
 
 
 def look(body: bytes, endpoint: Endpoint, most_choices: int, allowed: frozenset[str]) -> Ask:
@@ -132,7 +161,7 @@ def look(body: bytes, endpoint: Endpoint, most_choices: int, allowed: frozenset[
         raise ApiError("invalid_body", f"The body needs {name}.", param=name)
     name = "model"
     try:
-        ask = Ask(endpoint, _decode_text(fields[name]), body, len(body))
+        ask = Ask(endpoint, _decode_text(fields[name]), body, len(body), fields=fields)
         if (name := "stream") in fields:
             ask.stream = bool(_decode_flag(fields[name]))
         for name in shape.limits:
@@ -256,8 +285,7 @@ def _ask_for_usage(ask: Ask, fields: dict[str, Raw], options: dict[str, Any] | N
 
 
 def _rebuild(fields: dict[str, Raw], name: str, value: bytes) -> bytes:
-    parts = (
-        msgspec.json.encode(field) + b":" + (value if field == name else bytes(raw))
-        for field, raw in fields.items()
-    )
+    """The body with one field set to a value."""
+    values = {**fields, name: value}
+    parts = (msgspec.json.encode(field) + b":" + bytes(raw) for field, raw in values.items())
     return b"{" + b",".join(parts) + b"}"

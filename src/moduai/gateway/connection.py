@@ -389,7 +389,7 @@ class ClientConnection(asyncio.Protocol):
 
     def whole(self, status: int, content_type: bytes, headers: bytes, body: bytes, request_id: str) -> None:
         """A complete answer."""
-        if request_id and status == 200 and self._keeps():  # only the lane gives an id, with plain JSON
+        if request_id and status == 200 and not headers and self._keeps():  # from the lane: plain JSON
             rest = f"\r\nx-request-id: {request_id}\r\ncontent-length: {len(body)}\r\n\r\n"
             self.write(GOOD + self._server.date + rest.encode() + body)
             self._next()

@@ -63,6 +63,15 @@ CATALOGUE: dict[str, ErrorKind] = {
     "host_not_allowed": ErrorKind(421, _REQUEST, "This service does not answer to this host name."),
     "engine_not_usable": ErrorKind(422, _REQUEST, "There is no engine that can be used at this address."),
     "line_full": ErrorKind(429, "rate_limit_error", "The line for this model is full; come back later."),
+    "person_line_full": ErrorKind(
+        429, "rate_limit_error", "You have as many requests in line as one person may; wait for one to end."
+    ),
+    "organisation_line_full": ErrorKind(
+        429, "rate_limit_error", "Your organisation has as many requests in line as it may; come back later."
+    ),
+    "overloaded": ErrorKind(
+        429, "rate_limit_error", "The wait for this model is too long to be worth it; come back later."
+    ),
     "head_too_large": ErrorKind(431, _REQUEST, "The request's head is larger than this service takes."),
     "client_left": ErrorKind(499, _REQUEST, "The client left before the answer (only in the ledger)."),
     "internal_error": ErrorKind(500, _SERVER, "Something went wrong here."),

@@ -23,8 +23,8 @@ from moduai.gateway.relay import EventRelay, is_text
 from moduai.gateway.settle import NOTHING, count_tokens, spent
 from moduai.gateway.sink import Sink
 from moduai.gateway.usage import NOT_READ, Usage, read_whole
-from moduai.metering.row import Outcome, UsageRow
-from moduai.scheduling import Grant, Ticket
+from moduai.metering.row import Outcome, Step, UsageRow
+from moduai.scheduling import Grant, Queued, Ticket
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
@@ -48,6 +48,8 @@ _OUTCOMES: dict[str, Outcome] = {
     "engine_bad_answer": "failed",
 }
 """Outcome of an error code; all others are refusals."""
+STEPS = {step: b"modu-step: %b\r\n" % step.encode() for step in ("queued", "shortened", "lighter")}
+"""Header line that says what the pressure has done to a request."""
 _BUSY = frozenset({429, 503})
 _RETRIED = _BUSY | {401, 403, 500, 502, 504}
 """Statuses of an engine that another replica may do better; 401 and 403 are our key, not the client's."""
@@ -61,7 +63,7 @@ class Exchange:
         "_attempts", "_body", "_connection", "_first", "_granted", "_head_sent", "_lane", "_mark", "_paused",
         "_quiet_since", "_relay", "_relaying", "_reused", "_seen", "_seen_before", "_share", "_status",
         "_timer", "_unix_us", "arrived", "ask", "endpoint", "grant", "id", "model", "over", "passing",
-        "principal", "replica", "sink", "ticket", "usage",
+        "principal", "replica", "sink", "step", "ticket", "usage",
     )  # fmt: skip
 
     def __init__(self, lane: Lane, endpoint: Endpoint, model: str, principal: Principal, sink: Sink) -> None:
@@ -76,6 +78,8 @@ class Exchange:
         self._attempts = self._mark = self._granted = self._first = self._status = self._share = 0
         self._seen = self._seen_before = self._quiet_since = 0
         self._body: list[bytes] = []
+        self.step: Step = ""
+        """The farthest that the pressure has gone with it."""
         self.ask: Ask | None = None
         self.ticket: Ticket
         self.grant: Grant | None = None
@@ -92,35 +96,26 @@ class Exchange:
     def begin(self, ask: Ask) -> None:
         """Check, and ask the line for a place."""
         self.ask = ask
-        who = self.principal
-        self.ticket = Ticket(
-            self._lane.count,
-            ask.model,
-            (who.service_class, who.organisation, who.subject),
-            who.key or "page",
-            ask.size // 4,
-            (ask.max_tokens or 0) * ask.choices,
-            self.arrived,
-        )
-        self._lane.exchanges.add(self)
+        lane = self._lane
+        lane.exchanges.add(self)
         try:
-            self.ticket.avoid = self._lane.check(ask)
-            self._lane.admit(self)
+            self.ticket = lane.ticket(ask, self.principal, self.arrived)
+            lane.admit(self)
         except ApiError as error:
             self.fail(error)
 
     def wait(self) -> None:
         """It waits now: a stream is told its place once its head has been held long enough."""
+        self.step = self.step or "queued"
         if self.ask is not None and self.ask.stream and self._timer is None:
             self._timer = self._lane.loop.call_later(self._lane.settings.line.hold_s, self._notice)
 
     def _notice(self) -> None:
-        place = self._lane.line.place(self.ticket)
+        place = self._lane.place(self)
         if place is None:
             self._timer = None
             return
-        wait = "" if place.wait < 0 else f" eta={place.wait / SECOND:.1f}"
-        self._stream().comment(f"queue position={place.position}{wait}")
+        self._stream().comment(told(place))
         self._timer = self._lane.loop.call_later(self._lane.settings.line.notice_s, self._notice)
 
     # running
@@ -132,6 +127,8 @@ class Exchange:
             self._timer = None
         lane, engine = self._lane, grant.replica
         self.grant = grant
+        if grant.max_out:
+            self._shorten(grant.max_out)
         self._attempts += 1
         self._granted = self._quiet_since = now = time.monotonic_ns()
         self._mark = lane.clocks[engine].start(now)
@@ -142,6 +139,13 @@ class Exchange:
             self._send(connection, replica)
         else:
             lane.spawn(self._connect(replica))
+
+    def _shorten(self, most: int) -> None:
+        if self.ask is not None:
+            self.ask.shorten(max(1, most // self.ask.choices))
+            self.step = "shortened"
+            if self._head_sent:
+                self._stream().comment(f"step=shortened max_tokens={self.ask.max_tokens}")
 
     async def _connect(self, replica: Replica) -> None:
         try:
@@ -180,7 +184,9 @@ class Exchange:
     def piece(self, data: bytes) -> None:
         """A part of the body, without framing."""
         if not self._first:
-            self._first = time.monotonic_ns()
+            self._first = now = time.monotonic_ns()
+            if self._relaying:
+                self._lane.progress(self, 1, now)
         if self._relaying:
             self._stream().feed(data)
             return
@@ -256,7 +262,7 @@ class Exchange:
             self._stream().event(body)
             self.sink.end(close=True)
         else:
-            self.sink.whole(200, JSON, b"", body, self.id)
+            self.sink.whole(200, JSON, STEPS[self.step] if self.step else b"", body, self.id)
 
     # when it goes wrong
 
@@ -277,7 +283,10 @@ class Exchange:
         if (self._relay is not None and self._relay.begun) or self._attempts >= ATTEMPTS:
             self.fail(ApiError(code))
             return
-        grant = self._stop_clock(time.monotonic_ns())
+        now = time.monotonic_ns()
+        grant = self._stop_clock(now)
+        if grant is not None:
+            self._lane.freed(grant, self._used(), now)
         self.ticket.avoid = (*self.ticket.avoid, engine)
         self._status = self._seen = self._first = 0
         self._paused = self._reused = False
@@ -290,8 +299,6 @@ class Exchange:
             self._lane.admit(self, again=True)
         except ApiError:
             self.fail(ApiError(code, retry_after_s=2 if code == "engine_unavailable" else None))
-        if grant is not None:
-            self._lane.freed(grant, -1)
 
     def fail(self, error: ApiError) -> None:
         """Tell the client, once, and settle."""
@@ -326,6 +333,8 @@ class Exchange:
         seen = self._seen if relay is None else relay.pieces + relay.reads
         if seen != self._seen_before:
             self._seen_before, self._quiet_since = seen, now
+            if relay is not None:
+                self._lane.progress(self, relay.pieces, now)
         limit = settings.upstream.idle_s if self._first or self._relaying else settings.upstream.first_byte_s
         if not self._paused and now - self._quiet_since > limit * SECOND:
             self._lane.engine_failed(self.grant.replica)
@@ -375,10 +384,22 @@ class Exchange:
             self._timer.cancel()
         now = time.monotonic_ns()
         grant = self._stop_clock(now) if self.grant is not None else None
-        ran = now - self._granted if outcome == "ok" else -1
-        self._lane.settle(self, self._row(now, outcome, status, code), grant, ran)
+        used = NOTHING if self.replica is None else self._used()
+        self._lane.settle(self, self._row(now, used, outcome, status, code), grant, used, now)
 
-    def _count_tokens(self) -> Usage:
+    @property
+    def first(self) -> int:
+        """From the grant to the first token in ns; 0 if none came, or all at once."""
+        return self._first - self._granted if self._first and self._relaying else 0
+
+    @property
+    def granted(self) -> int:
+        """When its last run began, monotonic, in ns."""
+        return self._granted
+
+    def _used(self) -> Usage:
+        if self.usage is not None:
+            return self.usage
         relay = self._relay if self._relaying else None
         if relay is not None and relay.usage is not None:
             return relay.usage
@@ -388,14 +409,13 @@ class Exchange:
             events=None if relay is None else relay.pieces,
         )
 
-    def _row(self, now: int, outcome: Outcome, status: int, code: str) -> UsageRow:
+    def _row(self, now: int, used: Usage, outcome: Outcome, status: int, code: str) -> UsageRow:
         who, replica = self.principal, self.replica
-        used, accelerator_us, energy_mj = NOTHING, 0, 0
+        accelerator_us = energy_mj = 0
         if replica is not None:
             accelerator_us, energy_mj = spent(
                 self._share, replica.engine.hardware, self._lane.settings.ledger.pue
             )
-            used = self.usage or self._count_tokens()
         return UsageRow(
             self.id,
             self._unix_us,
@@ -422,7 +442,18 @@ class Exchange:
             status,
             outcome,
             code,
+            self.step,
         )
+
+
+def told(place: Queued) -> str:
+    """A place in line as a comment of a stream: times in seconds."""
+    text = f"queue position={place.position}"
+    if place.wait >= 0:
+        text += f" eta={place.wait / SECOND:.1f}"
+    if place.high >= 0:
+        text += f" from={place.low / SECOND:.1f} to={place.high / SECOND:.1f}"
+    return text + (f" lighter={place.lighter}" if place.lighter else "")
 
 
 def rejection(status: int, body: bytes) -> ApiError:

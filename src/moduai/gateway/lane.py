@@ -16,9 +16,12 @@ from typing import Protocol
 
 from moduai.accounts.principal import Principal
 from moduai.engines.fleet import Fleet, Replica
+from moduai.engines.telemetry import Load
 from moduai.gateway.ask import MOST_BYTES_PER_TOKEN, Ask, Endpoint
 from moduai.gateway.errors import ApiError
 from moduai.gateway.exchange import Exchange
+from moduai.gateway.policy_text import shipped
+from moduai.gateway.settle import BYTES_PER_TOKEN
 from moduai.gateway.sink import Sink
 from moduai.gateway.stats import Stats
 from moduai.gateway.switches import Switches
@@ -26,13 +29,19 @@ from moduai.gateway.tee import Tee
 from moduai.history.record import NEW, TurnPlace
 from moduai.history.recorder import Recorder
 from moduai.metering.row import UsageRow
-from moduai.scheduling import BusyClock, Grant, Line, Queued
+from moduai.scheduling import BusyClock, FairQueue, Grant, Queued, ReplicaSpec, Telemetry, Ticket, Used
+from moduai.scheduling.policy import Policy
 from moduai.settings import Settings
 
 SWEEP_S = 0.5
 """Time between two looks at deadlines: they are kept this exactly."""
+TICK_S = 0.1
+"""The same for the line, while someone waits."""
+_REFUSALS = {"no_replica": "engine_unavailable"}
+"""Error code of a refusal, where it is not the reason itself."""
 
-
+PAGE = "page"
+"""What stands for our own pages among applications: answers' lengths are learned for each."""
 SLACK = 65_536
 """Bytes of a body that are not text (tools, schemas) and may not count against the context."""
 
@@ -58,13 +67,16 @@ class Ledger(Protocol):
 class Lane:
     """All exchanges of one worker."""
 
-    def __init__(self, settings: Settings, fleet: Fleet, ledger: Ledger, boot: str) -> None:
+    def __init__(
+        self, settings: Settings, fleet: Fleet, ledger: Ledger, boot: str, policy: Policy | None = None
+    ) -> None:
+        """``policy``: how capacity is shared; the shipped one if none is given."""
         self.settings = settings
         self.fleet = fleet
         self.ledger = ledger
         self.recorder: Recorder | None = None
         """Keeps turns of people who want that."""
-        self.line = Line(settings.line.max_waiting)
+        self.line = FairQueue(policy or shipped())
         self.loop = asyncio.get_running_loop()
         self.stats = Stats()
         self.switches = Switches()
@@ -81,6 +93,7 @@ class Lane:
         fleet.listener = self._fleet_changed
         self.switches.listener = self._switched
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
+        self._ticker = self.loop.call_later(SWEEP_S, self._tick)
 
     def submit(self, ask: Ask, principal: Principal, sink: Sink, place: TurnPlace = NEW) -> Exchange:
         """Take a request; the sink hears all that follows. ``place``: where its turn goes, if kept."""
@@ -94,19 +107,55 @@ class Lane:
         """Answer a request whose body was not accepted; it leaves a row too."""
         Exchange(self, endpoint, "", principal, sink).fail(error)
 
+    def ticket(self, ask: Ask, who: Principal, now: int) -> Ticket:
+        """What the line is told of a request. Raises ApiError if it cannot be served at all."""
+        avoid = self._check(ask)
+        line = self.line
+        placed = line.policy.place(who.service_class, who.network or who.organisation, who.group, who.zone)
+        return Ticket(
+            self.count,
+            ask.model,
+            (placed.class_name, placed.organisation, who.subject),
+            who.key or PAGE,
+            ask.size // BYTES_PER_TOKEN,
+            ask.max_tokens * ask.choices,
+            now,
+            ask.blocks(placed.organisation) if line.routes(ask.model) else (),
+            avoid,
+            placed.weight,
+        )
+
     def admit(self, exchange: Exchange, *, again: bool = False) -> None:
         """Ask the line for a place. Raises ApiError when it is refused. Fails closed."""
-        decision = self.line.submit(exchange.ticket, again=again)
+        decision = self.line.submit(exchange.ticket, time.monotonic_ns(), again=again)
         if isinstance(decision, Grant):
             exchange.run(decision)
         elif isinstance(decision, Queued):
+            if self.line.policy.pressure.lighter_mode == "auto" and self._lighten(exchange):
+                return
             self._waiting[exchange.ticket.id] = exchange
             exchange.wait()
         else:
-            code = "line_full" if decision.reason == "line_full" else "engine_unavailable"
+            code = _REFUSALS.get(decision.reason, decision.reason)
             raise ApiError(code, retry_after_s=seconds(decision.retry_after))
 
-    def check(self, ask: Ask) -> tuple[str, ...]:
+    def _lighten(self, exchange: Exchange) -> bool:
+        """Let a lighter model answer instead, if the wait has come to that and it can."""
+        ask, place = exchange.ask, self.place(exchange)
+        if ask is None or place is None or not place.lighter or exchange.step == "lighter":
+            return False
+        model = place.lighter
+        try:
+            lighter = ask.lighter(model)
+            ticket = self.ticket(lighter, exchange.principal, exchange.arrived)
+        except ApiError:
+            return False
+        self.line.cancel(exchange.ticket, time.monotonic_ns())
+        exchange.ask, exchange.ticket, exchange.model, exchange.step = lighter, ticket, model, "lighter"
+        self.admit(exchange)
+        return True
+
+    def _check(self, ask: Ask) -> tuple[str, ...]:
         """Whether the request can be served at all; engines to avoid. Raises ApiError. Fails closed."""
         if self.draining:
             raise ApiError("draining", retry_after_s=2)
@@ -127,7 +176,7 @@ class Lane:
             )
         return route.lacking
 
-    def settle(self, exchange: Exchange, row: UsageRow, grant: Grant | None, ran: int) -> None:
+    def settle(self, exchange: Exchange, row: UsageRow, grant: Grant | None, used: Used, now: int) -> None:
         """An exchange is over: keep its row, and let the next one run if it had a place."""
         if row.engine or not self.ledger.full:  # a refusal used nothing: it may not fill what is full
             self.ledger.add(row)
@@ -135,15 +184,17 @@ class Lane:
         if isinstance(exchange.sink, Tee):
             exchange.sink.over(row)
         self.exchanges.discard(exchange)
-        if grant is not None and (grants := self.line.finish(grant, ran)):
-            self.start(grants)
+        if grant is not None:
+            ran = now - exchange.granted if row.outcome == "ok" else -1
+            if grants := self.line.finish(grant, used, exchange.first, ran, now):
+                self.start(grants)
         if self.draining and not self.exchanges:
             self._empty.set()
 
     def leave_line(self, exchange: Exchange) -> None:
         """A waiting exchange goes."""
         self._waiting.pop(exchange.ticket.id, None)
-        self.line.cancel(exchange.ticket)
+        self.line.cancel(exchange.ticket, time.monotonic_ns())
 
     def start(self, grants: Iterable[Grant]) -> None:
         """Run what the line has let go."""
@@ -153,11 +204,28 @@ class Lane:
     def queue_of(self, principal: Principal) -> list[tuple[Exchange, Queued]]:
         """What one key or person has waiting, in order of arrival."""
         mine = [e for e in self._waiting.values() if e.principal.subject == principal.subject]
-        return [(e, place) for e in mine if (place := self.line.place(e.ticket))]
+        return [(e, place) for e in mine if (place := self.place(e))]
 
-    def freed(self, grant: Grant, ran: int) -> None:
-        """A place is free after ``ran`` ns (below 0: not counted); the next in line runs."""
-        self.start(self.line.finish(grant, ran))
+    def place(self, exchange: Exchange) -> Queued | None:
+        """Where a waiting exchange stands now; None if it does not wait."""
+        return self.line.place(exchange.ticket, time.monotonic_ns())
+
+    def freed(self, grant: Grant, used: Used, now: int) -> None:
+        """A run has failed and its place is free; the next in line runs."""
+        self.start(self.line.finish(grant, used, 0, -1, now))
+
+    def progress(self, exchange: Exchange, tokens: int, now: int) -> None:
+        """So many tokens of a stream have come: the line charges what exceeds its estimate."""
+        if exchange.grant is not None and (grants := self.line.progress(exchange.grant, tokens, now)):
+            self.start(grants)
+
+    def set_policy(self, policy: Policy) -> None:
+        """Share by other rules from now on."""
+        self.start(self.line.set_policy(policy, time.monotonic_ns()))
+
+    def loaded(self, engine: str, load: Load) -> None:
+        """An engine has told its load."""
+        self.line.observe(engine, Telemetry(*load), time.monotonic_ns())
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Run a task of an exchange and keep it alive."""
@@ -192,6 +260,7 @@ class Lane:
             self.leave_line(exchange)
             exchange.fail(ApiError("draining", retry_after_s=2))
         self._sweeper.cancel()
+        self._ticker.cancel()
         return len(rest)
 
     def _switched(self) -> None:
@@ -208,14 +277,22 @@ class Lane:
             self.line.remove_replica(engine)
             return
         self.clocks.setdefault(engine, BusyClock())
-        pools = frozenset(replica.models)
-        self.start(self.line.set_replica(engine, pools, replica.engine.concurrency, is_open=replica.is_open))
+        hardware = replica.engine.hardware
+        spec = ReplicaSpec(
+            frozenset(replica.models), replica.engine.concurrency, hardware.count, hardware.kind
+        )
+        now = time.monotonic_ns()
+        self.start(self.line.set_replica(engine, spec, is_open=replica.is_open, now=now))
 
     def _sweep(self) -> None:
         now = time.monotonic_ns()
         for exchange in list(self.exchanges):
             exchange.check_time(now)
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
+
+    def _tick(self) -> None:
+        self.start(self.line.tick(time.monotonic_ns()))
+        self._ticker = self.loop.call_later(TICK_S if self._waiting else SWEEP_S, self._tick)
 
     def running(self) -> Counter[str]:
         """Requests under way by engine."""

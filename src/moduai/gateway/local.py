@@ -215,7 +215,7 @@ class LocalAsk:
         try:
             if not exchange.over:
                 yield Begun(exchange.id, goes.conversation_of(exchange.id) if principal.history else "")
-            if place := self._lane.line.place(exchange.ticket):
+            if not exchange.over and (place := self._lane.place(exchange)):
                 yield Place(place.position, None if place.wait < 0 else place.wait / 1e9)
             sink.pause = exchange.pause
             while (event := await sink.events.get()) is not None:

@@ -110,11 +110,19 @@ class Routes:
                 "model": exchange.model,
                 "position": place.position,
                 "waited_s": round((now - exchange.arrived) / 1e9, 3),
-                "expected_wait_s": None if place.wait < 0 else round(place.wait / 1e9, 1),
+                "expected_wait_s": _seconds(place.wait),
+                "expected_range_s": None if place.high < 0 else [_seconds(place.low), _seconds(place.high)],
+                "step": place.step,
+                "lighter_model": place.lighter or None,
             }
             for exchange, place in self._lane.queue_of(principal)
         ]
         return _json({"object": "list", "data": data})
+
+
+def _seconds(nanoseconds: int) -> float | None:
+    """None for what is not known."""
+    return None if nanoseconds < 0 else round(nanoseconds / 1e9, 1)
 
 
 def _json(value: Any, status: int = 200) -> Answer:

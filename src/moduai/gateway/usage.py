@@ -7,6 +7,8 @@ from typing import Literal
 import msgspec
 from msgspec import Raw, Struct
 
+from moduai.scheduling import Used
+
 BELIEVABLE = 1 << 40
 """No request has this many tokens: such a usage is not taken."""
 
@@ -47,12 +49,9 @@ NOT_READ = (msgspec.DecodeError, RecursionError)
 """What reading an answer raises when it is not understood (nested too deeply included)."""
 
 
-class Usage(Struct, frozen=True):
+class Usage(Used, frozen=True):
     """Tokens of one answer."""
 
-    tokens_in: int
-    tokens_cached: int
-    tokens_out: int
     source: Literal["engine", "counted", "estimated"] = "engine"
     """Where the figures come from."""
 

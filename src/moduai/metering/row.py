@@ -10,6 +10,9 @@ Outcome = Literal["ok", "cancelled", "failed", "refused", "timeout"]
 """ok: the engine ended its answer; cancelled: the client left; failed: the engine or we did;
 refused: never sent to an engine (line full, drained); timeout: waited or ran too long."""
 
+Step = Literal["", "queued", "shortened", "lighter"]
+"""Soft before hard: it ran at once, it waited, its answer was cut short, another model answered."""
+
 
 class UsageRow(Struct, frozen=True, gc=False):
     """One request. Times in microseconds unless said; ``id`` makes loading idempotent.
@@ -53,3 +56,5 @@ class UsageRow(Struct, frozen=True, gc=False):
     outcome: Outcome = "ok"
     error: str = ""
     """Stable error code, empty for none."""
+    step: Step = ""
+    """How far the pressure went with it."""

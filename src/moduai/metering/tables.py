@@ -34,6 +34,7 @@ usage = Table(
     Column("status", Integer, nullable=False),
     Column("outcome", Text, nullable=False),
     Column("error", Text, nullable=False),
+    Column("step", Text, nullable=False, server_default=""),
     Index(None, "at"),
     Index(None, "key", "at"),
     Index(None, "organisation", "at"),

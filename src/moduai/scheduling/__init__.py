@@ -6,7 +6,6 @@ asyncio and no clock here; time is an argument in integer nanoseconds, so the sa
 live gateway and a simulation, and decides the same in both.
 """
 
-from moduai.scheduling.line import Line
 from moduai.scheduling.queue import FairQueue
 from moduai.scheduling.share import BusyClock
 from moduai.scheduling.types import (
@@ -26,7 +25,6 @@ __all__ = [
     "Decision",
     "FairQueue",
     "Grant",
-    "Line",
     "Queued",
     "Refused",
     "ReplicaSpec",

@@ -365,6 +365,11 @@ class FairQueue:
 
     # what is shown
 
+    def routes(self, pool: str) -> bool:
+        """Whether the beginning of a prompt matters: more than one replica may hold it."""
+        known = self._pools.get(pool)
+        return known is not None and len(known.replicas) > 1
+
     def waiting(self) -> dict[str, int]:
         """How many wait, by pool."""
         return {name: pool.tree.root.waiting for name, pool in self._pools.items()}

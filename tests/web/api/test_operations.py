@@ -393,7 +393,7 @@ async def test_every_change_is_in_the_audit_log(desk: Office) -> None:
             "person.delete": {"person": resident},
         }
         changing = {one.name for one in OPERATIONS if one.writes}
-        # a search and a check change nothing, and a reading of one conversation is tried with text in another test
+        # A search and a check change nothing; reading one conversation is tried with text in another test.
         assert set(given) == changing - {"person.find", "look.read", "policy.check"}
         for name, fields in given.items():
             operation, before = BY_NAME[name], len(await desk.entries())

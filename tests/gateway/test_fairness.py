@@ -1,0 +1,150 @@
+"""Fair sharing on the lane: who goes first, what is shown, and the soft steps before a refusal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import msgspec
+from benchmarks.harness.behaviour import Behaviour
+from benchmarks.harness.engine import MODEL, FakeEngine
+
+from moduai.accounts.keys import digest
+from moduai.accounts.principal import Principal
+
+from .conftest import KEY, OTHER_KEY, Gateway, engine_of, request, running_gateway, shared, until
+
+LIGHT = "light-model"
+
+
+async def _fill(gateway: Gateway, count: int, **body: object) -> list[asyncio.Task[object]]:
+    """Requests by the first key, until all but one wait."""
+    tasks = [asyncio.create_task(gateway.ask(**body)) for _ in range(count)]
+    await until(lambda: sum(gateway.lane.line.waiting().values()) == count - 1)
+    return tasks
+
+
+async def test_who_asks_once_does_not_wait_behind_who_asks_much(fake: FakeEngine) -> None:
+    fake.behaviour = Behaviour(fault="slow_head", head_s=0.05)
+    async with running_gateway(engine_of(fake, concurrency=1)) as gateway:
+        many = await _fill(gateway, 6)
+        assert (await gateway.ask(key=OTHER_KEY)).status == 200
+        assert sum(task.done() for task in many) <= 2
+        await asyncio.gather(*many)
+        assert [row.step for row in gateway.ledger.rows].count("queued") == 6
+
+
+async def test_weights_are_followed_and_changed_without_a_restart(fake: FakeEngine) -> None:
+    fake.behaviour = Behaviour(fault="slow_head", head_s=0.01)
+    async with running_gateway(engine_of(fake, concurrency=1)) as gateway:
+        shared(gateway, "[class.standard.organisation.org_b]\nweight = 4\n")
+        tasks = await _fill(gateway, 24, max_tokens=16)
+        tasks += [asyncio.create_task(gateway.ask(key=OTHER_KEY, max_tokens=16)) for _ in range(24)]
+        await asyncio.gather(*tasks)
+        first = [row.organisation for row in gateway.ledger.rows][4:24]
+        assert 15 <= first.count("org_b") <= 17
+
+
+async def test_a_cap_leaves_places_free(fake: FakeEngine) -> None:
+    fake.behaviour = Behaviour(fault="slow_head", head_s=0.2)
+    async with running_gateway(engine_of(fake, concurrency=4)) as gateway:
+        shared(gateway, "cap = 50")
+        tasks = [asyncio.create_task(gateway.ask()) for _ in range(4)]
+        await until(lambda: sum(gateway.lane.line.waiting().values()) == 2)
+        assert sum(gateway.lane.line.running().values()) == 2
+        await asyncio.gather(*tasks)
+        assert fake.counts.peak == 2
+
+
+async def test_guests_share_by_network_and_then_by_guest(fake: FakeEngine) -> None:
+    """A thousand tokens of one network get what one guest of another gets."""
+    fake.behaviour = Behaviour(fault="slow_head", head_s=0.01)
+    async with running_gateway(engine_of(fake, concurrency=1)) as gateway:
+        guests = [
+            (digest(f"g{n}".encode()), Principal(subject=f"gst_{n}", service_class="guest", network="net_a"))
+            for n in range(20)
+        ]
+        one = Principal(subject="gst_one", service_class="guest", network="net_b")
+        gateway.keys.replace([*guests, (digest(b"one"), one)])
+        many = [asyncio.create_task(gateway.ask(key=f"g{n}")) for n in range(20)]
+        await until(lambda: sum(gateway.lane.line.waiting().values()) == 19)
+        assert (await gateway.ask(key="one")).status == 200
+        assert sum(task.done() for task in many) <= 3
+        await asyncio.gather(*many)
+        assert {row.organisation for row in gateway.ledger.rows} == {""}
+
+
+async def test_soft_before_hard_answers_are_shortened(fake: FakeEngine) -> None:
+    fake.behaviour = Behaviour(fault="slow_head", head_s=0.4)
+    async with running_gateway(engine_of(fake, concurrency=1)) as gateway:
+        shared(gateway, more="[pressure]\nshorten_after_s = 1\nshorten_to = 7\n")
+        assert (await gateway.ask()).status == 200
+        tasks = await _fill(gateway, 8, max_tokens=100)
+        replies = await asyncio.gather(*tasks)
+        rows = {row.id: row for row in gateway.ledger.rows}
+        cut = [r for r in replies if rows[r.headers["x-request-id"]].step == "shortened"]
+        assert cut
+        assert all(r.headers["modu-step"] == "shortened" for r in cut)
+        sent = [json.loads(seen.body)["max_tokens"] for seen in list(fake.seen)[1:]]
+        assert sent.count(7) == len(cut)
+
+
+async def test_soft_before_hard_a_lighter_model_answers_by_the_operators_rule(fake: FakeEngine) -> None:
+    fake.behaviour = Behaviour(fault="slow_head", head_s=0.4)
+    engine = engine_of(fake, concurrency=1)
+    light = msgspec.structs.replace(
+        engine, id="eng_2", name="light", models=(msgspec.structs.replace(engine.models[0], name=LIGHT),)
+    )
+    rule = f'lighter = {{ "{MODEL}" = "{LIGHT}" }}\n'
+    async with running_gateway(engine, light) as gateway:
+        shared(gateway, more=f'[pressure]\nlighter_after_s = 1\nlighter_mode = "auto"\n{rule}')
+        assert (await gateway.ask()).status == 200
+        tasks = [asyncio.create_task(gateway.ask()) for _ in range(7)]
+        replies = await asyncio.gather(*tasks)
+        assert {reply.status for reply in replies} == {200}
+        lighter = [row for row in gateway.ledger.rows if row.step == "lighter"]
+        assert lighter
+        assert {(row.model, row.engine) for row in lighter} == {(LIGHT, "eng_2")}
+
+
+async def test_soft_before_hard_a_lighter_model_is_offered_then_a_refusal_names_a_time(
+    fake: FakeEngine,
+) -> None:
+    fake.behaviour = Behaviour(fault="slow_head", head_s=0.5)
+    rule = f'lighter = {{ "{MODEL}" = "{LIGHT}" }}\n'
+    async with running_gateway(engine_of(fake, concurrency=1)) as gateway:
+        shared(gateway, more=f"[pressure]\nlighter_after_s = 1\nrefuse_after_s = 3\n{rule}")
+        assert (await gateway.ask()).status == 200
+        tasks = [asyncio.create_task(gateway.ask()) for _ in range(24)]
+        await until(lambda: any(task.done() for task in tasks))
+        queue = await gateway.raw(request("/v1/queue", b"", method="GET"))
+        assert any(entry["lighter_model"] == LIGHT for entry in queue.json["data"])
+        assert all(entry["expected_wait_s"] >= 0 for entry in queue.json["data"])
+        replies = await asyncio.gather(*tasks)
+        refused = [reply for reply in replies if reply.status == 429]
+        assert {reply.code for reply in refused} == {"overloaded"}
+        assert all(int(reply.headers["retry-after"]) >= 1 for reply in refused)
+        assert sum(reply.status == 200 for reply in replies) >= 4
+
+
+async def test_a_stream_hears_its_place_and_range(fake: FakeEngine) -> None:
+    fake.behaviour = Behaviour(chunks=4, pace_s=0.1)
+    line = {"hold_s": 0.05, "notice_s": 0.05}
+    async with running_gateway(engine_of(fake, concurrency=1), line=line) as gateway:
+        await gateway.ask(stream=True)
+        replies = await asyncio.gather(*[gateway.ask(stream=True) for _ in range(4)])
+        text = b"".join(reply.body for reply in replies)
+        assert b": queue position=3 eta=" in text
+        assert all(reply.done for reply in replies)
+
+
+async def test_who_leaves_the_line_is_gone_from_it(fake: FakeEngine) -> None:
+    fake.behaviour = Behaviour(fault="slow_head", head_s=0.3)
+    async with running_gateway(engine_of(fake, concurrency=1)) as gateway:
+        tasks = await _fill(gateway, 3)
+        _, writer = await gateway.connect()
+        writer.write(request("/v1/chat/completions", {"model": MODEL, "messages": []}, KEY))
+        await until(lambda: sum(gateway.lane.line.waiting().values()) == 3)
+        writer.close()
+        await until(lambda: sum(gateway.lane.line.waiting().values()) == 2)
+        await asyncio.gather(*tasks)
