@@ -29,6 +29,7 @@ from collections import Counter
 from itertools import islice
 
 from moduai.scheduling import prefix, pressure
+from moduai.scheduling.calibration import Figure
 from moduai.scheduling.estimate import Estimates
 from moduai.scheduling.outlook import Outlook
 from moduai.scheduling.policy import ClassRule, NodeRule, Policy
@@ -125,6 +126,17 @@ class Pool:
         """Cost in µas, at least 1."""
         return (uncached + 2 * out) * self.price.value // 1000 or 1
 
+    def charge(self, ticket: Ticket) -> None:
+        """Charge the estimate; what failed before was charged for what ran, and that counts."""
+        charged = ticket.charged
+        cost = (ticket.uncached + 2 * ticket.out) * self.price.value // 1000 or 1
+        if cost < charged:
+            cost = charged
+        if cost > self.costliest:
+            self.costliest = cost
+        self.tree.start(ticket.node, cost - charged)
+        ticket.charged = cost
+
 
 class FairQueue:
     """All waiting lines of one gateway. Every method that can free a place returns new grants."""
@@ -188,8 +200,9 @@ class FairQueue:
         for name in names:
             pool = self._pools[name]
             pool.replicas = [each for each in pool.replicas if name in each.spec.pools]
-            capacity = sum(each.spec.capacity for each in pool.replicas if each.open)
-            pool.tree.set_rules(self.policy, capacity)
+            serving = [each.spec for each in pool.replicas if each.open]
+            pool.tree.set_rules(self.policy, sum(spec.capacity for spec in serving))
+            pool.outlook.flow.accelerators = sum(spec.accelerators for spec in serving) or 1
 
     # requests
 
@@ -225,9 +238,8 @@ class FairQueue:
     def _wake(self, pool: Pool) -> None:
         """Somebody has to wait: what runs is charged from now on."""
         for ticket in pool.loose:
-            ticket.charged = pool.cost(ticket.uncached, ticket.out)
             ticket.node = pool.tree.person(ticket)
-            pool.tree.start(ticket.node, ticket.charged)
+            pool.charge(ticket)
         pool.loose.clear()
 
     def _refused(self, pool: Pool, node: Node) -> Refused | None:
@@ -309,7 +321,7 @@ class FairQueue:
             self._estimates.learn(ticket.app, ticket.pool, out, now)
             replica.speed(ticket.pool).learn(uncached, out, first, ran, replica.running + 1)
         pool.tokens += uncached + 2 * out
-        return (uncached + 2 * out) * pool.price.value // 1000 or 1
+        return pool.cost(uncached, out)
 
     def progress(self, grant: Grant, tokens_out: int, now: int) -> list[Grant]:
         """So many tokens of an answer have come: at its first one, and now and then while it is long."""
@@ -378,6 +390,10 @@ class FairQueue:
         """How many run, by replica."""
         return {name: replica.running for name, replica in self._replicas.items()}
 
+    def figures(self) -> dict[str, list[Figure]]:
+        """How good the forecasts of waits have been, by pool."""
+        return {name: pool.outlook.calibration.figures() for name, pool in self._pools.items()}
+
     def shares(self) -> list[Share]:
         """What each class and organisation is due and has, by pool."""
         found: list[Share] = []
@@ -432,31 +448,20 @@ class FairQueue:
         if node is None:
             pool.loose[ticket] = None
         else:
-            self._charge(pool, ticket, node, replica)
+            pool.charge(ticket)
+            if len(replica.spec.pools) > 1:
+                replica.take_turn(ticket.path[0], ticket.charged * VT_COST)
             if ticket.state == 1:
                 pool.outlook.went(ticket, now)
                 pool.tree.take(ticket)
                 self._waiting -= 1
-                if ticket.blocks and node.tail is not None and self.policy.locality_window:
-                    self._come_near(node.tail.next, replica)
         ticket.state = 2
         replica.start(ticket, now)
         if ticket.blocks:
             self._prefixes.touch(ticket.blocks, replica.name)
+            if node is not None and node.tail is not None and self.policy.locality_window:
+                self._come_near(node.tail.next, replica)
         return Grant(ticket, replica.name, most)
-
-    def _charge(self, pool: Pool, ticket: Ticket, node: Node, replica: Replica) -> None:
-        """Charge the estimate; what failed before was charged for what ran, and that counts."""
-        cost = (ticket.uncached + 2 * ticket.out) * pool.price.value // 1000 or 1
-        if cost > pool.costliest:
-            pool.costliest = cost
-        charged = ticket.charged
-        if cost < charged:
-            cost = charged
-        pool.tree.start(node, cost - charged)
-        ticket.charged = cost
-        if len(replica.spec.pools) > 1:
-            replica.take_turn(ticket.path[0], cost * VT_COST)
 
     def _shorten(self, pool: Pool, ticket: Ticket) -> int:
         """Most tokens of its answer, if it has to be shorter; its person has more in line or running."""
