@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from moduai.scheduling import FairQueue
 from moduai.scheduling.calibration import LIGHT
 from moduai.scheduling.outlook import GAP, MOST_REMEMBERED, Outlook
 from moduai.scheduling.policy import PLAIN, ClassRule, Policy
 from moduai.scheduling.price import Price
 from moduai.scheduling.tree import Tree
-from moduai.scheduling.types import Ticket
+from moduai.scheduling.types import Grant, Queued, ReplicaSpec, Ticket
 
 SECOND = 1_000_000_000
 
@@ -105,7 +106,7 @@ def test_what_came_is_compared_with_what_was_foretold() -> None:
             line.serve(second * SECOND)
     figures = line.outlook.calibration.figures()
     assert figures[0].kind == LIGHT
-    assert sum(figure.seen for figure in figures) > 10
+    assert sum(figure.seen for figure in figures) >= 10
 
 
 def test_only_some_are_remembered_and_none_who_left() -> None:
@@ -130,3 +131,17 @@ def test_who_left_is_not_counted_in_another_class() -> None:
     line.tree.leave(gone)
     line.outlook.left(gone)
     assert line.outlook.place(line.join("me")).wait == pytest.approx(2 * SECOND, rel=0.05)
+
+
+def test_the_queue_tells_how_good_its_forecasts_are_and_how_many_accelerators_serve_a_pool() -> None:
+    queue = FairQueue(PLAIN)
+    spec = ReplicaSpec(frozenset({"m"}), 1, accelerators=4)
+    queue.set_replica("a", spec, is_open=True, now=0)
+    tickets = [Ticket(number, "m", ("all", "", f"{number}"), "page", 1000, 0, 0) for number in range(3)]
+    running = queue.submit(tickets[0], 0)
+    assert isinstance(running, Grant)
+    assert [queue.submit(ticket, 0) for ticket in tickets[1:]] == [Queued(0, -1)] * 2
+    assert queue.figures() == {"m": []}
+    queue.finish(running, None, 0, 9 * SECOND, 9 * SECOND)
+    assert queue.figures()["m"][0].seen == 1
+    assert queue._pools["m"].outlook.flow.accelerators == 4

@@ -129,12 +129,14 @@ def test_a_time_is_what_goes_ahead_at_the_pace_of_the_pool() -> None:
     assert flow.expect(Ahead(180_000, 9), 20_000) == pytest.approx(100 * MS, rel=0.01)
 
 
-def test_until_the_pace_is_known_it_is_that_of_one_accelerator() -> None:
+def test_until_the_pace_is_known_it_is_that_of_the_accelerators() -> None:
     flow = Flow()
     assert flow.expect(Ahead(2_000_000, 9), 1) == pytest.approx(2000 * MS, rel=0.01)
+    flow.accelerators = 4
+    assert flow.expect(Ahead(2_000_000, 9), 1) == pytest.approx(500 * MS, rel=0.01)
     flow.begin(0)
-    flow.passed(5_000_000, 5000 * MS)
-    assert flow.expect(Ahead(0, 0), 5_000_000) == pytest.approx(5000 * MS, rel=0.01)
+    flow.passed(20_000_000, 5000 * MS)
+    assert flow.expect(Ahead(0, 0), 20_000_000) == pytest.approx(5000 * MS, rel=0.01)
 
 
 def test_where_dispatches_are_slow_the_last_sixty_four_count() -> None:

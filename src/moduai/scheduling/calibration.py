@@ -2,10 +2,12 @@
 
 Rules, in words:
 
-* What is learned is the ratio of the wait that came to the one predicted, apart for light and heavy people
-  and for each power of two of seconds predicted. Its median corrects the prediction; its 10 % and
-  90 % quantiles are the interval, which so covers four of five in the long run, whatever the load does.
-* A power of two that is seen for the first time begins from what is known of its kind as a whole.
+* What is learned is the ratio of the wait that came to the one predicted. Its median corrects the prediction;
+  its 10 % and 90 % quantiles are the interval, which so covers four of five in the long run, whatever the
+  load does.
+* It is learned apart for what is alike: by the tickets that a person has waiting, in powers of two, and by
+  the seconds predicted, in powers of four. What is seen for the first time begins from its kind as a whole:
+  light people, with up to `FEW` waiting, and heavy ones.
 * Only waits of `SHOWN` and more count: a shorter one is over before anybody is told a prediction, and whoever
   is told one has waited that long already.
 * A ratio beyond `MOST` or below its inverse counts as that: predictions from the first moments of an overload
@@ -23,9 +25,10 @@ from moduai.scheduling.quantile import MOST_SEEN, UNIT, Quantile
 
 SECOND = 1_000_000_000
 SHOWN = SECOND
+FEW = 4
 PARTS = (100, 500, 900)
 """Quantiles of the ratio, per mille: the interval's bounds and the median."""
-BEGIN = (400, 1000, 2500)
+BEGIN = (520, 1000, 1900)
 """What they are before anything is known."""
 CAUTION = (6, 100, 6)
 """How often that counts as seen: the bounds learn quickly, the median is moved by lasting errors alone."""
@@ -34,17 +37,18 @@ STEADY = (MOST_SEEN, 250, MOST_SEEN)
 ONE_TO_ONE = 1000
 """Ratios are in thousandths."""
 MOST = 8
-BUCKETS = 16
+LONGEST = 8
+"""Powers of four of quarter seconds, and of two of tickets, above which no difference is made."""
 REMEMBERED = 1024
 """Waits after which what was covered counts half."""
 LIGHT, HEAVY = "light", "heavy"
-"""Kinds of people: who has little waiting, and who has much."""
 
 
 class Forecast(Struct, frozen=True, gc=False):
     """A wait as predicted when its ticket came; times in ns."""
 
-    kind: str
+    line: int
+    """Tickets that its person had waiting, itself included."""
     raw: int
     """What the model said."""
     wait: int
@@ -56,6 +60,7 @@ class Figure(Struct, frozen=True):
     """How good the predictions of one kind are, all per mille."""
 
     kind: str
+    """light or heavy."""
     error: int
     """Median of the difference as a part of the wait that came."""
     covered: int
@@ -65,20 +70,20 @@ class Figure(Struct, frozen=True):
 
 
 class _Kind:
-    __slots__ = ("buckets", "covered", "error", "seen", "whole")
+    __slots__ = ("alike", "covered", "error", "seen", "whole")
 
     def __init__(self) -> None:
         self.whole = _ratios(BEGIN)
-        self.buckets: dict[int, list[Quantile]] = {}
+        self.alike: dict[tuple[int, int], list[Quantile]] = {}
         self.error = Quantile(250 * UNIT)
         self.covered = self.seen = 0
 
-    def ratios(self, raw: int) -> list[Quantile]:
-        """Of the power of two of quarter seconds that is predicted."""
-        bucket = min(BUCKETS - 1, (raw * 4 // SECOND).bit_length())
-        known = self.buckets.get(bucket)
+    def ratios(self, line: int, raw: int) -> list[Quantile]:
+        """The quantiles for what is alike."""
+        key = min(line.bit_length(), LONGEST), min((raw * 4 // SECOND).bit_length() // 2, LONGEST)
+        known = self.alike.get(key)
         if known is None:
-            known = self.buckets[bucket] = _ratios(one.value // UNIT for one in self.whole)
+            known = self.alike[key] = _ratios(one.value // UNIT for one in self.whole)
         return known
 
 
@@ -87,25 +92,25 @@ def _ratios(values: Iterable[int]) -> list[Quantile]:
 
 
 class Calibration:
-    """What is known of the predictions of one queue."""
+    """What is known of the predictions of one pool."""
 
     __slots__ = ("_kinds",)
 
     def __init__(self) -> None:
         self._kinds = {LIGHT: _Kind(), HEAVY: _Kind()}
 
-    def forecast(self, kind: str, raw: int) -> Forecast:
-        """Correct what the model predicts, in ns; below 0 it does not, and nothing is forecast."""
-        if raw < 0:
-            return Forecast(kind, -1, -1, -1, -1)
-        low, wait, high = (raw * one.value // (ONE_TO_ONE * UNIT) for one in self._kinds[kind].ratios(raw))
-        return Forecast(kind, raw, wait, min(low, wait), max(high, wait))
+    def forecast(self, line: int, raw: int) -> Forecast:
+        """Correct what the model predicts (ns) for a ticket whose person has ``line`` waiting, it too."""
+        low, wait, high = (
+            raw * one.value // (ONE_TO_ONE * UNIT) for one in self._kind(line).ratios(line, raw)
+        )
+        return Forecast(line, raw, wait, min(low, wait), max(high, wait))
 
     def learn(self, forecast: Forecast, waited: int) -> None:
         """A ticket went ``waited`` ns after this was forecast for it."""
-        if forecast.raw < 0 or waited < SHOWN:
+        if waited < SHOWN:
             return
-        known = self._kinds[forecast.kind]
+        known = self._kind(forecast.line)
         known.error.learn(min(abs(waited - forecast.wait) * 1000 // waited, 1000 * MOST), 500)
         known.covered += forecast.low <= waited <= forecast.high
         known.seen += 1
@@ -113,7 +118,7 @@ class Calibration:
             known.seen //= 2
             known.covered //= 2
         ratio = min(max(waited * ONE_TO_ONE // max(forecast.raw, 1), ONE_TO_ONE // MOST), ONE_TO_ONE * MOST)
-        for ratios in (known.ratios(forecast.raw), known.whole):
+        for ratios in (known.ratios(forecast.line, forecast.raw), known.whole):
             for one, part, most in zip(ratios, PARTS, STEADY, strict=True):
                 one.learn(ratio, part, most)
 
@@ -124,3 +129,6 @@ class Calibration:
             for kind, known in self._kinds.items()
             if known.seen
         ]
+
+    def _kind(self, line: int) -> _Kind:
+        return self._kinds[LIGHT if line <= FEW else HEAVY]

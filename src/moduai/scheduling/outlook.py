@@ -1,8 +1,8 @@
 """The waits of one pool: foretold from its tree, remembered, and compared with what came.
 
-A forecast takes as long as some hundred dispatches, so of those who join the line only some are remembered
-to learn from, one in `GAP` at most; whoever asks is told at any time. The model is in `wait`, the correction
-and the interval in `calibration`.
+A forecast takes as long as some ten dispatches, so of those who join the line only some are remembered to
+learn from, one in `GAP` at most, and fewer are judged; whoever asks is told at any time. The model is in
+`wait`, the correction and the interval in `calibration`.
 
 What a sibling's tickets cost is judged by the first one of a person, and of a branch by the first ones of a
 few people in it.
@@ -15,16 +15,19 @@ from typing import Any
 
 from msgspec import Struct
 
-from moduai.scheduling.calibration import HEAVY, LIGHT, Calibration, Forecast
+from moduai.scheduling.calibration import FEW, Calibration, Forecast
 from moduai.scheduling.price import Price
 from moduai.scheduling.tree import Branch, Node
 from moduai.scheduling.types import WHOLE, Queued, Ticket
 from moduai.scheduling.wait import Ahead, Flow, Level, Peer, ahead
 
-GAP = 100_000_000
+GAP = 20_000_000
+LIGHT_GAP = 50_000_000
+HEAVY_PART = 32
+"""Of light people one in so many ns is judged, of heavy ones one in this part of the wait foretold: what a
+few have waiting turns out alike, and more of it would teach the calibration a passing mood.
+"""
 MOST_REMEMBERED = 4096
-MANY = 4
-"""Whoever has more waiting is heavy."""
 SAMPLE = 64
 """Siblings that are looked at, at each level."""
 INSIDE = 4
@@ -38,38 +41,50 @@ class _Remembered(Struct, gc=False):
     newcomer: bool
     """Nothing else of its person waited."""
     joined: int
+    judged: bool
 
 
 class Outlook:
     """The forecasts of one pool. Times are in ns, costs in µas."""
 
-    __slots__ = ("_due", "_flow", "_price", "_remembered", "calibration")
+    __slots__ = ("_due", "_judge", "_price", "_remembered", "calibration", "flow")
 
     def __init__(self, price: Price) -> None:
         self._price = price
         self.calibration = Calibration()
-        self._flow = Flow()
+        self.flow = Flow()
         self._remembered: dict[int, _Remembered] = {}
         self._due = 0
+        self._judge = [0, 0]
+        """When the next light and the next heavy person's ticket is judged."""
 
     def joined(self, ticket: Ticket, waiting: int, now: int) -> None:
         """A ticket waits now, in a tree in which ``waiting`` do."""
         if waiting == 1:
-            self._flow.begin(now)
+            self.flow.begin(now)
         if now >= self._due and len(self._remembered) < MOST_REMEMBERED:
             self._due = now + GAP
             before, forecast = self._foretell(ticket)
-            newcomer = ticket.node.waiting == 1
-            self._remembered[ticket.id] = _Remembered(forecast, before.cost, newcomer, now)
+            judged = self._judges(forecast, now)
+            self._remembered[ticket.id] = _Remembered(forecast, before.cost, forecast.line == 1, now, judged)
+
+    def _judges(self, forecast: Forecast, now: int) -> bool:
+        """Whether what comes of a forecast is to be learned."""
+        heavy = forecast.line > FEW
+        if now < self._judge[heavy]:
+            return False
+        self._judge[heavy] = now + (max(LIGHT_GAP, forecast.raw // HEAVY_PART) if heavy else LIGHT_GAP)
+        return True
 
     def went(self, ticket: Ticket, now: int) -> None:
         """A ticket that waited runs now."""
         cost = self._cost(ticket)
-        self._flow.passed(cost, now)
+        self.flow.passed(cost, now)
         known = self._remembered.pop(ticket.id, None)
         if known is not None:
-            self._flow.overtook(cost, known.depth, newcomer=known.newcomer)
-            self.calibration.learn(known.forecast, now - known.joined)
+            self.flow.overtook(cost, known.depth, newcomer=known.newcomer)
+            if known.judged:
+                self.calibration.learn(known.forecast, now - known.joined)
 
     def left(self, ticket: Ticket) -> None:
         """A ticket waits no more and has not run."""
@@ -83,8 +98,8 @@ class Outlook:
     def _foretell(self, ticket: Ticket) -> tuple[Ahead, Forecast]:
         node: Node = ticket.node
         before = ahead(*self._own(node, ticket), list(self._levels(node)))
-        raw = self._flow.expect(before, self._cost(ticket))
-        return before, self.calibration.forecast(HEAVY if node.waiting > MANY else LIGHT, raw)
+        raw = self.flow.expect(before, self._cost(ticket))
+        return before, self.calibration.forecast(node.waiting, raw)
 
     def _cost(self, ticket: Ticket) -> int:
         """As far as it is known before it runs."""

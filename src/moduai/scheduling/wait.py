@@ -30,10 +30,10 @@ ROUNDS = 8
 MEMORY_NS = 30e9
 MEMORY = 1 / 64
 """The pace is that of the last 30 s, or of the last 64 dispatches where they are slower."""
-ASSUMED = 0.001
-"""µas a ns, until the pace is known: one accelerator's, by the meaning of a price."""
+ACCELERATOR = 0.001
+"""µas a ns: the pace of one accelerator, by the meaning of a price."""
 ASSUMED_NS = 10e9
-"""It counts as if it had been seen for so long."""
+"""Until the pace is known, that of the accelerators counts as if it had been seen for so long."""
 MOST_OVERTAKING = 0.9
 """Most of the pace that newcomers are believed to take, or the wait would have no end."""
 DEPTHS = 48
@@ -114,12 +114,15 @@ def _of_all(of_sample: int, level: Level) -> int:
 class Flow:
     """The pace of one pool: cost charged and tickets dispatched a ns while others wait."""
 
-    __slots__ = ("_cost", "_keep", "_last", "_newcomers", "_paid", "_sampled", "_tickets", "_time")
+    __slots__ = (
+        "_assumed", "_cost", "_keep", "_last", "_newcomers", "_sampled", "_tickets", "_time", "accelerators",
+    )  # fmt: skip
 
     def __init__(self) -> None:
-        self._time = ASSUMED_NS
-        self._cost = ASSUMED_NS * ASSUMED
-        self._paid = self._tickets = self._sampled = 0.0
+        self.accelerators = 1
+        """Those that serve the pool and are open."""
+        self._assumed = ASSUMED_NS
+        self._cost = self._time = self._tickets = self._sampled = 0.0
         self._last = 0
         self._keep = 1.0
         self._newcomers = [0.0] * DEPTHS
@@ -135,7 +138,7 @@ class Flow:
         keep = 1 - min(time / MEMORY_NS, MEMORY)
         self._time = self._time * keep + time
         self._cost = self._cost * keep + cost
-        self._paid = self._paid * keep + cost
+        self._assumed *= keep
         self._tickets = self._tickets * keep + 1.0
         self._keep *= keep
 
@@ -151,11 +154,11 @@ class Flow:
 
     def expect(self, before: Ahead, cost: int) -> int:
         """Expected wait in ns of a ticket that will itself be charged ``cost``."""
-        turn = (self._paid + cost) / (self._tickets + 1)
-        depth = before.cost + turn
+        depth = before.cost + (self._cost + cost) / (self._tickets + 1)
         overtaking = 0.0
         for bits, part in enumerate(self._newcomers):
             if part:
                 overtaking += part * max(0.0, 1 - 2 * 0.75 * (1 << bits) / depth)
         share = min(overtaking / self._sampled, MOST_OVERTAKING) if overtaking else 0.0
-        return int(depth * self._time / self._cost / (1 - share))
+        pace = self._cost + self._assumed * self.accelerators * ACCELERATOR
+        return int(depth * (self._time + self._assumed) / pace / (1 - share))
