@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks import area
 from benchmarks.bars import fairness_figures
+from benchmarks.bars.decisions import decisions
 from benchmarks.bars.fairness_bound import bound
 from benchmarks.bars.fairness_flood import flood, goodput
 from benchmarks.bars.fairness_locality import locality
@@ -22,6 +23,7 @@ BARS: area.Bars = {
     "goodput": goodput,
     "locality": locality,
     "wait": wait,
+    "decisions": decisions,
 }
 
 

@@ -122,7 +122,11 @@ class Engine:
         self._interrupt(now)
 
     def drop(self, job: Job, now: int) -> None:
-        """The client has gone: stop the job at the next step."""
+        """The client has gone: stop the job at the next step. What it wrote until now is known at once."""
+        if job.mark >= 0:
+            steps = self._steps + self._done(now)
+            job.wrote += steps - job.mark
+            job.mark = steps
         job.gone = True
         self._dropped.append(job)
         self._interrupt(now)

@@ -132,7 +132,6 @@ class Twin:
             del self._waiting[record.ticket.id]
         else:
             engine = self.engines[record.grant.replica]
-            record.job.wrote = engine.written(record.job, now)
             engine.drop(record.job, now)
             self._wake(engine)
             self._finish(record, record.grant)
