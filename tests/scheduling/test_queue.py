@@ -6,7 +6,7 @@ import pytest
 
 from moduai.scheduling import Grant, Queued, Refused, ReplicaSpec, Telemetry, Used
 from moduai.scheduling.policy import ClassRule, Limits, NodeRule, Pressure
-from moduai.scheduling.queue import CLOSED_RETRY, Pool
+from moduai.scheduling.queue import CLOSED_RETRY, LOOK, Pool
 from tests.scheduling.world import SECOND, M, World, policy, queued, rule
 
 
@@ -312,6 +312,55 @@ def test_a_ticket_that_no_replica_with_room_may_run_blocks_nobody() -> None:
     assert world.end(world.running[0]) == ["c/o/b"]
 
 
+def test_organisations_at_their_caps_leave_room_to_other_classes_only() -> None:
+    world = World(policy(rule("c", each=NodeRule(cap=1))), slots=2)
+    for _ in range(3):
+        world.ask("c/o/p")
+    assert len(world.running) == 1
+    assert world.queue.tick(0) == []
+    assert world.end() == ["c/o/p"]
+
+
+def test_only_so_many_are_looked_at_when_the_first_may_not_run_there() -> None:
+    world = World(slots=2)
+    world.add("s")
+    world.running = []
+    for _ in range(3):
+        world.ask()
+    for number in range(LOOK):
+        world.ask(f"c/o/{number}", avoid=("s",))
+    last = world.ask("c/o/last")
+    on_s = next(grant for grant in world.running if grant.replica == "s")
+    assert world.end(on_s) == []
+    assert world.end() == ["c/o/0"]
+    assert world.queue.tick(0)[0].ticket is last
+
+
+def test_a_large_one_keeps_its_reservation_on_one_replica() -> None:
+    """Who would delay it there waits; the other replica is free to all."""
+    world = World(slots=8, room=1000)
+    world.add("s", 8, room=1000)
+    world.running = []
+    for _ in range(2):
+        world.ask("c/o/a", tokens_in=700, max_out=1)
+    large = world.ask("c/o/big", tokens_in=950, max_out=1)
+    later = [world.ask(f"c/o/{name}", tokens_in=140, max_out=1) for name in "xyz"]
+    assert large.state == 1
+    assert {grant.replica for grant in world.running[2:]} == {"s"}
+    assert [ticket.state for ticket in later] == [2, 2, 1]
+    world.add("r", 8, is_open=False, room=1000)
+    assert world.queue.tick(0) == []
+    assert large.state == 1
+
+
+def test_prompts_are_routed_where_there_is_a_choice() -> None:
+    world = World()
+    assert not world.queue.routes("m")
+    assert not world.queue.routes("none")
+    world.add("s")
+    assert world.queue.routes("m")
+
+
 def test_what_an_engine_tells_of_its_cache() -> None:
     world = World(slots=8, room=1000)
     world.ask()
@@ -346,12 +395,10 @@ def test_under_pressure_what_is_soft_comes_first() -> None:
     world = World(policy(pressure=pressure), slots=1)
     world.ask()
     world.end(ran=SECOND)
-    for _ in range(5):
-        world.ask("c/o/heavy", max_out=100)
-    world.end()
-    assert world.running[0].max_out == 4
-    assert world.running[0].ticket.out <= 4
-    assert [world.end() and world.running[0].max_out for _ in range(3)] == [4, 4, 0]  # the wait is short now
+    for most in (100, 100, 2, 100, 0):
+        world.ask("c/o/heavy", max_out=most)
+    assert [world.end() and world.running[0].max_out for _ in range(4)] == [4, 0, 4, 0]
+    assert world.running[0].ticket.out > 4  # nobody else waits, and it has nothing else in line
 
 
 def test_another_policy_on_the_fly() -> None:

@@ -471,8 +471,8 @@ class FairQueue:
         if pressure.step(rule, pool.expected(pool.tree.root.waiting)) < pressure.SHORTEN:
             return 0
         most = pressure.shortened(rule, ticket.max_out)
-        if most and ticket.out > most:
-            ticket.out = most
+        if most:
+            ticket.out = min(ticket.out, most)
         return most
 
     def _fill_all(self, now: int) -> list[Grant]:

@@ -147,10 +147,10 @@ class Tree:
             node.rate = VT_ONE // ticket.weight
         return node
 
-    def people(self) -> Iterator[Node]:
-        """Everyone who is not forgotten."""
-        for shard in self._people:
-            yield from shard.values()
+    @property
+    def known(self) -> int:
+        """How many people are not forgotten."""
+        return sum(map(len, self._people))
 
     def _organisation(self, path: Path) -> Branch:
         name, outer, _ = path
@@ -251,8 +251,7 @@ class Tree:
         """Drop what is idle of a node and those above it, and the entries that are of no more use."""
         while (up := node.up) is not None:
             if len(up.heap) > 2 * up.lines + SPARE:
-                up.heap = [entry for entry in up.heap if entry[2].waiting and entry[2].mark == entry[1]]
-                heapify(up.heap)
+                _clean(up)
             if not node.waiting:
                 node.mark = 0
                 if not (node.running or node.idle):
@@ -350,9 +349,7 @@ class Tree:
         while up is not None:
             vt = node.vt
             if node.waiting:
-                least = up.heap[0][0]
-                if least > vt:
-                    least = vt
+                least = up.heap[0][0]  # not above its own
             else:
                 if vt < up.virtual:
                     vt = up.virtual
@@ -457,17 +454,37 @@ def children(branch: Branch) -> Iterator[Any]:
     yield from first
     heap = branch.heap
     todo = [(*heap[0], 0)] if heap else []
+    late = UNCAPPED
     while todo:
         vt, number, node, at = heappop(todo)
+        if at < 0:
+            yield node
+            continue
         for below in (2 * at + 1, 2 * at + 2):
-            if 0 < below < len(heap):
+            if below < len(heap):
                 heappush(todo, (*heap[below], below))
         if node.mark != number or not node.waiting or node.running >= node.ceiling or node in first:
             continue
         if vt == node.vt:
             yield node
+        else:  # of equals, the one that is put right comes last
+            late += 1
+            heappush(todo, (node.vt, late, node, -1))
+
+
+def _clean(branch: Branch) -> None:
+    """Take what is of no more use out of a heap."""
+    live: list[Entry] = []
+    for entry in branch.heap:
+        node = entry[2]
+        if node.mark != entry[1]:
+            continue
+        if node.waiting:
+            live.append(entry)
         else:
-            heappush(todo, (node.vt, number, node, -1))
+            node.mark = 0
+    heapify(live)
+    branch.heap = live
 
 
 def _under_guarantee(branch: Branch) -> list[Branch]:
