@@ -97,6 +97,10 @@ def test_alone_nothing_goes_ahead() -> None:
     assert ahead(70, 2, [Level(5, 1000), Level(9, 1000)]) == Ahead(70, 2)
 
 
+def test_a_sample_may_have_found_none_of_the_siblings() -> None:
+    assert ahead(5, 2, [Level(vt=0, rate=1, siblings=9)]) == Ahead(5, 2)
+
+
 def test_a_sibling_that_stands_later_does_not_go_ahead_and_one_at_the_same_place_does() -> None:
     assert ahead(0, 0, [Level(100, 1000, [Peer(101, 1000, 50, 1)])]) == Ahead(0, 0)
     assert ahead(0, 0, [Level(100, 1000, [Peer(100, 1000, 50, 5)])]) == Ahead(10, 1)

@@ -108,7 +108,8 @@ def _bounded(peer: Peer, got: int, whole: int) -> int:
 
 
 def _of_all(of_sample: int, level: Level) -> int:
-    return of_sample * level.siblings // len(level.peers) if level.siblings > len(level.peers) else of_sample
+    seen = len(level.peers)
+    return of_sample * level.siblings // seen if 0 < seen < level.siblings else of_sample
 
 
 class Flow:
