@@ -401,6 +401,29 @@ def test_under_pressure_what_is_soft_comes_first() -> None:
     assert world.running[0].ticket.out > 4  # nobody else waits, and it has nothing else in line
 
 
+def test_a_short_wait_shortens_nothing() -> None:
+    world = World(policy(pressure=Pressure(9, 4)))
+    world.ask()
+    world.end(ran=SECOND)
+    for _ in range(3):
+        world.ask(max_out=100)
+    world.end()
+    assert world.running[0].max_out == 0
+
+
+def test_a_prompt_that_has_to_wait_for_others_is_not_passed_over() -> None:
+    world = World(slots=4, prefill_budget=150)
+    world.add("s", 4)
+    world.running = []
+    for _ in range(2):
+        world.ask()
+    assert world.ask("c/o/choosy", avoid=("r",), tokens_in=100).state == 1
+    assert world.ask("c/o/next", tokens_in=100).state == 1
+    assert world.ask("c/o/small", tokens_in=10).state == 1
+    grants = world.queue.progress(world.running[0], 1, 0)
+    assert [grant.ticket.path[2] for grant in grants] == ["next", "small"]
+
+
 def test_another_policy_on_the_fly() -> None:
     world = World(policy(rule("c", cap=1), rule("d")), slots=2)
     for _ in range(3):

@@ -489,14 +489,16 @@ class FairQueue:
 
     def _next(self, replica: Replica, now: int) -> Ticket | None:
         """What a replica with a free slot takes now."""
+        if len(replica.spec.pools) == 1:
+            (name,) = replica.spec.pools
+            pool = self._pools[name]
+            return self._fair(pool, replica, now) if pool.tree.root.waiting else None
         found: list[Ticket] = []
         for name in replica.spec.pools:
             pool = self._pools[name]
             if pool.tree.root.waiting and (ticket := self._fair(pool, replica, now)):
                 found.append(ticket)
-        if len(found) > 1:
-            return min(found, key=lambda ticket: _turn(replica, ticket))
-        return found[0] if found else None
+        return min(found, key=lambda ticket: _turn(replica, ticket), default=None)
 
     def _fair(self, pool: Pool, replica: Replica, now: int) -> Ticket | None:
         """The ticket of a pool that a replica with a free slot takes now."""

@@ -275,9 +275,8 @@ class Tree:
 
     def first(self) -> Ticket | None:
         """The first ticket of whoever is due; None if nobody who waits may run."""
-        root = self.root
-        while root.waiting:
-            above = self._due(root)
+        while True:
+            above = self._due(self.root)
             if above is None:
                 return None
             branch = self._due(above)
@@ -285,7 +284,6 @@ class Tree:
                 node: Node = self._due(branch)
                 return node.tail.next  # type: ignore[union-attr]
             above.mark = 0  # all of its organisations are at their caps
-        return None
 
     def _due(self, branch: Branch) -> Any:
         """The child whose turn it is; None if none may run. Children at their cap leave the heap until a
