@@ -188,7 +188,7 @@ async def test_a_full_engine_queues_shows_the_place_and_refuses_when_the_line_is
         assert 1 <= int(full.headers["retry-after"]) <= 5
         queue = await gateway.raw(request("/v1/queue", b"", method="GET"))
         assert [entry["position"] for entry in queue.json["data"]] == [1, 2]
-        assert queue.json["data"][1]["expected_wait_s"] > 0
+        assert queue.json["data"][1]["expected_wait_s"] >= 0
         other = await gateway.raw(request("/v1/queue", b"", OTHER_KEY, method="GET"))
         assert other.json["data"] == []
         replies = await asyncio.gather(*tasks)

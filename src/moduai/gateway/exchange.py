@@ -24,7 +24,8 @@ from moduai.gateway.settle import NOTHING, count_tokens, spent
 from moduai.gateway.sink import Sink
 from moduai.gateway.usage import NOT_READ, Usage, read_whole
 from moduai.metering.row import Outcome, Step, UsageRow
-from moduai.scheduling import Grant, Queued, Ticket
+from moduai.scheduling import Grant, Queued
+from moduai.scheduling.types import NO_TICKET
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
@@ -81,7 +82,7 @@ class Exchange:
         self.step: Step = ""
         """The farthest that the pressure has gone with it."""
         self.ask: Ask | None = None
-        self.ticket: Ticket
+        self.ticket = NO_TICKET
         self.grant: Grant | None = None
         self.replica: Replica | None = None
         self.usage: Usage | None = None
@@ -99,8 +100,7 @@ class Exchange:
         lane = self._lane
         lane.exchanges.add(self)
         try:
-            self.ticket = lane.ticket(ask, self.principal, self.arrived)
-            lane.admit(self)
+            lane.enter(self, ask)
         except ApiError as error:
             self.fail(error)
 
@@ -286,7 +286,7 @@ class Exchange:
         now = time.monotonic_ns()
         grant = self._stop_clock(now)
         if grant is not None:
-            self._lane.freed(grant, self._used(), now)
+            self._lane.failed(self, grant, self._used(), now)
         self.ticket.avoid = (*self.ticket.avoid, engine)
         self._status = self._seen = self._first = 0
         self._paused = self._reused = False
@@ -333,7 +333,7 @@ class Exchange:
         seen = self._seen if relay is None else relay.pieces + relay.reads
         if seen != self._seen_before:
             self._seen_before, self._quiet_since = seen, now
-            if relay is not None:
+            if relay is not None and relay.pieces > 1:
                 self._lane.progress(self, relay.pieces, now)
         limit = settings.upstream.idle_s if self._first or self._relaying else settings.upstream.first_byte_s
         if not self._paused and now - self._quiet_since > limit * SECOND:

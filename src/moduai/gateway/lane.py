@@ -31,6 +31,7 @@ from moduai.history.recorder import Recorder
 from moduai.metering.row import UsageRow
 from moduai.scheduling import BusyClock, FairQueue, Grant, Queued, ReplicaSpec, Telemetry, Ticket, Used
 from moduai.scheduling.policy import Policy
+from moduai.scheduling.types import NO_TICKET
 from moduai.settings import Settings
 
 SWEEP_S = 0.5
@@ -40,6 +41,8 @@ TICK_S = 0.1
 _REFUSALS = {"no_replica": "engine_unavailable"}
 """Error code of a refusal, where it is not the reason itself."""
 
+MOST_PLACES = 10_000
+"""Most places of authors that are remembered: a guest's network may be anyone's."""
 PAGE = "page"
 """What stands for our own pages among applications: answers' lengths are learned for each."""
 SLACK = 65_536
@@ -85,6 +88,10 @@ class Lane:
         self.exchanges: set[Exchange] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: dict[int, Exchange] = {}
+        self._tickets = 0
+        self._places: dict[tuple[str, str, str, str], tuple[str, str, int]] = {}
+        """Where authors stand in the policy, as it was found before."""
+        self.line.recall = self._recall
         self._empty = asyncio.Event()
         self.boot = boot
         self.count = 0
@@ -107,23 +114,55 @@ class Lane:
         """Answer a request whose body was not accepted; it leaves a row too."""
         Exchange(self, endpoint, "", principal, sink).fail(error)
 
-    def ticket(self, ask: Ask, who: Principal, now: int) -> Ticket:
-        """What the line is told of a request. Raises ApiError if it cannot be served at all."""
+    def enter(self, exchange: Exchange, ask: Ask) -> None:
+        """Let a request run at once if nobody waits, or ask the line. Raises ApiError. Fails closed."""
         avoid = self._check(ask)
-        line = self.line
-        placed = line.policy.place(who.service_class, who.network or who.organisation, who.group, who.zone)
+        if not avoid:
+            grant = self.line.slip(ask.model, self._place(exchange.principal)[0], ask.size // BYTES_PER_TOKEN)
+            if grant is not None:
+                exchange.run(grant)
+                return
+        exchange.ticket = self.ticket(ask, exchange.principal, exchange.arrived, avoid)
+        self.admit(exchange)
+
+    def ticket(self, ask: Ask, who: Principal, now: int, avoid: tuple[str, ...]) -> Ticket:
+        """What the line is told of a request."""
+        class_name, organisation, weight = self._place(who)
+        self._tickets += 1
         return Ticket(
-            self.count,
+            self._tickets,
             ask.model,
-            (placed.class_name, placed.organisation, who.subject),
+            (class_name, organisation, who.subject),
             who.key or PAGE,
             ask.size // BYTES_PER_TOKEN,
             ask.max_tokens * ask.choices,
             now,
-            ask.blocks(placed.organisation) if line.routes(ask.model) else (),
+            ask.blocks(organisation) if self.line.routes(ask.model) else (),
             avoid,
-            placed.weight,
+            weight,
         )
+
+    def _place(self, who: Principal) -> tuple[str, str, int]:
+        """The class of an author, what stands below it, and the author's weight."""
+        key = who.service_class, who.network or who.organisation, who.group, who.zone
+        found = self._places.get(key)
+        if found is None:
+            placed = self.line.policy.place(*key)
+            found = placed.class_name, placed.organisation, placed.weight
+            if len(self._places) >= MOST_PLACES:
+                self._places.clear()
+            self._places[key] = found
+        return found
+
+    def _recall(self, pool: str) -> Iterator[tuple[Ticket, bool]]:
+        """Tickets for those that slipped into a pool while nobody waited, and still run."""
+        slipped = [e for e in self.exchanges if e.grant is not None and e.grant.ticket is NO_TICKET]
+        for exchange in sorted(slipped, key=_granted):
+            ask, grant = exchange.ask, exchange.grant
+            if ask is not None and grant is not None and ask.model == pool:
+                ticket = self.ticket(ask, exchange.principal, exchange.arrived, ())
+                exchange.ticket, exchange.grant = ticket, Grant(ticket, grant.replica)
+                yield ticket, exchange.first > 0
 
     def admit(self, exchange: Exchange, *, again: bool = False) -> None:
         """Ask the line for a place. Raises ApiError when it is refused. Fails closed."""
@@ -147,7 +186,7 @@ class Lane:
         model = place.lighter
         try:
             lighter = ask.lighter(model)
-            ticket = self.ticket(lighter, exchange.principal, exchange.arrived)
+            ticket = self.ticket(lighter, exchange.principal, exchange.arrived, self._check(lighter))
         except ApiError:
             return False
         self.line.cancel(exchange.ticket, time.monotonic_ns())
@@ -185,9 +224,7 @@ class Lane:
             exchange.sink.over(row)
         self.exchanges.discard(exchange)
         if grant is not None:
-            ran = now - exchange.granted if row.outcome == "ok" else -1
-            if grants := self.line.finish(grant, used, exchange.first, ran, now):
-                self.start(grants)
+            self._over(exchange, grant, used, now - exchange.granted if row.outcome == "ok" else -1, now)
         if self.draining and not self.exchanges:
             self._empty.set()
 
@@ -210,17 +247,43 @@ class Lane:
         """Where a waiting exchange stands now; None if it does not wait."""
         return self.line.place(exchange.ticket, time.monotonic_ns())
 
-    def freed(self, grant: Grant, used: Used, now: int) -> None:
-        """A run has failed and its place is free; the next in line runs."""
-        self.start(self.line.finish(grant, used, 0, -1, now))
+    def failed(self, exchange: Exchange, grant: Grant, used: Used, now: int) -> None:
+        """A run has failed and its place is free; the next in line runs, and this one asks with a ticket."""
+        slipped = grant.ticket is NO_TICKET
+        self._over(exchange, grant, used, -1, now)
+        ask = exchange.ask
+        if slipped and ask is not None:
+            exchange.ticket = self.ticket(ask, exchange.principal, exchange.arrived, ())
+
+    def _over(self, exchange: Exchange, grant: Grant, used: Used, ran: int, now: int) -> None:
+        """A place is free after ``ran`` ns; below 0: it failed."""
+        if grant.ticket is NO_TICKET:
+            unseen = 0 if exchange.first or exchange.ask is None else exchange.ask.size // BYTES_PER_TOKEN
+            grants = self.line.slip_over(grant, unseen, now)
+        else:
+            grants = self.line.finish(grant, used, exchange.first, ran, now)
+        if grants:
+            self.start(grants)
 
     def progress(self, exchange: Exchange, tokens: int, now: int) -> None:
-        """So many tokens of a stream have come: the line charges what exceeds its estimate."""
-        if exchange.grant is not None and (grants := self.line.progress(exchange.grant, tokens, now)):
+        """So many tokens of a stream have come, first one, then now and then: its prompt is known to be
+        computed, and the line charges what exceeds its estimate.
+        """
+        grant, ask = exchange.grant, exchange.ask
+        if grant is None or ask is None:
+            return
+        if grant.ticket is not NO_TICKET:
+            grants = self.line.progress(grant, tokens, now)
+        elif tokens == 1:
+            grants = self.line.slip_seen(grant, ask.size // BYTES_PER_TOKEN, now)
+        else:
+            return
+        if grants:
             self.start(grants)
 
     def set_policy(self, policy: Policy) -> None:
         """Share by other rules from now on."""
+        self._places.clear()
         self.start(self.line.set_policy(policy, time.monotonic_ns()))
 
     def loaded(self, engine: str, load: Load) -> None:
@@ -297,6 +360,10 @@ class Lane:
     def running(self) -> Counter[str]:
         """Requests under way by engine."""
         return Counter(e.grant.replica for e in self.exchanges if e.grant is not None)
+
+
+def _granted(exchange: Exchange) -> int:
+    return exchange.granted
 
 
 def _secrets() -> Iterator[str]:

@@ -26,6 +26,7 @@ The same calls give the same answers: there is no clock here and no chance.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable
 from itertools import islice
 
 from moduai.scheduling import prefix, pressure
@@ -61,8 +62,8 @@ LOOK = 64
 """Tickets that a replica looks at, when the one that is due cannot run there."""
 BESIDE = 7
 """Persons of the same organisation that are looked at beside the one that is due."""
-LEARNED = 4
-"""While nobody waits, one answer in so many is learned from."""
+LEARNED = 8
+"""While nobody waits, so many requests between two ticks ask with a ticket, and are learned from."""
 FEW = 4
 """Replicas up to which each is asked when it would have answered."""
 SWEPT = 1000
@@ -78,14 +79,16 @@ class Pool:
     """Everything about the requests for one model."""
 
     __slots__ = (
-        "_full_since", "costliest", "loose", "mean_run", "name", "near", "outlook", "price", "replicas",
-        "reserved", "tokens", "tree",
+        "_full_since", "alone", "costliest", "loose", "mean_run", "name", "near", "outlook", "price",
+        "replicas", "reserved", "tokens", "tree",
     )  # fmt: skip
 
     def __init__(self, name: str, policy: Policy, kind: str) -> None:
         self.name = name
         self.tree = Tree(policy)
         self.replicas: list[Replica] = []
+        self.alone: Replica | None = None
+        """The only replica, if it takes requests and its room is not counted."""
         self.price = Price(policy.prices.get(name) or assumed(kind, name))
         self.outlook = Outlook(self.price)
         self.loose: dict[Ticket, None] = {}
@@ -142,7 +145,8 @@ class FairQueue:
     """All waiting lines of one gateway. Every method that can free a place returns new grants."""
 
     __slots__ = (
-        "_capped", "_ended", "_estimates", "_pools", "_prefixes", "_replicas", "_waiting", "policy",
+        "_capped", "_estimates", "_pools", "_prefixes", "_replicas", "_to_learn", "_waiting", "policy",
+        "recall",
     )  # fmt: skip
 
     def __init__(self, policy: Policy) -> None:
@@ -152,8 +156,12 @@ class FairQueue:
         self._estimates = Estimates(policy.estimate_quantile)
         self._prefixes = PrefixIndex()
         self._waiting = 0
-        self._ended = 0
+        self._to_learn = LEARNED
         self._capped = _capped(policy)
+        self.recall: Callable[[str], Iterable[tuple[Ticket, bool]]] = lambda _pool: ()
+        """Makes tickets of all that slipped into a pool and still run, in the order of their start, and says
+        of each whether its first token has come.
+        """
 
     # what there is
 
@@ -200,6 +208,8 @@ class FairQueue:
         for name in names:
             pool = self._pools[name]
             pool.replicas = [each for each in pool.replicas if name in each.spec.pools]
+            only = pool.replicas[0] if len(pool.replicas) == 1 else None
+            pool.alone = only if only is not None and only.open and not only.spec.room else None
             serving = [each.spec for each in pool.replicas if each.open]
             pool.tree.set_rules(self.policy, sum(spec.capacity for spec in serving))
             pool.outlook.flow.accelerators = sum(spec.accelerators for spec in serving) or 1
@@ -235,8 +245,52 @@ class FairQueue:
         pool.outlook.joined(ticket, tree.root.waiting, now)
         return QUEUED
 
+    def slip(self, name: str, class_name: str, tokens: int) -> Grant | None:
+        """A place without a ticket for so many prompt tokens: while nobody waits the tree has nothing to do.
+        None: ask with a ticket. So must be asked where there is a choice of replicas, a cap, or room to be
+        counted, and a few times between two ticks, so that lengths and speeds go on being learned.
+        """
+        pool = self._pools.get(name)
+        if pool is None or self._waiting or class_name in self._capped:
+            return None
+        replica = pool.alone
+        if replica is None or replica.running >= replica.spec.capacity:
+            return None
+        if self._to_learn:
+            self._to_learn -= 1
+            return None
+        pending = replica.pending
+        if pending and pending + tokens > replica.spec.prefill_budget:
+            return None
+        replica.running += 1
+        replica.pending = pending + tokens
+        return replica.slip
+
+    def slip_seen(self, grant: Grant, tokens: int, now: int) -> list[Grant]:
+        """The first token of one that slipped in has come: its prompt has been computed."""
+        replica = self._replicas[grant.replica]
+        replica.pending -= tokens
+        return self._fill(replica, now) if self._waiting else []
+
+    def slip_over(self, grant: Grant, tokens: int, now: int) -> list[Grant]:
+        """One that slipped in has ended; ``tokens`` of its prompt were not known to be computed."""
+        replica = self._replicas[grant.replica]
+        replica.running -= 1
+        replica.pending -= tokens
+        if not replica.running and not replica.spec.pools:
+            del self._replicas[grant.replica]
+        return self._fill(replica, now) if self._waiting else []
+
+    def _recall(self, pool: Pool) -> None:
+        """What slipped in has tickets from now on."""
+        for ticket, seen in self.recall(pool.name):
+            ticket.out = self._estimates.estimate(ticket.app, ticket.pool, ticket.max_out)
+            ticket.uncached, ticket.state = ticket.tokens_in, 3 if seen else 2
+            pool.loose[ticket] = None
+
     def _wake(self, pool: Pool) -> None:
         """Somebody has to wait: what runs is charged from now on."""
+        self._recall(pool)
         for ticket in pool.loose:
             ticket.node = pool.tree.person(ticket)
             pool.charge(ticket)
@@ -292,8 +346,7 @@ class FairQueue:
         node = ticket.node
         if node is None:
             del pool.loose[ticket]
-            self._ended += 1
-            if not self._ended % LEARNED and used is not None:
+            if used is not None:
                 self._used(pool, ticket, replica, used, first, ran, now)
         else:
             if used is not None:
@@ -369,6 +422,7 @@ class FairQueue:
 
     def tick(self, now: int) -> list[Grant]:
         """Housekeeping, twice a second; more often while something waits."""
+        self._to_learn = LEARNED
         for pool in self._pools.values():
             pool.tree.sweep(SWEPT)
             if pool.name not in self.policy.prices:
@@ -398,6 +452,7 @@ class FairQueue:
         """What each class and organisation is due and has, by pool."""
         found: list[Share] = []
         for pool in self._pools.values():
+            self._recall(pool)
             loose = Counter(path for ticket in pool.loose for path in (ticket.path[:1], ticket.path[:2]))
             for above in pool.tree.root.branches.values():
                 for branch in (above, *above.branches.values()):

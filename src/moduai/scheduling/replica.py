@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import deque
 
 from moduai.scheduling.speed import Speed
-from moduai.scheduling.types import WHOLE, ReplicaSpec, Telemetry, Ticket
+from moduai.scheduling.types import NO_TICKET, WHOLE, Grant, ReplicaSpec, Telemetry, Ticket
 
 LAPSE = 2
 NEAR = 8
@@ -33,6 +33,7 @@ class Replica:
         "pending",
         "running",
         "sent",
+        "slip",
         "spec",
         "speeds",
         "tokens",
@@ -44,6 +45,8 @@ class Replica:
     def __init__(self, name: str, spec: ReplicaSpec) -> None:
         self.name = name
         self.spec = spec
+        self.slip = Grant(NO_TICKET, name)
+        """The grant of all that slip in."""
         self.open = False
         self.running = 0
         self.tokens = 0

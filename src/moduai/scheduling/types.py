@@ -141,4 +141,6 @@ class Share(Struct, frozen=True):
     """It is at its cap."""
 
 
+NO_TICKET = Ticket(0, "", ("", "", ""), "", 0, 0, 0)
+"""Of a grant to one that slipped in."""
 Decision = Grant | Queued | Refused
