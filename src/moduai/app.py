@@ -85,7 +85,7 @@ class Worker:
         self.roots = b""
         """The published roots of the audit log, in JSON."""
         self.started = time.time()
-        routes = Routes(self.lane, self.degraded, self.started, lambda: self.roots)
+        routes = Routes(self.lane, self.degraded, self.started, lambda: self.roots, lambda: self.policy.found)
         self.server = Server(settings, self.lane, self.keys, routes, self._pages)
         self.server.sessions = Sessions(self.sessions, self.database)
         self.server.ready = lambda: self.known
@@ -215,6 +215,7 @@ class Worker:
             lane=self.lane,
             started=int(self.started),
             degraded=self.degraded,
+            policy=lambda: self.policy.found,
         )
         return create_app(services)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Iterable
 
 from msgspec import Struct
 from sqlalchemy import or_, select
@@ -63,6 +64,12 @@ async def list_organisations(connection: Connection) -> list[Organisation]:
     """All of them, by name."""
     rows = await connection.execute(select(organisations).order_by(organisations.c.name))
     return [Organisation(**row) for row in rows.mappings()]
+
+
+async def names(connection: Connection, ids: Iterable[str]) -> dict[str, str]:
+    """The names of these organisations by id, of those that there are."""
+    query = select(organisations.c.id, organisations.c.name).where(organisations.c.id.in_(list(ids)))
+    return {row.id: row.name for row in await connection.execute(query)}
 
 
 async def _find(connection: Connection, name_or_id: str) -> Organisation | None:

@@ -29,6 +29,7 @@ COMMANDS = {
     "up": Entry("moduai.cli.up:app", "Start the service on this machine."),
     "doctor": Entry("moduai.cli.doctor:app", "Look for what is wrong and say what to do."),
     "now": Entry("moduai.cli.now:app", "Show load, line, engines and errors of the running service."),
+    "shares": Entry("moduai.cli.shares:app", "Show who runs and waits, and who was served how much."),
     "settings": Entry("moduai.cli.settings:app", "Show every setting, its value and where it came from."),
     "engine": Entry("moduai.cli.engine:app", "Add, list, show, drain and remove engines."),
     "key": Entry("moduai.cli.key:app", "Create, list and revoke API keys."),

@@ -19,6 +19,7 @@ from moduai.cli.common import HomeOption, JsonOption, examples, fail, new_app, o
 from moduai.cli.data import read
 from moduai.engines.tables import engines
 from moduai.metering.report import Usage, total
+from moduai.settings import Loaded
 from moduai.store.database import Connection
 
 app = new_app("Show how the running service is right now.", group=False)
@@ -57,10 +58,8 @@ def show(home: HomeOption = None, json: JsonOption = False) -> None:
     workers, from the ledger.
     """
     loaded = open_loaded(home)
-    found = service.running(loaded.home)
-    if found is None or not found.url:
-        fail(f"no service runs on {loaded.home}: modu up starts it")
-    ready, metrics = _ready(_get(found.url, "/health/ready")), _metrics(_get(found.url, "/metrics"))
+    url = running_at(loaded)
+    ready, metrics = _ready(get(url, "/health/ready")), _metrics(get(url, "/metrics"))
     now = int(time.time())
 
     async def look(connection: Connection) -> tuple[Usage, dict[str, str]]:
@@ -70,7 +69,7 @@ def show(home: HomeOption = None, json: JsonOption = False) -> None:
 
     hour, names = read(loaded, look)
     told = _Told(
-        url=found.url,
+        url=url,
         status=ready.status,
         degraded=ready.degraded,
         engines=_engines(metrics, names),
@@ -135,7 +134,15 @@ def _metrics(text: str) -> Metrics:
     return found
 
 
-def _get(url: str, path: str) -> str:
+def running_at(loaded: Loaded) -> str:
+    """The address of the service that runs on a home folder; ends the command where there is none."""
+    found = service.running(loaded.home)
+    if found is None or not found.url:
+        fail(f"no service runs on {loaded.home}: modu up starts it")
+    return found.url
+
+
+def get(url: str, path: str) -> str:
     """What the service answers on this machine."""
     parts = urlsplit(url)
     host, port = parts.hostname or "127.0.0.1", parts.port or 0

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from moduai.accounts.principal import Principal
 from moduai.gateway.ask import Endpoint, look
@@ -18,6 +19,7 @@ from moduai.gateway.errors import ApiError
 from moduai.gateway.lane import Lane
 from moduai.gateway.usage import NOT_READ, read
 from moduai.history.record import TurnPlace
+from moduai.metering.row import Step
 
 
 class Begun(Struct, frozen=True):
@@ -30,10 +32,15 @@ class Begun(Struct, frozen=True):
 
 
 class Place(Struct, frozen=True):
-    """Still in line."""
+    """Still in line. Times are expected and from now on; None where nothing is known to judge by."""
 
     position: int
     wait_s: float | None
+    low_s: float | None = None
+    """It will be longer than this in nine of ten cases."""
+    high_s: float | None = None
+    lighter: str = ""
+    """A lighter model that the operator offers instead."""
 
 
 class Delta(Struct, frozen=True):
@@ -47,10 +54,13 @@ class Done(Struct, frozen=True):
 
     finish_reason: str
     model: str
+    """Who answered: not always who was asked."""
     tokens_in: int
     tokens_out: int
     id: str = ""
     """The turn's id."""
+    step: Step = ""
+    """How far the pressure went with it."""
 
 
 class Failed(Struct, frozen=True):
@@ -127,9 +137,10 @@ class _PageSink:
             self._chunk(document)
 
     def _place(self, line: str) -> None:
+        line, _, lighter = line.partition(" lighter=")
         words = dict(word.split("=", 1) for word in line.split() if "=" in word)
-        wait = float(words["eta"]) if "eta" in words else None
-        self.events.put_nowait(Place(int(words["position"]), wait))
+        wait, low, high = (float(words[each]) if each in words else None for each in ("eta", "from", "to"))
+        self.events.put_nowait(Place(int(words["position"]), wait, low, high, lighter))
 
     def _chunk(self, document: bytes) -> None:
         try:
@@ -189,6 +200,10 @@ class _PageSink:
         self.events.put_nowait(None)
 
 
+def _seconds(nanoseconds: int) -> float | None:
+    return None if nanoseconds < 0 else nanoseconds / 1e9
+
+
 class LocalAsk:
     """Asks one lane."""
 
@@ -216,9 +231,17 @@ class LocalAsk:
             if not exchange.over:
                 yield Begun(exchange.id, goes.conversation_of(exchange.id) if principal.history else "")
             if not exchange.over and (place := self._lane.place(exchange)):
-                yield Place(place.position, None if place.wait < 0 else place.wait / 1e9)
+                yield Place(
+                    place.position,
+                    _seconds(place.wait),
+                    _seconds(place.low),
+                    _seconds(place.high),
+                    place.lighter,
+                )
             sink.pause = exchange.pause
             while (event := await sink.events.get()) is not None:
+                if isinstance(event, Done):
+                    event = replace(event, model=exchange.model, step=exchange.step)
                 yield event
                 if sink.events.empty():
                     exchange.resume()

@@ -36,9 +36,29 @@ RUNNING = Metric("modu_running", "gauge", ("engine",), "Requests that run now.")
 WAITING = Metric("modu_waiting", "gauge", ("model",), "Requests that wait in line now.")
 UP = Metric("modu_engine_open", "gauge", ("engine",), "1 if the engine takes requests.")
 LEDGER = Metric("modu_ledger_rows_waiting", "gauge", (), "Usage rows that are not yet on disk.")
+SERVED = Metric(
+    "modu_share_cost_seconds_total", "counter", ("model", "class"),
+    "Accelerator-seconds that a class was served since somebody had to wait.",
+)  # fmt: skip
+CLASS_RUNNING = Metric("modu_share_running", "gauge", ("model", "class"), "Requests of a class that run now.")
+CLASS_WAITING = Metric(
+    "modu_share_waiting", "gauge", ("model", "class"), "Requests of a class that wait in line now."
+)
+STEPS = Metric(
+    "modu_steps_total", "counter", ("step",),
+    "Requests that ended after they waited (queued), were shortened, or were given a lighter model.",
+)  # fmt: skip
+WAIT_ERROR = Metric(
+    "modu_wait_error_ratio", "gauge", ("model", "kind"),
+    "Median difference of foretold waits, as a part of the wait that came; of light and of heavy people.",
+)  # fmt: skip
+WAIT_COVER = Metric(
+    "modu_wait_cover_ratio", "gauge", ("model", "kind"),
+    "Part of the waits that fell into the 80 % interval that was foretold.",
+)  # fmt: skip
 CATALOGUE = (
     REQUESTS, ERRORS, TOKENS, ACCELERATOR, ENERGY, FAILURES, RETRIES, QUEUE, FIRST_TOKEN, DURATION, RUNNING,
-    WAITING, UP, LEDGER,
+    WAITING, UP, LEDGER, SERVED, CLASS_RUNNING, CLASS_WAITING, STEPS, WAIT_ERROR, WAIT_COVER,
 )  # fmt: skip
 
 
@@ -73,7 +93,20 @@ def exposition(lane: Lane) -> bytes:
     lines += _family(WAITING, {(model,): count for model, count in lane.line.waiting().items()})
     lines += _family(UP, {(name,): int(replica.is_open) for name, replica in lane.fleet.replicas.items()})
     lines += _family(LEDGER, {(): lane.ledger.rows_waiting})
+    lines += _family(STEPS, {(step,): count for step, count in stats.steps.items()})
+    lines += _sharing(lane)
     return ("\n".join(lines) + "\n").encode()
+
+
+def _sharing(lane: Lane) -> Iterator[str]:
+    """By class; organisations would be too many for a label."""
+    classes = [share for share in lane.line.shares() if len(share.path) == 1]
+    by_class = [(SERVED, "served", 1e6), (CLASS_RUNNING, "running", 1), (CLASS_WAITING, "waiting", 1)]
+    for metric, field, unit in by_class:
+        yield from _family(metric, {(one.pool, one.path[0]): getattr(one, field) / unit for one in classes})
+    figures = [(model, figure) for model, found in lane.line.figures().items() for figure in found]
+    for metric, field in ((WAIT_ERROR, "error"), (WAIT_COVER, "covered")):
+        yield from _family(metric, {(model, one.kind): getattr(one, field) / 1000 for model, one in figures})
 
 
 def _family(metric: Metric, values: Mapping[Any, float]) -> Iterator[str]:

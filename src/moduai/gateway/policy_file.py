@@ -73,8 +73,13 @@ def read(home: Path) -> InForce:
         with contextlib.suppress(PolicyError):
             if good := load(home / LAST_GOOD):
                 return InForce(policy=good.policy, text=good.text, source="last good", problems=problems)
+    return replace(without_file(), problems=problems)
+
+
+def without_file() -> InForce:
+    """The policy that comes with Modu."""
     text = shipped_text()
-    return InForce(policy=parse(text), text=text, source="shipped", problems=problems)
+    return InForce(policy=parse(text), text=text, source="shipped")
 
 
 def load(file: Path) -> InForce | None:

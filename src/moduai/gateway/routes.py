@@ -13,10 +13,13 @@ from moduai.engines.record import Capability
 from moduai.gateway.errors import ApiError
 from moduai.gateway.lane import Lane
 from moduai.gateway.metrics import exposition
+from moduai.gateway.policy_file import InForce, without_file
+from moduai.gateway.shares import look
 
 JSON = b"application/json"
 _PATHS = (
-    b"/health/live", b"/health/ready", b"/metrics", b"/audit/roots.json", b"/v1/models", b"/v1/queue",
+    b"/health/live", b"/health/ready", b"/metrics", b"/metrics/shares", b"/audit/roots.json", b"/v1/models",
+    b"/v1/queue",
 )  # fmt: skip
 
 
@@ -30,7 +33,7 @@ class Answer(NamedTuple):
 
 class Routes:
     """Answers from memory. ``degraded`` names what does not work now, for readiness; ``roots`` gives the
-    published roots of the audit log in JSON.
+    published roots of the audit log in JSON, ``policy`` what the worker shares by.
     """
 
     def __init__(
@@ -39,11 +42,13 @@ class Routes:
         degraded: Callable[[], list[str]],
         started: float,
         roots: Callable[[], bytes] = lambda: b"",
+        policy: Callable[[], InForce] = without_file,
     ) -> None:
         self._lane = lane
         self._degraded = degraded
         self._started = int(started)
         self._roots = roots
+        self._policy = policy
 
     def answer(self, method: bytes, path: bytes, principal: Principal | None, *, local: bool) -> Answer:
         """Answer a GET. Raises ApiError."""
@@ -56,6 +61,8 @@ class Routes:
                 found = self._ready()
             case b"/metrics":
                 found = self._metrics(local=local)
+            case b"/metrics/shares":
+                found = self._shares(local=local)
             case b"/audit/roots.json":
                 found = Answer(200, JSON, self._roots() or b'{"keys":{},"roots":[]}')
             case b"/v1/models":
@@ -89,6 +96,12 @@ class Routes:
         if not local:
             raise ApiError("not_found")
         return Answer(200, b"text/plain; version=0.0.4; charset=utf-8", exposition(self._lane))
+
+    def _shares(self, *, local: bool) -> Answer:
+        """For ``modu shares`` on this machine only. Fails closed."""
+        if not local:
+            raise ApiError("not_found")
+        return _json(look(self._lane, self._policy(), self._started))
 
     def _model(self, name: str, can: Capability) -> dict[str, Any]:
         return {

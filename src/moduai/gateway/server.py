@@ -21,6 +21,8 @@ from moduai.gateway.routes import Routes
 from moduai.settings import Settings
 
 SWEEP_S = 0.5
+OWN = frozenset({b"/metrics", b"/metrics/shares", b"/audit/roots.json"})
+"""Addresses beside /v1 and /health that are no pages."""
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -208,7 +210,7 @@ class Server:
     def serve_other(self, connection: ClientConnection, principal: Principal | None) -> None:
         """The small addresses of the API, health and metrics; everything else is a page."""
         path = connection.path
-        if not path.startswith((b"/v1/", b"/health/")) and path not in (b"/metrics", b"/audit/roots.json"):
+        if not path.startswith((b"/v1/", b"/health/")) and path not in OWN:
             self._serve_page(connection)
             return
         try:

@@ -47,6 +47,8 @@ class Stats:
         """By error code, requests that never became an exchange too."""
         self.engine_failures: Counter[str] = Counter()
         self.retries = 0
+        self.steps: Counter[str] = Counter()
+        """Ended requests by how far the pressure went with them; those that ran at once are not here."""
         self.queue = Histogram()
         self.first_token = Histogram()
         self.duration = Histogram()
@@ -60,6 +62,8 @@ class Stats:
         group.requests += 1
         if row.error:
             self.errors[row.error] += 1
+        if row.step:
+            self.steps[row.step] += 1
         if not row.engine:
             return
         group.tokens_in += row.tokens_in

@@ -14,14 +14,25 @@ therefore have fixed times that do not overlap (``web.api.usage``).
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-from moduai.metering.report import Usage
+from typing import Protocol
 
 LEAST = 5
 """Fewest people of whom figures are shown."""
 
 
-def hidden(rows: Iterable[Usage], people: int, people_of_small: int) -> frozenset[str]:
+class Group(Protocol):
+    """One row: its name, and how many people are in it."""
+
+    @property
+    def group(self) -> str:
+        """Its name."""
+
+    @property
+    def people(self) -> int:
+        """How many they are."""
+
+
+def hidden(rows: Iterable[Group], people: int, people_of_small: int) -> frozenset[str]:
     """The groups to keep back. ``people`` are those of the total, ``people_of_small`` those of all small
     groups together (somebody may be in several).
     """

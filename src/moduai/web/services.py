@@ -11,6 +11,7 @@ from moduai.accounts.sessions import SessionTable
 from moduai.accounts.table import KeyTable
 from moduai.engines.record import Model
 from moduai.gateway.lane import Lane
+from moduai.gateway.policy_file import InForce, without_file
 from moduai.gateway.switches import Switches
 from moduai.settings import Loaded
 from moduai.store.database import Database
@@ -54,3 +55,5 @@ class Services:
     """When this worker began, Unix time in seconds."""
     degraded: Callable[[], list[str]] = list
     """What does not work now, by name."""
+    policy: Callable[[], InForce] = without_file
+    """What the worker shares by."""

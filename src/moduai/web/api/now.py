@@ -122,7 +122,7 @@ async def now(call: Call, _: Nothing) -> Now:
     """Figures of the worker that answers come from its memory; the last hour comes from the ledger and is of
     all workers. While the database is away the rest is shown all the same.
     """
-    services, lane, at = call.services, _lane(call), int(call.now)
+    services, lane, at = call.services, lane_of(call), int(call.now)
     past = await _HOURS.setdefault(services.database, Past()).look(services.database, at)
     engines = [_engine(lane, replica) for replica in lane.fleet.replicas.values()]
     waiting = lane.line.waiting()
@@ -191,7 +191,8 @@ def _engine(lane: Lane, replica: Replica) -> EngineNow:
     )
 
 
-def _lane(call: Call) -> Lane:
+def lane_of(call: Call) -> Lane:
+    """The worker's lane. Raises ApiError before there is one."""
     if call.services.lane is None:
         raise ApiError("not_ready")
     return call.services.lane

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from moduai.web.api import engines, keys, looks, now, oversight, people, policy, reports, switches, usage
+from moduai.web.api import (
+    engines,
+    keys,
+    looks,
+    now,
+    oversight,
+    people,
+    policy,
+    reports,
+    shares,
+    switches,
+    usage,
+)
 from moduai.web.api.operation import Operation
 
 OPERATIONS: tuple[Operation, ...] = (
     *now.OPERATIONS,
+    *shares.OPERATIONS,
     *usage.OPERATIONS,
     *engines.OPERATIONS,
     *switches.OPERATIONS,
