@@ -63,8 +63,8 @@ class Heard(Struct, frozen=True, gc=False):
 
     def clear(self) -> Passed | Text:
         """What is to be sealed; may be asked for again."""
-        passed = Passed(self.asked, self.body, self.events)
         if self.answer is None:
+            passed = Passed(self.asked, self.body, self.events)
             return passed if self.size <= SMALL else read_passed(passed)
         answer = self.answer.copy()
         answer.take_events((self.events,))
@@ -153,17 +153,16 @@ class Recorder:
 
     def _batches(self, turns: list[Heard]) -> bytes:
         lines, failed = list[Line](), False
-        for each in turns:
-            try:
-                lines.append(self._sealed(each))
-            except SubjectGoneError:
-                continue  # the account was deleted: nothing is kept for it
-            except SubjectsAwayError as error:
+        texts = [(each.row.subject, turn_purpose(each.row.id), pack(each.clear())) for each in turns]
+        for each, sealed in zip(turns, self._subjects.seal_all(texts), strict=True):
+            if isinstance(sealed, bytes):
+                lines.append(_line(each, sealed))
+            elif isinstance(sealed, SubjectsAwayError):
                 self._again.append(each)
-                failed = self._failed(error)
-            except KeyringError as error:
+                failed = self._failed(sealed)
+            elif not isinstance(sealed, SubjectGoneError):  # else the account was deleted: nothing is kept
                 self.skipped += 1
-                failed = self._failed(error)
+                failed = self._failed(sealed)
         self._unsealed = failed
         batches = [_encode(lines[start : start + BATCH]) for start in range(0, len(lines), BATCH)]
         return b"".join(len(batch).to_bytes(SIZE) + batch for batch in batches)
@@ -174,12 +173,10 @@ class Recorder:
             self._unsealed = True
         return True
 
-    def _sealed(self, heard: Heard) -> Line:
-        """Raises KeyringError."""
-        row, place = heard.row, heard.place
-        turn, person = row.id, row.subject
-        sealed = self._subjects.seal(person, turn_purpose(turn), pack(heard.clear()))
-        conversation = place.conversation_of(turn)
-        return Line(
-            turn, conversation, person, row.at, row.model, row.engine, row.outcome, "", place.parent, sealed
-        )
+
+def _line(heard: Heard, sealed: bytes) -> Line:
+    row, place = heard.row, heard.place
+    return Line(
+        row.id, place.conversation_of(row.id), row.subject, row.at, row.model, row.engine, row.outcome,
+        "", place.parent, sealed,
+    )  # fmt: skip

@@ -19,7 +19,7 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,6 +80,9 @@ class SubjectKeys:
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None
         self._version = -1
+        self._nonces = _nonces()
+        self._fresh = False
+        """What is in memory has been looked at for the texts that are being sealed."""
         self._looked_at = 0.0
 
     @classmethod
@@ -118,12 +121,31 @@ class SubjectKeys:
         About a microsecond and the cipher's time once the key is in memory. Raises SubjectGoneError,
         SubjectsAwayError.
         """
+        (sealed,) = self.seal_all([(subject, purpose, clear)])
+        if isinstance(sealed, KeyringError):
+            raise sealed
+        return sealed
+
+    def seal_all(self, texts: Iterable[tuple[str, str, bytes]]) -> list[bytes | KeyringError]:
+        """Several at once: subject, purpose and text of each. What cannot be sealed is the error instead."""
+        sealed: list[bytes | KeyringError] = []
         with self._lock:
+            self._fresh = False
+            for subject, purpose, clear in texts:
+                try:
+                    sealed.append(self._seal(subject, purpose, clear))
+                except KeyringError as error:
+                    sealed.append(error)
+        return sealed
+
+    def _seal(self, subject: str, purpose: str, clear: bytes) -> bytes:
+        if not self._fresh:
             self._look()
-            keys = self._usable(subject)
+            self._fresh = True
+        keys = self._usable(subject)
         cipher = keys.ciphers[keys.newest]
         assert cipher is not None  # noqa: S101  (``newest`` is never one that cannot be used)
-        nonce = secrets.token_bytes(_NONCE)
+        nonce = next(self._nonces)
         head = _FORMAT + keys.newest
         return head + nonce + cipher.encrypt(nonce, clear, _bound(head, subject, purpose))
 
@@ -320,5 +342,13 @@ def _id(key: bytes) -> bytes:
     return hashlib.sha256(b"moduai subject key id" + key).digest()[:_ID]
 
 
+def _nonces() -> Iterator[bytes]:
+    """Random nonces, asked of the system for many at once: each asking costs a microsecond."""
+    while True:
+        many = os.urandom(_NONCE * 256)
+        for at in range(0, len(many), _NONCE):
+            yield many[at : at + _NONCE]
+
+
 def _bound(head: bytes, subject: str, purpose: str) -> bytes:
-    return b"\x00".join((head, purpose.encode(), subject.encode()))
+    return b"%b\x00%b\x00%b" % (head, purpose.encode(), subject.encode())
