@@ -22,6 +22,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from moduai.scheduling.quantile import MOST_SEEN, UNIT, Quantile
+from moduai.scheduling.state import Known, Predictions
 
 SECOND = 1_000_000_000
 SHOWN = SECOND
@@ -91,6 +92,10 @@ def _ratios(values: Iterable[int]) -> list[Quantile]:
     return [Quantile(value * UNIT, seen) for value, seen in zip(values, CAUTION, strict=True)]
 
 
+def _plain(ratios: list[Quantile]) -> list[Known]:
+    return [(one.value, one.seen) for one in ratios]
+
+
 class Calibration:
     """What is known of the predictions of one pool."""
 
@@ -129,6 +134,34 @@ class Calibration:
             for kind, known in self._kinds.items()
             if known.seen
         ]
+
+    def dump(self) -> list[Predictions]:
+        """All that is known."""
+        return [
+            (
+                kind,
+                _plain(known.whole),
+                [(*key, _plain(ratios)) for key, ratios in known.alike.items()],
+                (known.error.value, known.error.seen),
+                known.covered,
+                known.seen,
+            )
+            for kind, known in self._kinds.items()
+        ]
+
+    def restore(self, dumped: list[Predictions]) -> None:
+        """Take back what `dump` gave; kinds that there are not are left out: fails open."""
+        for kind, whole, alike, error, covered, seen in dumped:
+            known = self._kinds.get(kind)
+            if known is not None:
+                known.whole = [Quantile(*each) for each in whole]
+                known.alike = {
+                    (tickets, wait): [Quantile(*each) for each in ratios]
+                    for tickets, wait, ratios in alike
+                    if max(tickets, wait) <= LONGEST
+                }
+                known.error = Quantile(*error)
+                known.covered, known.seen = min(covered, seen), seen
 
     def _kind(self, line: int) -> _Kind:
         return self._kinds[LIGHT if line <= FEW else HEAVY]

@@ -29,7 +29,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import islice
 
-from moduai.scheduling import prefix, pressure
+from moduai.scheduling import prefix, pressure, state
 from moduai.scheduling.calibration import Figure
 from moduai.scheduling.estimate import Estimates
 from moduai.scheduling.outlook import Outlook
@@ -37,6 +37,7 @@ from moduai.scheduling.policy import ClassRule, NodeRule, Policy
 from moduai.scheduling.prefix import PrefixIndex
 from moduai.scheduling.price import Price, assumed
 from moduai.scheduling.replica import Replica
+from moduai.scheduling.state import MOST_OWING, PoolState, State
 from moduai.scheduling.tree import VT_COST, Branch, Node, Tree
 from moduai.scheduling.types import (
     WHOLE,
@@ -72,6 +73,8 @@ MOST_OUT = 1 << 20
 """Output tokens that are believed of one request without a bound: an engine may report nonsense."""
 MOST_OTHER = 1 << 16
 """Prompt tokens that are believed beside eight times those of the text: images."""
+KEPT = 60 * SECOND
+"""For so long after a restart nobody is forgotten."""
 QUEUED = Queued(0, -1)
 
 
@@ -145,8 +148,8 @@ class FairQueue:
     """All waiting lines of one gateway. Every method that can free a place returns new grants."""
 
     __slots__ = (
-        "_capped", "_estimates", "_pools", "_prefixes", "_replicas", "_to_learn", "_waiting", "policy",
-        "recall",
+        "_capped", "_estimates", "_kept_until", "_pools", "_prefixes", "_replicas", "_to_learn", "_waiting",
+        "policy", "recall",
     )  # fmt: skip
 
     def __init__(self, policy: Policy) -> None:
@@ -158,6 +161,8 @@ class FairQueue:
         self._waiting = 0
         self._to_learn = LEARNED
         self._capped = _capped(policy)
+        self._kept_until = 0
+        """Until then nothing is forgotten: people are about to come back."""
         self.recall: Callable[[str], Iterable[tuple[Ticket, bool]]] = lambda _pool: ()
         """Makes tickets of all that slipped into a pool and still run, in the order of their start, and says
         of each whether its first token has come.
@@ -424,7 +429,8 @@ class FairQueue:
         """Housekeeping, twice a second; more often while something waits."""
         self._to_learn = LEARNED
         for pool in self._pools.values():
-            pool.tree.sweep(SWEPT)
+            if now >= self._kept_until:
+                pool.tree.sweep(SWEPT)
             if pool.name not in self.policy.prices:
                 pool.measure(now)
         return self._fill_all(now) if self._waiting else []
@@ -464,6 +470,49 @@ class FairQueue:
                     _idle_share(pool.name, path, rule if len(path) == 1 else rule.rule(path[1]), running)
                 )
         return found
+
+    # what outlives the process
+
+    def dump(self, now: int) -> bytes:
+        """What was learned and what people owe; nothing of what waits and runs."""
+        pools = [
+            PoolState(
+                name,
+                pool.price.value,
+                pool.mean_run,
+                pool.costliest,
+                pool.tree.owed(MOST_OWING),
+                pool.outlook.calibration.dump(),
+            )
+            for name, pool in self._pools.items()
+        ]
+        speeds = [
+            (replica.name, pool, speed.dump())
+            for replica in self._replicas.values()
+            for pool, speed in replica.speeds.items()
+        ]
+        return state.write(State(1, state.aged(self._estimates.dump(), now), pools, speeds))
+
+    def restore(self, data: bytes, now: int) -> bool:
+        """Take back what `dump` gave, of the pools, replicas and classes that there are; debts are kept for
+        `KEPT` though nobody comes. False: damaged, or of another version: fairness starts anew. Fails open.
+        """
+        found = state.read(data)
+        if found is None:
+            return False
+        self._estimates.restore(state.aged(found.estimates, now))
+        for kept in found.pools:
+            pool = self._pools.get(kept.name)
+            if pool is not None:
+                pool.price.value = self.policy.prices.get(kept.name, kept.price)
+                pool.mean_run, pool.costliest = kept.mean_run, kept.costliest
+                pool.tree.owe(kept.owed)
+                pool.outlook.calibration.restore(kept.predictions)
+        for name, served, speed in found.speeds:
+            if name in self._replicas and served in self._replicas[name].spec.pools:
+                self._replicas[name].speed(served).restore(speed)
+        self._kept_until = now + KEPT
+        return True
 
     # who is next
 

@@ -17,6 +17,9 @@ PREFILL_NS = 200_000.0
 STEP_NS = 25_000_000.0
 """Assumed time of an output token, until known."""
 
+MOST = 1e30
+"""No sum is as large."""
+
 
 class Speed:
     """The speed of one replica with one pool. All times are in ns."""
@@ -59,3 +62,12 @@ class Speed:
         share = (self._xy / self._seen - mean * time) / spread if spread > 0.25 else 0.0
         share = min(max(share, 0.0), time / mean)
         return int(out * (time + share * (running - mean)))
+
+    def dump(self) -> tuple[float, ...]:
+        """All that is known."""
+        return self._prompt, self._first, self._seen, self._x, self._xx, self._time, self._xy
+
+    def restore(self, dumped: tuple[float, ...]) -> None:
+        """Take back what `dump` gave; anything else is left out: fails open."""
+        if len(dumped) == len(self.dump()) and all(0 < value < MOST for value in dumped):
+            self._prompt, self._first, self._seen, self._x, self._xx, self._time, self._xy = dumped

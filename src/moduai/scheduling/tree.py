@@ -37,8 +37,8 @@ the busy one alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from heapq import heapify, heappop, heappush, heapreplace
+from collections.abc import Iterable, Iterator
+from heapq import heapify, heappop, heappush, heapreplace, nlargest
 from itertools import islice
 from typing import Any
 
@@ -444,6 +444,43 @@ class Tree:
                 self.lenders[up] = None
             elif not (up.running or up.waiting or up.idle or up.up is None):
                 self._rest(up.up, up)
+
+    # what outlives the process
+
+    def owed(self, most: int) -> list[tuple[tuple[str, ...], int]]:
+        """What nodes were charged ahead of their parent's virtual time: of those that owe most."""
+        found: list[tuple[tuple[str, ...], int]] = []
+        for above in self.root.branches.values():
+            found.append(((above.key,), _debt(above)))
+            found.extend(((above.key, branch.key), _debt(branch)) for branch in above.branches.values())
+        for shard in self._people:
+            found.extend((node.key, _debt(node)) for node in shard.values())
+        owing = ((path, debt) for path, debt in found if debt > 0)
+        return nlargest(most, owing, key=lambda each: (each[1], each[0]))
+
+    def owe(self, owed: Iterable[tuple[tuple[str, ...], int]]) -> None:
+        """Take back what was owed, but by nodes of classes that are gone, and those known already."""
+        for path, debt in owed:
+            if path[0] not in self.policy.classes:
+                continue
+            node = self._at(path)
+            if not (node.vt or node.running or node.waiting):
+                node.vt = node.up.virtual + debt
+            while node.up is not None and not (node.running or node.waiting or node.idle):
+                self._rest(node.up, node)
+                node = node.up
+
+    def _at(self, path: tuple[str, ...]) -> Node:
+        if len(path) == 3:
+            return self.person(Ticket(0, "", path, "", 0, 0, 0))
+        above = self.root.branches.get(path[0]) or self._branch(self.root, path[0], self._rule(path[0]))
+        if len(path) == 1:
+            return above
+        return above.branches.get(path[1]) or self._branch(above, path[1], self._rule(path[0]).rule(path[1]))
+
+
+def _debt(node: Node) -> int:
+    return min(node.vt - node.credit - node.up.virtual, UNCAPPED)
 
 
 def children(branch: Branch) -> Iterator[Any]:

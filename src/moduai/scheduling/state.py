@@ -1,0 +1,80 @@
+"""What a queue has learned and what people owe, as bytes that outlive the process.
+
+Rules, in words: only what is owed is kept of the fair tree, for a node that owes nothing is as good as new;
+what waits and runs ends with the process, charged its estimate. Nothing in it is more than an opaque id or a
+number. What is restored is of no more weight than what was learned a minute ago: whatever is damaged, of
+another version or no longer there is left out, and fairness starts anew (fails open).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from moduai.scheduling import estimate
+
+MOST = 1 << 62
+MOST_OWING = 50_000
+"""Nodes of one pool that are kept: those that owe most."""
+MOST_BYTES = 64 << 20
+"""What is longer was not made here."""
+
+Text = Annotated[str, Meta(max_length=512)]
+Count = Annotated[int, Meta(ge=0, le=MOST)]
+Value = Annotated[int, Meta(ge=0, le=1 << 40)]
+Seen = Annotated[int, Meta(ge=0, le=1024)]
+Known = tuple[Value, Seen]
+"""A running quantile: its value and its evidence."""
+Owed = tuple[Annotated[tuple[Text, ...], Meta(min_length=1, max_length=3)], Count]
+"""A node's path, and its virtual time above its parent's."""
+Ratios = Annotated[list[Known], Meta(min_length=3, max_length=3)]
+Predictions = tuple[str, Ratios, list[tuple[Seen, Seen, Ratios]], Known, Seen, Seen]
+"""A kind, its quantiles, those of what is alike, its error, how many it covered, and of how many."""
+
+
+class PoolState(Struct, frozen=True, array_like=True):
+    """Of one pool."""
+
+    name: Text
+    price: Annotated[int, Meta(ge=1, le=1 << 40)]
+    mean_run: Annotated[int, Meta(ge=-1, le=MOST)]
+    costliest: Count
+    owed: list[Owed]
+    predictions: list[Predictions]
+
+
+class State(Struct, frozen=True, array_like=True):
+    """Of a queue. Times are ages in ns, for the next process has another clock."""
+
+    version: Literal[1]
+    estimates: tuple[list[tuple[Text, Value, Seen]], list[tuple[Text, Text, Value, Seen, Count]]]
+    pools: list[PoolState]
+    speeds: list[tuple[Text, Text, tuple[float, ...]]]
+    """Replica, pool and what is known of its speed."""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decoder = msgspec.msgpack.Decoder(State)
+
+
+def write(state: State) -> bytes:
+    """The state as bytes."""
+    return _encode(state)
+
+
+def read(data: bytes) -> State | None:
+    """The state that bytes tell; None where they tell none. Fails open."""
+    if len(data) > MOST_BYTES:
+        return None
+    try:
+        return _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def aged(dumped: estimate.Dumped, now: int) -> estimate.Dumped:
+    """Estimates with ages for times; and with times for ages, if asked again."""
+    pools, apps = dumped
+    return pools, [(app, pool, value, seen, max(0, now - at)) for app, pool, value, seen, at in apps]
