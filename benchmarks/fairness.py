@@ -10,6 +10,7 @@ from benchmarks.bars import fairness_figures
 from benchmarks.bars.decisions import decisions
 from benchmarks.bars.fairness_bound import bound
 from benchmarks.bars.fairness_flood import flood, goodput
+from benchmarks.bars.fairness_live import engine, json_cpu
 from benchmarks.bars.fairness_locality import locality
 from benchmarks.bars.fairness_share import gap, share
 from benchmarks.bars.fairness_wait import wait
@@ -24,6 +25,8 @@ BARS: area.Bars = {
     "locality": locality,
     "wait": wait,
     "decisions": decisions,
+    "json-cpu": json_cpu,
+    "engine": engine,
 }
 
 
