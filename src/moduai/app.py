@@ -32,6 +32,7 @@ from moduai.engines.fleet import Fleet
 from moduai.engines.health import HealthWatch
 from moduai.engines.record import Engine, Model
 from moduai.engines.repository import list_engines, set_models
+from moduai.gateway import kept
 from moduai.gateway.asgi import AsgiApp
 from moduai.gateway.author import Sessions
 from moduai.gateway.lane import Lane
@@ -119,6 +120,7 @@ class Worker:
 
     async def stop(self) -> None:
         """Drain, write the last rows, and let go."""
+        kept.keep(self.loaded.home, self.lane.line)
         cut_off = await self.server.drain(self.loaded.settings.gateway.drain_s)
         for task in self._tasks:
             task.cancel()
@@ -155,6 +157,8 @@ class Worker:
                 self.lane.switches.replace(await load_switches(connection))
             if ROOTS in topics or not self.known:
                 self.roots = msgspec.json.encode(await published(connection, self.loaded.home))
+        if not self.known:
+            kept.take_back(self.loaded.home, self.lane.line)
         self.known = True
 
     async def _forget(self) -> None:

@@ -164,3 +164,10 @@ def test_predictions_of_kinds_that_there_are_not_are_left_out() -> None:
     )
     (light, _) = calibration.dump()
     assert light == ("light", ratios, [], (1, 1), 1, 1)
+
+
+def test_old_debts_are_forgiven() -> None:
+    world = World()
+    assert world.queue.restore(GOOD, 0, away=KEPT)
+    assert world.queue._pools["m"].tree.owed(99) == []
+    assert world.queue._estimates.estimate("a", "m", 0) != 256

@@ -108,21 +108,25 @@ class Script:
                     await self.gate.wait()
                 elif event is not None:
                     await asyncio.sleep(self.pause_s)
-                    yield event
+                    whose = isinstance(event, Done) and not event.model
+                    yield msgspec.structs.replace(event, model=body["model"]) if whose else event
         finally:
             self.closed += 1
             self.ended.set()
 
 
-def spoken(text: str, size: int = 7, model: str = "gemma3-270m") -> list[Any]:
-    """A text in pieces as an engine would send it, and its end."""
+def spoken(text: str, size: int = 7, model: str = "", **done: str) -> list[Any]:
+    """A text in pieces as an engine would send it, and its end; by the model that is asked unless given."""
     pieces = [Delta(text[at : at + size]) for at in range(0, len(text), size)]
-    return [*pieces, Done("stop", model, 21, len(pieces))]
+    return [
+        *pieces,
+        Done(**{"finish_reason": "stop", **done}, model=model, tokens_in=21, tokens_out=len(pieces)),
+    ]
 
 
-def waiting(*places: tuple[int, float | None]) -> list[Any]:
-    """Notices of the place in line."""
-    return [Place(position, wait) for position, wait in places]
+def waiting(*places: tuple[Any, ...]) -> list[Any]:
+    """Notices of the place in line: position, wait, its range, a lighter model."""
+    return [Place(*place) for place in places]
 
 
 def failed(code: str, retry_after_s: int | None = None) -> Failed:

@@ -8,6 +8,7 @@ import pytest
 from starlette.requests import Request
 
 from moduai.gateway.errors import CATALOGUE
+from moduai.gateway.local import Place
 from moduai.web import catalogue, words
 from moduai.web.language import NAMES, choose, language, preferred
 from moduai.web.site import TEMPLATES
@@ -86,8 +87,15 @@ def test_codes_that_people_are_told_of_exist_in_the_gateway() -> None:
 
 def test_words_for_people() -> None:
     ko, en = language("ko").words, language("en").words
-    assert words.place(en, 3, 8.2) == "You are number 3 in line. About 8 seconds to go."
-    assert words.place(ko, 1, None) == "1번째로 기다리고 있습니다."
+    assert words.place(en, Place(3, 8.2)) == "You are number 3 in line. About 8 seconds to go."
+    assert words.place(ko, Place(1, None)) == "1번째로 기다리고 있습니다."
+    told = words.place(en, Place(3, 8.2, 5.4, 13.1))
+    assert told == "You are number 3 in line. About 8 seconds to go (5 to 14 seconds)."
+    assert words.place(ko, Place(2, 8, 5, 14)).endswith("약 8초 남았습니다(5~14초).")
+    assert words.between(en, 0.4, 2.2) == "up to 3 seconds"
+    assert words.between(en, 70, 400) == "1 to 7 minutes"
+    assert words.between(en, 20, 100) == "up to 2 minutes"
+    assert words.between(en, 8.0, 8.4) == "", "as long as the wait itself"
     assert words.seconds(en, 0.2) == "1 second"
     assert words.seconds(en, 150) == "2 minutes"
     assert "40초 뒤에" in words.error(ko, "line_full", 40)

@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 from collections.abc import AsyncIterator
+from html import unescape
 from typing import Any
 
 import httpx2
@@ -201,6 +202,8 @@ async def test_the_stream_shows_the_answer_and_its_figures(
         "position": 3,
         "wait_s": 8.0,
         "text": "You are number 3 in line. About 8 seconds to go.",
+        "lighter": "",
+        "offer": "",
     }
     assert shown(found) == render(ANSWER, "Copy code")
     done = found[-1]
@@ -209,6 +212,51 @@ async def test_the_stream_shows_the_answer_and_its_figures(
     assert done["model"] == "gemma3-270m"
     assert done["origin"] == "gemma3-270m by Google (Gemma 3 270M)"
     assert done["tokens"] == len(spoken(ANSWER)) - 1
+
+
+async def test_a_lighter_model_is_offered_without_javascript(
+    browser: httpx2.AsyncClient, script: Script
+) -> None:
+    """Each notice has a form of its own, for the rest of the page is not there yet."""
+    script.models = [SMALL, LARGE]
+    script.events = spoken("One.")
+    page = (await browser.post("/", data=await form(browser, question="First?", model=LARGE.name))).text
+    script.events = [
+        *waiting((9, 80.0, 41.0, 130.0, SMALL.name), (8, 70.0, 40.0, 120.0, "gone")),
+        *spoken("Two."),
+    ]
+    fields = await form(browser, page, question='What is "<b>"?', model=LARGE.name)
+    page = (await browser.post("/", data=fields)).text
+    offers = re.findall(r'<form method="post" action="/" class="offer">.*?</form>', page, flags=re.DOTALL)
+    assert len(offers) == 1, "not for a model that is not there"
+    assert "Ask gemma3-270m instead" in offers[0]
+    assert "About 80 seconds to go (up to 3 minutes)." in page
+    given = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', offers[0]))
+    given = {name: unescape(value) for name, value in given.items()}
+    script.events = spoken("Sooner.")
+    page = (await browser.post("/", data=given)).text
+    body = script.asked[-1][0]
+    assert body["model"] == SMALL.name
+    contents = [message["content"] for message in body["messages"]]
+    assert contents == ["First?", "One.", 'What is "<b>"?']
+    assert "<p>Sooner.</p>" in page
+    assert "A lighter model answered" not in page, "it was asked"
+
+
+async def test_an_answer_says_what_the_pressure_did_to_it(
+    browser: httpx2.AsyncClient, script: Script
+) -> None:
+    script.models = [SMALL, LARGE]
+    script.events = spoken("Short.", model=SMALL.name, finish_reason="length", step="shortened")
+    done = events((await browser.post("/ask", json=await posted(browser, model=LARGE.name))).text)[-1]
+    assert done["remarks"] == [
+        "A lighter model answered, because very many people are asking right now.",
+        "The answer was cut short, because very many people are asking right now.",
+    ]
+    assert done["origin"] == "gemma3-270m by Google (Gemma 3 270M)"
+    script.events = spoken("Whole.", step="shortened")
+    done = events((await browser.post("/ask", json=await posted(browser))).text)[-1]
+    assert done["remarks"] == [], "it ended before its bound"
 
 
 async def test_growing_blocks_are_paced_and_finished_ones_never_come_again(

@@ -241,7 +241,8 @@ class LocalAsk:
             sink.pause = exchange.pause
             while (event := await sink.events.get()) is not None:
                 if isinstance(event, Done):
-                    event = replace(event, model=exchange.model, step=exchange.step)
+                    model = exchange.ask.model if exchange.ask is not None else event.model
+                    event = replace(event, model=model, step=exchange.step)
                 yield event
                 if sink.events.empty():
                     exchange.resume()

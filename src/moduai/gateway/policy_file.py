@@ -15,8 +15,6 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-import os
-import secrets
 from collections.abc import Callable, Iterator
 from ipaddress import ip_network
 from pathlib import Path
@@ -29,6 +27,7 @@ from moduai.accounts.networks import opaque
 from moduai.gateway.policy_text import MOST_BYTES, PolicyError, networks, parse, shipped_text, told
 from moduai.scheduling.policy import Policy, Problem, trusted
 from moduai.settings import Loaded
+from moduai.store.files import write
 
 FILE = "policy.toml"
 PREVIOUS = "policy.previous.toml"
@@ -166,7 +165,7 @@ class PolicyFile:
         file = self._loaded.home / LAST_GOOD
         try:
             if not file.exists() or file.read_bytes() != text.encode():
-                _write(file, text)
+                write(file, text)
         except OSError as error:
             log.warning("the last good policy cannot be kept", extra={"why": str(error)})
 
@@ -189,7 +188,7 @@ def replaced(home: Path, text: str) -> Iterator[None]:
     with contextlib.ExitStack() as undo:
         for name, new in (wanted | {LAST_GOOD: text, FILE: text}).items():
             old = (home / name).read_bytes() if (home / name).exists() else None
-            _write(home / name, new)
+            write(home / name, new)
             undo.callback(_put_back, home / name, old)
         yield
         undo.pop_all()
@@ -199,7 +198,7 @@ def _put_back(file: Path, content: bytes | None) -> None:
     if content is None:
         file.unlink()
     else:
-        _write(file, content)
+        write(file, content)
 
 
 def previous(home: Path) -> InForce:
@@ -211,17 +210,3 @@ def previous(home: Path) -> InForce:
     if found := load(home / PREVIOUS):
         return found
     raise PolicyError([Problem((), "there is no policy before this one")])
-
-
-def _write(file: Path, content: str | bytes) -> None:
-    """Replace a file whole: who reads it meanwhile reads the old one or the new one."""
-    draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
-            out.write(content.encode() if isinstance(content, str) else content)
-            out.flush()
-            os.fsync(out.fileno())
-        draft.replace(file)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -74,7 +74,7 @@ MOST_OUT = 1 << 20
 MOST_OTHER = 1 << 16
 """Prompt tokens that are believed beside eight times those of the text: images."""
 KEPT = 60 * SECOND
-"""For so long after a restart nobody is forgotten."""
+"""Debts outlive a restart that takes no longer, and for so long after it nobody is forgotten."""
 QUEUED = Queued(0, -1)
 
 
@@ -493,20 +493,21 @@ class FairQueue:
         ]
         return state.write(State(1, state.aged(self._estimates.dump(), now), pools, speeds))
 
-    def restore(self, data: bytes, now: int) -> bool:
-        """Take back what `dump` gave, of the pools, replicas and classes that there are; debts are kept for
-        `KEPT` though nobody comes. False: damaged, or of another version: fairness starts anew. Fails open.
+    def restore(self, data: bytes, now: int, away: int = 0) -> bool:
+        """Take back what `dump` gave ``away`` ns ago, of the pools, replicas and classes that there are.
+        Debts are kept for `KEPT` though nobody comes; older ones are forgiven. False: it is damaged, or of
+        another version, and fairness starts anew. Fails open.
         """
         found = state.read(data)
         if found is None:
             return False
-        self._estimates.restore(state.aged(found.estimates, now))
+        self._estimates.restore(state.aged(found.estimates, now - away))
         for kept in found.pools:
             pool = self._pools.get(kept.name)
             if pool is not None:
                 pool.price.value = self.policy.prices.get(kept.name, kept.price)
                 pool.mean_run, pool.costliest = kept.mean_run, kept.costliest
-                pool.tree.owe(kept.owed)
+                pool.tree.owe(kept.owed if away < KEPT else ())
                 pool.outlook.calibration.restore(kept.predictions)
         for name, served, speed in found.speeds:
             if name in self._replicas and served in self._replicas[name].spec.pools:

@@ -49,7 +49,7 @@ class State(Struct, frozen=True, array_like=True):
     """Of a queue. Times are ages in ns, for the next process has another clock."""
 
     version: Literal[1]
-    estimates: tuple[list[tuple[Text, Value, Seen]], list[tuple[Text, Text, Value, Seen, Count]]]
+    estimates: tuple[list[tuple[Text, Value, Seen]], list[tuple[Text, Text, Value, Seen, int]]]
     pools: list[PoolState]
     speeds: list[tuple[Text, Text, tuple[float, ...]]]
     """Replica, pool and what is known of its speed."""
@@ -77,4 +77,4 @@ def read(data: bytes) -> State | None:
 def aged(dumped: estimate.Dumped, now: int) -> estimate.Dumped:
     """Estimates with ages for times; and with times for ages, if asked again."""
     pools, apps = dumped
-    return pools, [(app, pool, value, seen, max(0, now - at)) for app, pool, value, seen, at in apps]
+    return pools, [(app, pool, value, seen, now - at) for app, pool, value, seen, at in apps]

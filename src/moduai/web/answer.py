@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec import Struct
@@ -48,6 +48,10 @@ class Waiting(Struct, frozen=True, tag="place", tag_field="event"):
     position: int
     wait_s: float | None
     text: str
+    lighter: str = ""
+    """A lighter model that can be asked instead."""
+    offer: str = ""
+    """What its button says."""
 
 
 class Written(Struct, frozen=True, tag="block", tag_field="event"):
@@ -93,13 +97,15 @@ class Question:
     principal: Principal
     language: Language
     place: TurnPlace = NEW
-    ended: Callable[[Started, str, str], None] = lambda started, text, outcome: None
-    """Told once, also of an answer that is left: how far it came, and whether that is ok."""
+    makers: Mapping[str, str] = field(default_factory=dict)
+    """Maker of each model that can be talked to now, by its name."""
+    ended: Callable[[Started, str, str, str], None] = lambda started, model, text, outcome: None
+    """Told once, also of an answer that is left: who wrote it, how far it came, and whether that is ok."""
 
 
 async def answer(ask: Ask, question: Question) -> AsyncGenerator[PageEvent, None]:
     """Ask, and give page events until Finished or Broken."""
-    started, text, outcome = None, "", "cancelled"
+    started, text, outcome, model = None, "", "cancelled", question.model.name
     try:
         async with aclosing(_answer(ask, question)) as events:
             async for event in events:
@@ -110,13 +116,13 @@ async def answer(ask: Ask, question: Question) -> AsyncGenerator[PageEvent, None
                         text += event.text
                         continue
                     case Finished():
-                        outcome = "ok"
+                        outcome, model = "ok", event.model
                     case Broken():
                         outcome = "failed"
                 yield event
     finally:
         if started:
-            question.ended(started, text, outcome)
+            question.ended(started, model, text, outcome)
 
 
 async def _answer(ask: Ask, question: Question) -> AsyncGenerator[PageEvent | Delta, None]:
@@ -139,7 +145,7 @@ async def _answer(ask: Ask, question: Question) -> AsyncGenerator[PageEvent | De
                 case Begun():
                     yield Started(event.id, event.conversation)
                 case Place():
-                    yield Waiting(event.position, event.wait_s, words.place(t, event.position, event.wait_s))
+                    yield _waiting(question, event)
                 case Delta():
                     text += event.text
                     stream.feed(event.text)
@@ -160,20 +166,28 @@ async def _answer(ask: Ask, question: Question) -> AsyncGenerator[PageEvent | De
     yield Broken("engine_failed", words.error(t, "engine_failed"))
 
 
+def _waiting(question: Question, place: Place) -> Waiting:
+    t = question.language.words
+    lighter = place.lighter if place.lighter in question.makers else ""
+    text = words.place(t, place)
+    return Waiting(place.position, place.wait_s, text, lighter, words.offer(t, lighter) if lighter else "")
+
+
 def _written(stream: Stream, *, end: bool = False) -> list[Written]:
     return [Written(b.index, b.html, b.finished) for b in stream.blocks(end=end)]
 
 
 def _finished(question: Question, done: Done, text: str, spent_s: float, *, left_out: bool) -> Finished:
     t = question.language.words
-    model = done.model or question.model.name
+    asked = question.model
+    maker = asked.capability.origin if done.model == asked.name else question.makers.get(done.model, "")
     return Finished(
-        model=model,
-        origin=words.origin(t, model, question.model.capability.origin),
+        model=done.model,
+        origin=words.origin(t, done.model, maker),
         tokens=done.tokens_out,
         seconds=round(spent_s, 1),
         figures=words.figures(t, done.tokens_out, spent_s),
-        remarks=words.remarks(t, done.finish_reason, left_out=left_out),
+        remarks=words.remarks(t, done, asked.name, left_out=left_out),
         text=text,
     )
 

@@ -186,7 +186,8 @@ async def _page_with_answer(request: Request, site: Site, asked: Posted) -> Asyn
     current = ShownTurn(key, asked.question, Markup(), "")
     view = View(turns=turns, current=current, chosen=asked.model.name, conversation=before.conversation)
     yield _html(request, site, view, recent).split(HERE)[0]
-    yield _notice(site.language(request).words.gettext("The answer is being prepared"))
+    t = site.language(request).words
+    yield _notice(t.gettext("The answer is being prepared"))
     result: Finished | Broken | None = None
     started = Started("", "")
     async with aclosing(answer(site.services.ask, _question(request, site, asked))) as events:
@@ -195,22 +196,42 @@ async def _page_with_answer(request: Request, site: Site, asked: Posted) -> Asyn
                 case Started():
                     started = event
                 case Waiting():
-                    yield _notice(event.text)
+                    yield _notice(event.text, _offer(request, site, asked, started, event))
                 case Written(finished=True):
                     yield event.html
                 case Finished() | Broken():
                     result = event
     view = replace(view, result=result, conversation=started.conversation or before.conversation)
     if not view.conversation:
-        text = result.text if isinstance(result, Finished) else ""
-        done = [*_carried(before.turns), Turn(asked.question, text, asked.model.name, started.turn)]
+        text, model = (result.text, result.model) if isinstance(result, Finished) else ("", asked.model.name)
+        done = [*_carried(before.turns), Turn(asked.question, text, model, started.turn)]
         view = replace(view, carried=pack(done, site.secret, posted.owner(who)))
     yield _html(request, site, view, recent).split(HERE)[1]
 
 
-def _notice(text: str) -> str:
+def _notice(text: str, offer: str = "") -> str:
     """What is known while one waits; the style sheet shows the newest, until the answer begins."""
-    return f'<p class="place">{Markup.escape(text)}</p>\n'
+    return Markup('<div class="place"><p>{}</p>{}</div>\n').format(text, offer)
+
+
+def _offer(request: Request, site: Site, asked: Posted, started: Started, waiting: Waiting) -> Markup:
+    """A form of its own that asks a lighter model the same; who sends it leaves the line."""
+    if not waiting.lighter:
+        return Markup()
+    who, before, t = site.who(request), asked.before, site.language(request).words
+    fields = {"token": who.form_token, "model": waiting.lighter, "question": asked.question}
+    if started.conversation:
+        fields |= {"place": started.conversation, "parent": before.parent}
+    else:
+        fields["conversation"] = pack(_carried(before.turns), site.secret, posted.owner(who))
+    hidden = Markup('<input type="hidden" name="{}" value="{}">')
+    return Markup(
+        '<form method="post" action="/" class="offer"><p>{}</p>{}<button>{}</button></form>'
+    ).format(
+        t.gettext("A lighter model may answer sooner."),
+        Markup().join(hidden.format(*each) for each in fields.items()),
+        waiting.offer,
+    )
 
 
 async def _events(site: Site, question: Question) -> AsyncGenerator[bytes, None]:
@@ -233,15 +254,16 @@ def _question(request: Request, site: Site, asked: Posted) -> Question:
         principal=who.principal,
         language=site.language(request),
         place=TurnPlace(before.conversation, before.parent) if kept.keeps(who) else TurnPlace(),
+        makers={model.name: model.capability.origin for model in site.models()},
         ended=_remember(site, asked, who.principal.subject),
     )
 
 
-def _remember(site: Site, asked: Posted, person: str) -> Callable[[Started, str, str], None]:
+def _remember(site: Site, asked: Posted, person: str) -> Callable[[Started, str, str, str], None]:
     """Keep a recorded turn at hand for the next question."""
     at = time.time_ns() // 1000
 
-    def ended(started: Started, text: str, outcome: str) -> None:
+    def ended(started: Started, model: str, text: str, outcome: str) -> None:
         if not started.conversation:
             return
         turn = Recorded(
@@ -249,7 +271,7 @@ def _remember(site: Site, asked: Posted, person: str) -> Callable[[Started, str,
             conversation=started.conversation,
             person=person,
             at=at,
-            model=asked.model.name,
+            model=model,
             engine="",
             outcome=outcome,
             consent="",

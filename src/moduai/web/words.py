@@ -5,10 +5,12 @@ Each function takes the words of a language and gives one plain text, for people
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from gettext import NullTranslations as Words
 
 from moduai.gateway.errors import CATALOGUE
+from moduai.gateway.local import Done, Place
 
 STOPS = ("service_stopped", "model_stopped")
 
@@ -22,14 +24,39 @@ def seconds(t: Words, value: float) -> str:
     return t.ngettext("%(count)d minute", "%(count)d minutes", minutes) % {"count": minutes}
 
 
-def place(t: Words, position: int, wait_s: float | None) -> str:
+def between(t: Words, low_s: float, high_s: float) -> str:
+    """A range of time; empty where both ends are the same to people."""
+    minutes = high_s >= 90
+    unit = 60 if minutes else 1
+    low, high = int(low_s / unit), math.ceil(high_s / unit)
+    if high - low < 2:
+        return ""
+    if minutes and low:
+        text = t.gettext("%(low)d to %(high)d minutes")
+    elif minutes:
+        text = t.gettext("up to %(high)d minutes")
+    elif low:
+        text = t.gettext("%(low)d to %(high)d seconds")
+    else:
+        text = t.gettext("up to %(high)d seconds")
+    return text % ({"low": low, "high": high} if low else {"high": high})
+
+
+def place(t: Words, at: Place) -> str:
     """The place in line; without an estimate where there is nothing yet to judge by."""
-    if wait_s is None or wait_s < 0:
-        return t.gettext("You are number %(position)d in line.") % {"position": position}
-    return t.gettext("You are number %(position)d in line. About %(time)s to go.") % {
-        "position": position,
-        "time": seconds(t, wait_s),
-    }
+    if at.wait_s is None:
+        return t.gettext("You are number %(position)d in line.") % {"position": at.position}
+    told = {"position": at.position, "time": seconds(t, at.wait_s)}
+    span = between(t, at.low_s, at.high_s) if at.low_s is not None and at.high_s is not None else ""
+    if not span:
+        return t.gettext("You are number %(position)d in line. About %(time)s to go.") % told
+    text = t.gettext("You are number %(position)d in line. About %(time)s to go (%(span)s).")
+    return text % {**told, "span": span}
+
+
+def offer(t: Words, model: str) -> str:
+    """The button that asks a lighter model instead."""
+    return t.gettext("Ask %(model)s instead") % {"model": model}
 
 
 def origin(t: Words, model: str, maker: str) -> str:
@@ -45,12 +72,16 @@ def figures(t: Words, tokens: int, spent_s: float) -> str:
     return f"{count} · {seconds(t, spent_s)}"
 
 
-def remarks(t: Words, finish_reason: str, *, left_out: bool) -> list[str]:
-    """What else a reader should know of this answer."""
+def remarks(t: Words, done: Done, asked: str, *, left_out: bool) -> list[str]:
+    """What else a reader should know of this answer. ``asked``: the model that was asked."""
     found = []
-    if finish_reason == "length":
+    if done.model != asked:
+        found.append(t.gettext("A lighter model answered, because very many people are asking right now."))
+    if done.finish_reason == "length" and done.step == "shortened":
+        found.append(t.gettext("The answer was cut short, because very many people are asking right now."))
+    elif done.finish_reason == "length":
         found.append(t.gettext("The answer was cut off because it reached its longest length."))
-    if finish_reason == "content_filter":
+    if done.finish_reason == "content_filter":
         found.append(t.gettext("The answer was stopped by the engine's content filter."))
     if left_out:
         found.append(t.gettext("The oldest turns were too long to be read again for this answer."))
@@ -76,6 +107,13 @@ _ERRORS: dict[str, Callable[[Words], str]] = {
         "No AI engine is running yet. Please come back a little later. (For operators: modu engine add)"
     ),
     "line_full": lambda t: t.gettext("Very many people are asking right now, and the line is full."),
+    "organisation_line_full": lambda t: t.gettext(
+        "Very many people of your organisation or network are asking right now, and their line is full."
+    ),
+    "person_line_full": lambda t: t.gettext(
+        "You have many questions in line already. Please wait until one of them is answered."
+    ),
+    "overloaded": lambda t: t.gettext("Very many people are asking right now, and the wait is too long."),
     "wait_too_long": lambda t: t.gettext("The wait became too long, so your place in line was given up."),
     "draining": lambda t: t.gettext("The service is restarting. Please ask again in a moment."),
     "engine_unavailable": lambda t: t.gettext("The AI engine is away for a moment. Please ask again soon."),

@@ -16,6 +16,7 @@ from moduai.gateway.policy_text import shipped_text
 from moduai.metering.row import UsageRow
 from moduai.metering.tables import usage
 from moduai.web.api.table import BY_NAME, OPERATIONS
+from tests.web.console.conftest import crowded
 from tests.web.office import ENGINE, Office
 
 
@@ -404,3 +405,21 @@ async def test_every_change_is_in_the_audit_log(desk: Office) -> None:
             entries = await desk.entries()
             assert len(entries) == before + 1, name
             assert entries[0].actor == desk.people["admin"]
+
+
+async def test_shares_name_organisations_and_go_on_without_the_database(desk: Office) -> None:
+    async with crowded(desk), desk.client("operator") as client:
+        told = await done(await client.get("/api/shares"))
+        model = next(one for one in told["models"] if one["waiting"])
+        assert (model["running"], model["waiting"], model["places"]) == (2, 7, 2)
+        classes = {each["id"]: each for each in model["classes"]}
+        (library,) = classes["resident"]["organisations"]
+        assert (library["name"], library["running"] + library["waiting"]) == ("부산 도서관", 6)
+        assert (classes["public-duty"]["organisations"], classes["public-duty"]["kept_back"]) == ([], 1)
+        assert classes["guest"]["networks"] == 2
+        assert told["policy"]["source"] == "shipped"
+        assert model["forecasts"][0]["kind"] == "light"
+        await desk.services.database.dispose()
+        assert desk.services.database.file is not None
+        desk.services.database.file.unlink()
+        assert (await done(await client.get("/api/shares")))["models"], "from memory, without names"

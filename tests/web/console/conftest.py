@@ -2,25 +2,66 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
-from typing import NamedTuple
+from contextlib import aclosing
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
+from benchmarks.harness.behaviour import Behaviour
+from benchmarks.harness.engine import running_engine
 from sqlalchemy import insert
 
 from moduai.accounts.invitations import invite
 from moduai.accounts.keys import create_key
 from moduai.accounts.looks import take_leave
+from moduai.accounts.organisations import create_organisation
+from moduai.accounts.principal import Principal
 from moduai.accounts.reports import ReportText, file_report
+from moduai.engines.record import Capability, Engine, Model
+from moduai.gateway.local import LocalAsk
 from moduai.gateway.switches import Stop, set_switch
 from moduai.metering.row import UsageRow
 from moduai.metering.tables import usage
+from tests.gateway.conftest import until
 from tests.web.harness import _listening as listening
 from tests.web.office import ENGINE, Office, office
 
 ATTACK = "<script>alert(1)</script>\u202e<b>"
+
+
+@contextlib.asynccontextmanager
+async def crowded(desk: Office) -> AsyncIterator[None]:
+    """The lane has more than it can run: six people of an organisation, one of another, and two guests."""
+    async with running_engine() as fake:
+        fake.behaviour = Behaviour(fault="hang")
+        model = Model(name=fake.models[0], upstream_name=fake.models[0], capability=Capability())
+        engine = Engine(id="eng_b", name="busy", url=fake.url, key=fake.key, concurrency=2, models=(model,))
+        desk.lane.fleet.apply((ENGINE, engine))
+        async with desk.services.database.begin() as connection:
+            library = (await create_organisation(connection, "부산 도서관")).id
+        who = [Principal(subject=f"s{n}", organisation=library, service_class="resident") for n in range(6)]
+        who += [Principal(subject="one", organisation="org_few", service_class="public-duty")]
+        who += [Principal(subject=f"g{n}", service_class="guest", network=f"net_{n}") for n in range(2)]
+        body = {"model": model.name, "messages": [{"role": "user", "content": "Hi"}]}
+        tasks = [asyncio.create_task(_asks(desk, body, each)) for each in who]
+        await until(lambda: len(desk.lane.exchanges) == len(who))
+        calibration = desk.lane.line._pools[model.name].outlook.calibration  # waits of seconds take seconds
+        calibration.learn(calibration.forecast(1, 4_000_000_000), 5_000_000_000)
+        desk.lane.stats.steps.update({"queued": 1234, "shortened": 7})
+        yield
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _asks(desk: Office, body: dict[str, Any], who: Principal) -> None:
+    async with aclosing(LocalAsk(desk.lane)(body, who)) as events:  # closing it leaves the line
+        async for _ in events:
+            pass
 
 
 class Console(NamedTuple):

@@ -12,7 +12,7 @@ from tests.web.harness import _listening as listening
 from tests.web.office import ENGINE, Office, office
 from tests.web.pages import ARGUMENTS, CHROMIUM
 
-from .conftest import fill
+from .conftest import crowded, fill
 
 FOLDER = Path(__file__).parents[3] / "docs" / "screenshots"
 LOOKS = [
@@ -29,6 +29,7 @@ async def take(browser: Browser, url: str, desk: Office, look: tuple[str, str, s
     page = await context.new_page()
     pages = {
         "now": "/console",
+        "shares": "/console/shares",
         "usage": "/console/usage",
         "engine": f"/console/engines/{ENGINE.id}",
         "switches": "/console/switches",
@@ -50,8 +51,9 @@ async def main() -> None:
         await fill(desk)
         await desk.follow()
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        for look in LOOKS:
-            await take(browser, url, desk, look)
+        async with crowded(desk):
+            for look in LOOKS:
+                await take(browser, url, desk, look)
         await browser.close()
 
 

@@ -12,6 +12,8 @@ import pytest
 from msgspec.structs import replace
 
 from moduai.accounts.roles import PERMISSIONS, ROLES, STAFF
+from moduai.gateway.policy_file import without_file
+from moduai.scheduling.policy import Problem
 from moduai.web.api.engines import EngineAdded
 from moduai.web.api.people import PersonChanged
 from moduai.web.api.table import BY_NAME
@@ -21,7 +23,7 @@ from moduai.web.console.menu import MENU
 from moduai.web.console.pages import VIEWS, find
 from tests.web.office import ENGINE, URL, Office, office
 
-from .conftest import ATTACK, Console, fill, paths
+from .conftest import ATTACK, Console, crowded, fill, paths
 
 
 @pytest.fixture
@@ -94,6 +96,31 @@ def test_every_entry_of_the_menu_is_a_view() -> None:
     assert all(views[item.path] == item.permission for item in MENU)
     assert find("/console/nothing") is None
     assert find("/console/engines/a/b") is None
+
+
+@pytest.mark.parametrize(("language", "title"), [("en", "Residents"), ("ko", "주민")])
+async def test_shares_are_shown_and_few_people_are_not(desk: Office, language: str, title: str) -> None:
+    async with crowded(desk), desk.client("officer", form=False, language=language) as client:
+        for path in ("/console/shares", "/console/shares?part=live"):
+            page = unescape((await client.get(path)).text)
+            assert title in page
+            assert "부산 도서관" in page
+            assert "org_few" not in page
+            assert "net_" not in page
+            assert "modu policy diff" in page
+        assert "<html" not in page
+
+
+async def test_a_policy_file_with_problems_is_told_on_the_page(desk: Office, monkeypatch) -> None:
+    found = replace(without_file(), source="last good", problems=(Problem((), "line 3: no <such> class"),))
+    site = desk.app.state.site
+    services = dataclasses.replace(site.services, policy=lambda: found, degraded=lambda: ["policy"])
+    monkeypatch.setattr(desk.app.state, "site", dataclasses.replace(site, services=services))
+    async with desk.client("officer", form=False) as client:
+        page = (await client.get("/console/shares")).text
+        assert "no &lt;such&gt; class" in page
+        assert "The last good one, for the policy file has problems." in page
+        assert "The policy file cannot be used" in (await client.get("/console")).text
 
 
 async def test_forms_need_their_token_and_our_own_site(desk: Office) -> None:

@@ -17,6 +17,7 @@ class Item(NamedTuple):
 
 MENU = (
     Item("/console", "console", lambda t: t.gettext("Now")),
+    Item("/console/shares", "console", lambda t: t.gettext("Fair shares")),
     Item("/console/usage", "usage", lambda t: t.gettext("Usage")),
     Item("/console/engines", "engines", lambda t: t.gettext("Engines")),
     Item("/console/switches", "switch", lambda t: t.gettext("Banner and stop")),

@@ -37,6 +37,12 @@ async def now(visit: Visit) -> Response:
     return visit.page(template, now=state)
 
 
+async def shares(visit: Visit) -> Response:
+    """Who runs and waits now, and who was served how much; ``?part=live`` as above."""
+    template = "shares_live" if visit.query.get("part") == "live" else "shares"
+    return visit.page(template, shares=await visit.ask("shares"))
+
+
 async def usage(visit: Visit) -> Response:
     """What was used, in one table with its figure."""
     by = visit.query.get("by", "hour")
@@ -186,6 +192,7 @@ async def _organisations(visit: Visit) -> dict[str, str]:
 
 VIEWS = (
     View("/console", "console", now),
+    View("/console/shares", "console", shares),
     View("/console/usage", "usage", usage),
     View("/console/engines", "engines", engines),
     View("/console/engines/{engine}", "engines", engine),

@@ -180,6 +180,23 @@ _DEGRADED: dict[str, Says] = {
     "ledger": lambda t: t.gettext("Usage cannot be written to the disk; it is kept in memory."),
     "engines": lambda t: t.gettext("No engine takes requests, or an engine’s record cannot be read."),
     "history": lambda t: t.gettext("Conversations cannot be written to the disk."),
+    "policy": lambda t: t.gettext(
+        "The policy file cannot be used: the policy that was in force still counts."
+    ),
+}
+_SOURCES: dict[str, Says] = {
+    "shipped": lambda t: t.gettext("It came with Modu."),
+    "file": lambda t: t.gettext("The policy file."),
+    "last good": lambda t: t.gettext("The last good one, for the policy file has problems."),
+}
+_KINDS: dict[str, Says] = {
+    "light": lambda t: t.gettext("with few questions in line"),
+    "heavy": lambda t: t.gettext("with many questions in line"),
+}
+_STEPS: dict[str, Says] = {
+    "queued": lambda t: t.gettext("Waited in line"),
+    "shortened": lambda t: t.gettext("Were given a shorter answer"),
+    "lighter": lambda t: t.gettext("Were answered by a lighter model"),
 }
 
 
@@ -195,6 +212,21 @@ def span(t: Words, seconds: int) -> str:
 def degraded(t: Words, name: str) -> str:
     """What does not work now, in words."""
     return _say(_DEGRADED, t, name)
+
+
+def source(t: Words, code: str) -> str:
+    """Where the policy in force is from."""
+    return _say(_SOURCES, t, code)
+
+
+def kind(t: Words, code: str) -> str:
+    """Whose waits were foretold."""
+    return _say(_KINDS, t, code)
+
+
+def step(t: Words, code: str) -> str:
+    """How far the pressure went with a request."""
+    return _say(_STEPS, t, code)
 
 
 def _say(known: dict[str, Says], t: Words, code: str) -> str:

@@ -69,10 +69,10 @@ function begin(question, article = $("turn").content.firstElementChild.cloneNode
   run(article);
 }
 
-function body(article) {
+function body(article, model = form.elements.model?.value ?? "") {
   const asked = {
     token: form.elements.token.value,
-    model: form.elements.model?.value ?? "",
+    model,
     question: fact(article).question,
   };
   if (keeps()) return { ...asked, conversation: place(), parent: place() ? parentOf(article) : null };
@@ -85,11 +85,11 @@ function body(article) {
   return { ...asked, turns };
 }
 
-async function run(article) {
+async function run(article, model) {
   const answer = article.querySelector(".answer");
   const control = new AbortController();
   const turn = { article, answer, blocks: new Map(), ended: false, said: 0, rests: 0, control };
-  const sent = body(article);
+  const sent = body(article, model);
   Object.assign(fact(article), { answer: null, id: "" });
   running = turn;
   reset(turn);
@@ -101,19 +101,22 @@ async function run(article) {
     for await (const event of events(response.body)) show(turn, event);
     if (!turn.ended) fail(turn, words.lost);
   } catch {
-    if (control.signal.aborted) stopped(turn);
+    if (turn.instead) say("");
+    else if (control.signal.aborted) stopped(turn);
     else fail(turn, answer.querySelector(".block") ? words.lost : words.offline);
   }
   draw(turn);
   fact(article).answer ??= textOf(article);
   keepEnd(() => {
     answer.querySelector(".place")?.remove();
+    withdraw(turn);
     answer.removeAttribute("aria-busy");
     article.querySelector(".actions").hidden = false;
     for (const name of ["copy", "report"]) article.querySelector(`[data-do=${name}]`).hidden = !fact(article).answer;
   });
   running = null;
   controls();
+  if (turn.instead) run(article, turn.instead);
 }
 
 function post(address, content, signal) {
@@ -126,7 +129,7 @@ function reset({ article, answer }) {
   waiting.textContent = waiting.dataset.begin;
   answer.replaceChildren(waiting);
   answer.setAttribute("aria-busy", "true");
-  article.querySelectorAll(".remark, .notice").forEach((old) => old.remove());
+  article.querySelectorAll(".remark, .notice, .offer").forEach((old) => old.remove());
   article.querySelector(".meta").textContent = "";
   article.querySelector(".actions").hidden = true;
 }
@@ -136,7 +139,7 @@ function show(turn, event) {
     if (!turn.blocks.size) setTimeout(() => (document.hidden ? draw(turn) : requestAnimationFrame(() => draw(turn))), turn.rests - performance.now());
     turn.blocks.set(event.index, event.html);
   } else if (event.event === "begin") moved(turn, event);
-  else if (event.event === "place") wait(turn, event.text);
+  else if (event.event === "place") wait(turn, event);
   else if (event.event === "error") fail(turn, event.message);
   else finish(turn, event);
 }
@@ -150,6 +153,7 @@ function draw(turn) {
   setTimeout(() => (turn.rests = 8 * performance.now() - 7 * began)); // after layout and paint
   keepEnd(() => {
     answer.querySelector(".place")?.remove();
+    withdraw(turn);
     for (const [index, html] of blocks) {
       let block = answer.children[index];
       if (!block) {
@@ -189,13 +193,32 @@ function moved({ article }, { turn, conversation: id }) {
   $("recent")?.prepend(item);
 }
 
-function wait(turn, text) {
+function wait(turn, { text, lighter, offer }) {
   const waiting = turn.answer.querySelector(".place");
   if (!waiting) return;
   waiting.textContent = text;
-  if (turn.said && performance.now() - turn.said < PLACE_EVERY_MS) return;
+  const box = turn.article.querySelector(".offer");
+  if (!lighter) box?.remove();
+  const isNew = lighter && !box;
+  if (isNew) keepEnd(() => propose(turn, lighter, offer));
+  if (!isNew && turn.said && performance.now() - turn.said < PLACE_EVERY_MS) return;
   turn.said = performance.now();
-  say(text);
+  say(isNew ? `${text} ${turn.article.querySelector(".offer").innerText}` : text);
+}
+
+// It stands below the answer, which counts as busy: what is busy is not read out.
+function propose({ article }, lighter, label) {
+  const box = $("offer").content.firstElementChild.cloneNode(true);
+  const button = box.querySelector("button");
+  button.value = lighter;
+  button.textContent = label;
+  article.querySelector(".result").prepend(box);
+}
+
+function withdraw({ article }) {
+  const box = article.querySelector(".offer");
+  if (box?.contains(document.activeElement)) $("stop").focus();
+  box?.remove();
 }
 
 function finish(turn, event) {
@@ -286,6 +309,10 @@ const doing = {
   code: (button) => copy(button, button.parentElement.querySelector("pre").textContent),
   again: (_, article) => running || begin(fact(article).question, article),
   edit: (_, article) => running || edit(article),
+  lighter: ({ value }) => {
+    running.instead = value;
+    running.control.abort();
+  },
   report: (button, article) => {
     const { id, question } = fact(article);
     const model = article.querySelector(".meta").textContent.split(" · ")[0];

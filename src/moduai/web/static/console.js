@@ -1,5 +1,5 @@
-// The first page of the console stays as it is now: every two seconds its figures are fetched and put in.
-// Without this file the page is loaded again by its link.
+// The pages of this moment stay as it is now: every two seconds their figures are fetched and put in.
+// Without this file they are loaded again by their link.
 
 const EVERY = 2000;
 const live = document.getElementById("live");
@@ -11,7 +11,7 @@ let timer;
 async function refresh() {
   if (paused || document.hidden) return;
   try {
-    const response = await fetch("/console?part=live", { cache: "no-store", redirect: "error" });
+    const response = await fetch(`${location.pathname}?part=live`, { cache: "no-store", redirect: "error" });
     if (!response.ok) throw new Error(response.status);
     put(await response.text());
     state.textContent = "";
