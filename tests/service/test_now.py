@@ -1,4 +1,4 @@
-"""``modu now`` against the running service."""
+"""``modu now`` and ``modu shares`` against the running service."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from moduai import service as running
+from moduai.cli import shares
 from moduai.cli.now import app
+from moduai.gateway.shares import Shares
 from tests.conftest import Service
 
 
@@ -42,7 +44,20 @@ def test_now_tells_of_engines_errors_and_the_last_hour(up: Service) -> None:
     assert "Last hour:" in shown.stdout
 
 
+def test_shares_tells_of_classes_and_the_policy(up: Service) -> None:
+    result = CliRunner().invoke(shares.app, ["--json", "--home", str(up.home)])
+    assert result.exit_code == 0, result.output
+    told = msgspec.json.decode(result.stdout, type=Shares)
+    assert told.policy.source == "shipped"
+    assert "resident" in [each.id for each in told.models[0].classes]
+    shown = CliRunner().invoke(shares.app, ["--home", str(up.home)]).stdout
+    assert "places run" in shown
+    assert "public-duty" in shown
+    assert told.policy.digest in shown
+
+
 def test_now_without_a_service_says_what_to_do(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["--home", str(tmp_path)])
-    assert result.exit_code == 1
-    assert "modu up starts it" in result.stderr
+    for each in (app, shares.app):
+        result = CliRunner().invoke(each, ["--home", str(tmp_path)])
+        assert result.exit_code == 1
+        assert "modu up starts it" in result.stderr

@@ -61,7 +61,7 @@ async def guests(context: BrowserContext, served: Served, look: tuple[str, str, 
     ask = await AskPage(await context.new_page(), served.url).open()
     await _shot(ask.page, "empty", *look)
     script.gate = asyncio.Event()
-    script.events = [*waiting((3, 8.0)), None, *spoken(ANSWER)]
+    script.events = [*waiting((3, 8.0, 5.0, 14.0)), None, *spoken(ANSWER)]
     await ask.ask(QUESTIONS[language])
     await expect(ask.answer).to_contain_text("3")
     await _shot(ask.page, "waiting", *look)
@@ -75,6 +75,23 @@ async def guests(context: BrowserContext, served: Served, look: tuple[str, str, 
     if look[0] == "phone":
         await ask.page.goto(served.url + "/about")
         await _shot(ask.page, "about", *look)
+
+
+async def crowds(context: BrowserContext, served: Served, look: tuple[str, str, str]) -> None:
+    """What people are told while very many ask: a lighter model is offered, an answer is cut short."""
+    script, language = served.script, look[2]
+    models, script.models = script.models, [LARGE, SMALL]
+    script.gate = asyncio.Event()
+    answer = spoken(ANSWER[:90], finish_reason="length", step="shortened")
+    script.events = [*waiting((9, 42.0, 25.0, 61.0, SMALL.name)), None, *answer]
+    ask = await AskPage(await context.new_page(), served.url).open()
+    await ask.ask(QUESTIONS[language])
+    await expect(ask.last.locator(".offer")).to_be_visible()
+    await _shot(ask.page, "offer", *look)
+    script.gate.set()
+    await ask.expect_done()
+    await _shot(ask.page, "cut-short", *look)
+    script.models = models
 
 
 async def residents(
@@ -116,6 +133,7 @@ async def take(browser: Browser, served: Served, look: tuple[str, str, str], who
         viewport=SIZES[size], color_scheme=scheme, locale=language, has_touch=size == "phone"
     )
     await guests(context, served, look)
+    await crowds(context, served, look)
     await residents(context, served, look, who)
     await accounts(context, served, look, who)
     await context.close()

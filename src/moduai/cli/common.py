@@ -131,7 +131,7 @@ def table(
         return
     heads = dict(columns) if isinstance(columns, Mapping) else {name: name for name in columns}
     cells = [[_cell(row.get(field)) for field in heads] for row in rows]
-    right = [all(isinstance(row.get(field), int | float) for row in rows) for field in heads]
+    right = [all(isinstance(row.get(field), int | float | None) for row in rows) for field in heads]
     lines = [list(heads.values()), *cells]
     if not sys.stdout.isatty():
         _plain_table(lines, right)

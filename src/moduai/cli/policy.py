@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fileinput
 from pathlib import Path
 from typing import Annotated
 
@@ -26,9 +27,11 @@ from moduai.cli.data import read as read_database
 from moduai.cli.data import write
 from moduai.gateway import policy_change as change
 from moduai.gateway import policy_file as files
+from moduai.gateway.decision_log import segments
 from moduai.gateway.policy_change import Effect, Known
 from moduai.gateway.policy_file import InForce
 from moduai.gateway.policy_text import PolicyError, shipped, shipped_text, told
+from moduai.scheduling import journal
 from moduai.settings import Loaded
 from moduai.store.database import Connection
 
@@ -149,6 +152,32 @@ def undo(yes: YesOption = False, home: HomeOption = None, json: JsonOption = Fal
     except PolicyError as error:
         fail(str(error))
     _put(loaded, found, "policy.undo", yes=yes, json=json)
+
+
+@app.command(epilog=examples("modu policy replay decisions/0f3c-worker-1a2b3c4d-000000.decisions.jsonl"))
+def replay(
+    file: Annotated[Path, typer.Argument(help="A file of a decision log (setting line.journal).")],
+    json: JsonOption = False,
+) -> None:
+    """Decide again all that a decision log tells, and compare. Status 1 if a decision differs.
+
+    The segments of the same log that lie beside the file are read in order.
+    """
+    found = segments(file)
+    try:
+        with fileinput.input(found, mode="rb") as lines:
+            came = journal.replay(lines)
+    except (OSError, journal.LogError) as error:
+        fail(f"{safe(file.name)}: {safe(str(error))}")
+    what = f"{count(came.calls, 'decision')}, recorded {came.recorded}, replayed {came.replayed}"
+    answer = {**msgspec.structs.asdict(came), "agrees": came.agrees, "segments": len(found)}
+    if came.agrees:
+        done(f"All agree: {what}", answer, json=json)
+        return
+    if json:
+        typer.echo(to_json(answer))
+        raise typer.Exit(1)
+    fail(f"they differ after the first {came.differs:,}: {what}" if came.recorded else "it holds no hash")
 
 
 def _put(loaded: Loaded, new: InForce, action: str, *, yes: bool, json: bool) -> None:

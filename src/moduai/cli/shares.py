@@ -11,6 +11,7 @@ from moduai.accounts.organisations import names
 from moduai.cli.common import (
     HomeOption,
     JsonOption,
+    count,
     examples,
     fail,
     new_app,
@@ -21,10 +22,17 @@ from moduai.cli.common import (
 )
 from moduai.cli.data import read
 from moduai.cli.now import get, running_at
-from moduai.gateway.shares import ClassPart, Forecast, ModelShares, Part, Shares, named, organisations
+from moduai.gateway.shares import Forecast, ModelShares, Part, Shares, named, organisations
 from moduai.store.database import Connection
 
-app = new_app("Show how the running service is shared.", group=False)
+ABOUT = """Show who runs and waits now, and how much each class and organisation was served.
+
+The figures are those of the worker that answers. "% served" counts from when somebody had to wait: while
+there is room for everyone nobody owes anybody. "ahead s" is by how many accelerator-seconds at weight 1 a
+class that waits was served more than whoever is next. Organisations of fewer than five people who run or
+wait now are a number, and so are guests' networks.
+"""
+app = new_app(ABOUT, group=False)
 
 COLUMNS = {
     "name": "",
@@ -48,13 +56,7 @@ FORECASTS = {
 
 @app.callback(invoke_without_command=True, epilog=examples("modu shares", "modu shares --json"))
 def show(home: HomeOption = None, json: JsonOption = False) -> None:
-    """Show who runs and waits now, and how much of the service each class and organisation was served.
-
-    The figures are those of the worker that answers. "% served" counts from when somebody had to wait, for
-    while there is room for everyone nobody owes anybody; "ahead s" is by how many accelerator-seconds at
-    weight 1 a class that waits was served more than the one that is next. Organisations of fewer than five
-    people who run or wait now are a number, and so are guests' networks.
-    """
+    """What the worker that answers knows, with the names of organisations."""
     loaded = open_loaded(home)
     text = get(running_at(loaded), "/metrics/shares")
     try:
@@ -86,7 +88,7 @@ def _print(found: Shares) -> None:
     if not found.models:
         typer.echo("\nNo model yet: modu engine add URL")
     if found.steps:
-        steps = ", ".join(f"{count:,} {step}" for step, count in sorted(found.steps.items()))
+        steps = ", ".join(f"{number:,} {step}" for step, number in sorted(found.steps.items()))
         typer.echo(f"\nRequests since the worker began: {steps}")
     forecasts = [_forecast(model, one) for model in found.models for one in model.forecasts]
     typer.echo("\nWaits as they were foretold; 80 % should be in the interval:\n")
@@ -102,15 +104,10 @@ def _rows(model: ModelShares) -> Iterator[dict[str, object]]:
         yield _row(each, each.id)
         for one in each.organisations:
             yield _row(one, f"  {safe(one.name or one.id or '(no organisation)')}")
-        for number, what in _others(each):
-            yield {"name": f"  {number:,} {what}"}
-
-
-def _others(each: ClassPart) -> Iterator[tuple[int, str]]:
-    if each.networks:
-        yield each.networks, "networks of guests"
-    if each.kept_back:
-        yield each.kept_back, "organisations of few people"
+        if each.networks:
+            yield {"name": f"  {count(each.networks, 'network')} of guests"}
+        if each.kept_back:
+            yield {"name": f"  {count(each.kept_back, 'organisation')} of few people"}
 
 
 def _row(part: Part, name: str) -> dict[str, object]:

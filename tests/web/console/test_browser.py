@@ -10,7 +10,7 @@ from playwright.async_api import Browser, BrowserContext, Page, expect
 from moduai.accounts.sessions import COOKIE
 from tests.web.pages import check_accessibility
 
-from .conftest import Console, paths
+from .conftest import Console, crowded, paths
 
 pytestmark = pytest.mark.browser
 
@@ -86,6 +86,22 @@ async def test_the_first_page_follows_and_can_be_paused(chromium: Browser, conso
     await expect(page.locator("#state")).to_have_text("The service does not answer. Trying again.")
     await page.unroute("**/console?part=live")
     await expect(page.locator("#state")).to_have_text("", timeout=8000)
+    await context.close()
+
+
+@pytest.mark.parametrize("look", LOOKS)
+async def test_shares_follow_and_are_accessible(
+    chromium: Browser, console: Console, look: dict[str, Any]
+) -> None:
+    context = await signed_in(chromium, console, "committee", **look)
+    page = await context.new_page()
+    async with crowded(console.desk):
+        await page.goto(f"{console.url}/console/shares")
+        await check(page, "shares")
+        await expect(page.locator("#live")).to_contain_text("부산 도서관")
+        await expect(page.locator("#live")).not_to_contain_text("98,765")
+        console.desk.lane.stats.steps["queued"] = 98_765
+        await expect(page.locator("#live")).to_contain_text("98,765", timeout=8000)
     await context.close()
 
 

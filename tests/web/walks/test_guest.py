@@ -16,6 +16,11 @@ from .conftest import DESKTOP, LOOKS, PHONE, Contexts, Open
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
+SAID = """() => { window.said = []; new MutationObserver(() => window.said.push(
+    document.getElementById("status").textContent)).observe(
+    document.getElementById("status"), {childList: true, characterData: true, subtree: true}); }"""
+"""Notes what the live region says."""
+
 
 @pytest.mark.parametrize("look", LOOKS)
 async def test_every_state_is_accessible(visit: Open, script: Script, look: dict[str, Any]) -> None:
@@ -44,11 +49,7 @@ async def test_streaming_shows_growth_and_announces_only_begin_and_end(visit: Op
     script.gate = asyncio.Event()
     script.events = [Delta("First words"), None, *spoken(" and **more**.")]
     ask = await visit()
-    await ask.page.evaluate(
-        """() => { window.said = []; new MutationObserver(() => window.said.push(
-            document.getElementById("status").textContent)).observe(
-            document.getElementById("status"), {childList: true, characterData: true, subtree: true}); }"""
-    )
+    await ask.page.evaluate(SAID)
     await ask.ask("Hello?")
     await expect(ask.answer).to_have_text("First words")
     await expect(ask.answer).to_have_attribute("aria-busy", "true")
@@ -59,6 +60,65 @@ async def test_streaming_shows_growth_and_announces_only_begin_and_end(visit: Op
     await expect(ask.answer.locator("strong")).to_have_text("more")
     await expect(ask.last.locator(".meta")).to_contain_text("gemma3-270m by Google")
     assert await ask.page.evaluate("window.said") == ["The AI is answering.", "The answer is complete."]
+
+
+async def test_a_place_that_changes_often_is_said_once(visit: Open, script: Script) -> None:
+    script.gate = asyncio.Event()
+    script.events = [*waiting(*((n, n * 4.0, n * 3.0, n * 6.0) for n in (5, 4, 3, 2))), None, *spoken("Hi.")]
+    ask = await visit(locale="en")
+    await ask.page.evaluate(SAID)
+    await ask.ask("Hello?")
+    await expect(ask.answer).to_have_text(
+        "You are number 2 in line. About 8 seconds to go (6 to 12 seconds)."
+    )
+    script.gate.set()
+    await ask.expect_done()
+    assert await ask.page.evaluate("window.said") == [
+        "The AI is answering.",
+        "You are number 5 in line. About 20 seconds to go (15 to 30 seconds).",
+        "The answer is complete.",
+    ]
+
+
+@pytest.mark.parametrize("look", LOOKS)
+async def test_a_lighter_model_can_be_asked_instead(
+    visit: Open, script: Script, look: dict[str, Any]
+) -> None:
+    script.models, script.gate = [LARGE, SMALL], asyncio.Event()
+    script.events = [
+        *waiting((9, 42.0, 25.0, 61.0), (8, 40.0, 25.0, 60.0, SMALL.name)),
+        None,
+        *spoken("Late."),
+    ]
+    ask = await visit(**look)
+    await ask.ask("Hello?")
+    button = ask.last.locator(".offer button")
+    await expect(button).to_contain_text(SMALL.name)
+    await expect(ask.status).to_contain_text(SMALL.name)
+    await ask.check("a lighter model is offered")
+    script.gate, script.events = None, spoken("Sooner.")
+    await button.press("Enter")
+    await expect(ask.answer).to_have_text("Sooner.")
+    await ask.expect_done()
+    await expect(ask.page.locator(".offer, .remark")).to_have_count(0)
+    await expect(ask.page.locator(".turn")).to_have_count(1)
+    await expect(ask.page.locator("#chosen")).to_have_text(LARGE.name)
+    assert [body["model"] for body, _ in script.asked] == [LARGE.name, SMALL.name]
+    assert script.asked[0][0]["messages"] == script.asked[1][0]["messages"]
+    assert script.closed == 2, "the first has left the line"
+
+
+async def test_the_offer_goes_when_the_answer_comes(visit: Open, script: Script) -> None:
+    script.models, script.gate = [LARGE, SMALL], asyncio.Event()
+    script.events = [*waiting((2, 9.0, 5.0, 20.0, SMALL.name)), None, *spoken("Late.")]
+    ask = await visit()
+    await ask.ask("Hello?")
+    await ask.last.locator(".offer button").focus()
+    script.gate.set()
+    await expect(ask.answer).to_have_text("Late.")
+    await ask.expect_done()
+    await expect(ask.page.locator(".offer")).to_have_count(0)
+    await expect(ask.field).to_be_focused()
 
 
 async def test_stop_keeps_what_was_written_and_cancels_upstream(visit: Open, script: Script) -> None:
