@@ -27,3 +27,9 @@ def test_a_queue_that_favours_someone_is_found(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Tree, "charge", lambda *_: None)
     _, violations = worst(200)
     assert violations
+
+
+@pytest.mark.parametrize("seed", [12650, 28064, 72650])
+def test_the_window_counts_in_the_organisation_of_whoever_goes(seed: int) -> None:
+    """Across classes, a person was once compared with the one who was due in another organisation."""
+    assert History(seed).play() <= 1

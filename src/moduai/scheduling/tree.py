@@ -333,8 +333,8 @@ class Tree:
             if not _close(branch.up, least.up, window):
                 return False
             least = self._due(branch.up)
-        if branch is not least:
-            if not _close(branch, least, window):
+        if branch is not due.node.up:
+            if branch is not least and not _close(branch, least, window):
                 return False
             first = self._due(branch)
         return first is not None and node.vt - first.vt <= window
