@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import time
+from typing import Any
 
 import msgspec
 import uvloop
@@ -35,6 +36,7 @@ from moduai.engines.repository import list_engines, set_models
 from moduai.gateway import kept
 from moduai.gateway.asgi import AsgiApp
 from moduai.gateway.author import Sessions
+from moduai.gateway.decision_log import DecisionLog
 from moduai.gateway.lane import Lane
 from moduai.gateway.local import LocalAsk
 from moduai.gateway.policy_file import PolicyFile
@@ -45,8 +47,9 @@ from moduai.gateway.switches import load_switches
 from moduai.history.forgetting import replay
 from moduai.history.recorder import FLUSH_S, Recorder
 from moduai.metering.machine import machine_id
-from moduai.metering.segment import SegmentWriter
+from moduai.metering.segment import Appender, SegmentWriter
 from moduai.parent import CHECK_S, Parent
+from moduai.scheduling import FairQueue
 from moduai.settings import Loaded, SettingsError, load
 from moduai.store.database import Connection, Database
 from moduai.store.feed import FeedState, follow
@@ -81,7 +84,11 @@ class Worker:
         self.engines_unread = False
         """True while the record of an engine cannot be read."""
         self.policy = PolicyFile(loaded, self.keyring.secret("pages"))
-        self.lane = Lane(settings, self.fleet, self.writer, secrets.token_hex(6), self.policy.policy)
+        policy = self.policy.policy
+        decisions = DecisionLog(loaded, name, policy) if settings.line.journal else None
+        self._appenders: list[Appender[Any]] = [self.writer, *([decisions] if decisions else [])]
+        line = decisions.line if decisions else FairQueue(policy)
+        self.lane = Lane(settings, self.fleet, self.writer, secrets.token_hex(6), line)
         self.lane.recorder = self.recorder
         self.roots = b""
         """The published roots of the audit log, in JSON."""
@@ -125,7 +132,8 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self.writer.close()
+        for appender in self._appenders:
+            appender.close()
         self.recorder.close()
         self.subjects.close()
         await self.database.dispose()
@@ -193,7 +201,8 @@ class Worker:
 
     async def _flush(self, seconds: float) -> None:
         while True:
-            self.writer.flush()
+            for appender in self._appenders:
+                appender.flush()
             await asyncio.sleep(seconds)
 
     async def _record(self) -> None:

@@ -83,6 +83,13 @@ class Line(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="How long the head of a waiting stream is held, so a refusal keeps its status."),
     ] = 2.0
     notice_s: Annotated[Seconds, Meta(description="Time between two notices of the place in line.")] = 5.0
+    journal: Annotated[
+        str,
+        Meta(description="Folder for a log of every decision, to be replayed; empty: none is kept."),
+    ] = ""
+    journal_mb: Annotated[
+        Positive, Meta(description="Most MB of one decision log, and of those that are kept from before.")
+    ] = 256
 
 
 class Upstream(Struct, frozen=True, forbid_unknown_fields=True):

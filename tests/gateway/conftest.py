@@ -25,6 +25,7 @@ from moduai.gateway.policy_text import parse
 from moduai.gateway.routes import Routes
 from moduai.gateway.server import Server
 from moduai.metering.row import UsageRow
+from moduai.scheduling import FairQueue
 from moduai.settings import Settings
 
 KEY = "modu-" + "k" * 43
@@ -180,7 +181,7 @@ def settings_of(**changes: dict[str, Any]) -> Settings:
 
 @asynccontextmanager
 async def running_gateway(
-    *engines: Engine, app: Any = None, **changes: dict[str, Any]
+    *engines: Engine, app: Any = None, queue: FairQueue | None = None, **changes: dict[str, Any]
 ) -> AsyncIterator[Gateway]:
     """A gateway on a free port of loopback."""
     settings = settings_of(**changes)
@@ -192,7 +193,7 @@ async def running_gateway(
             (digest(READ_ONLY.encode()), Principal(subject="sub_c", scopes=frozenset({"models"}))),
         ]
     )
-    lane = Lane(settings, fleet, ledger, "boot")
+    lane = Lane(settings, fleet, ledger, "boot", queue)
     server = Server(settings, lane, keys, Routes(lane, list, time.time()), app or (lambda: no_pages))
     fleet.apply(engines)
     _, port = await server.listen()

@@ -71,15 +71,15 @@ class Lane:
     """All exchanges of one worker."""
 
     def __init__(
-        self, settings: Settings, fleet: Fleet, ledger: Ledger, boot: str, policy: Policy | None = None
+        self, settings: Settings, fleet: Fleet, ledger: Ledger, boot: str, line: FairQueue | None = None
     ) -> None:
-        """``policy``: how capacity is shared; the shipped one if none is given."""
+        """``line``: who runs when; by the shipped policy if none is given."""
         self.settings = settings
         self.fleet = fleet
         self.ledger = ledger
         self.recorder: Recorder | None = None
         """Keeps turns of people who want that."""
-        self.line = FairQueue(policy or shipped())
+        self.line = line or FairQueue(shipped())
         self.loop = asyncio.get_running_loop()
         self.stats = Stats()
         self.switches = Switches()
