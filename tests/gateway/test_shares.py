@@ -6,6 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 from benchmarks.harness.behaviour import Behaviour
 from benchmarks.harness.engine import MODEL, FakeEngine
 
@@ -175,6 +176,24 @@ async def test_a_page_is_told_its_place_with_its_range_and_the_lighter_model(fak
             assert any(isinstance(event, Delta) for event in events)
             assert isinstance(events[-1], Done)
         assert {events[-1].step for events in everyone} == {"", "queued"}
+
+
+async def test_a_page_is_told_that_a_lighter_model_answered(fake: FakeEngine) -> None:
+    fake.behaviour = Behaviour(chunks=2, pace_s=0.1)
+    engine = engine_of(fake, concurrency=1)
+    model = msgspec.structs.replace(engine.models[0], name="light")
+    light = msgspec.structs.replace(engine, id="eng_2", name="light", models=(model,))
+    title = '[class.all]\ntitle = { ko = "모두", en = "All" }\n'
+    rule = (
+        f'[pressure]\nlighter_after_s = 1\nlighter_mode = "auto"\n[pressure.lighter]\n"{MODEL}" = "light"\n'
+    )
+    async with running_gateway(engine, light) as gateway:
+        gateway.lane.set_policy(parse(f'name = "t"\ndefault = "all"\n{rule}{title}'))
+        await page_events(gateway, "first")
+        everyone = await asyncio.gather(*(page_events(gateway, f"g{n}") for n in range(7)))
+        answered = {(events[-1].model, events[-1].step) for events in everyone}
+        assert ("light", "lighter") in answered
+        assert answered <= {("light", "lighter"), (MODEL, ""), (MODEL, "queued")}
 
 
 async def test_a_page_is_told_what_the_pressure_did_to_its_answer(fake: FakeEngine) -> None:

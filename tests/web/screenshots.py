@@ -82,7 +82,7 @@ async def crowds(context: BrowserContext, served: Served, look: tuple[str, str, 
     script, language = served.script, look[2]
     models, script.models = script.models, [LARGE, SMALL]
     script.gate = asyncio.Event()
-    answer = spoken(ANSWER[:90], finish_reason="length", step="shortened")
+    answer = spoken(ANSWER[: ANSWER.index("\n\n|")], finish_reason="length", step="shortened")
     script.events = [*waiting((9, 42.0, 25.0, 61.0, SMALL.name)), None, *answer]
     ask = await AskPage(await context.new_page(), served.url).open()
     await ask.ask(QUESTIONS[language])

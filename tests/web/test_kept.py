@@ -14,7 +14,7 @@ from moduai.accounts.reports import list_reports, read_report
 from moduai.accounts.sessions import COOKIE
 from moduai.gateway.local import Delta
 
-from .harness import Script, Served, failed, keep, resident, spoken
+from .harness import LARGE, SMALL, Script, Served, failed, keep, resident, spoken, waiting
 from .test_pages import events, form
 
 
@@ -85,6 +85,36 @@ async def test_an_edited_question_turns_off_where_it_stands(
     await ask(browser, "A2?", conversation="cnv_k", parent="")
     assert contents(script) == ["A2?"]
     assert script.places[-1] == ("cnv_k", "")
+
+
+async def test_a_lighter_model_that_is_asked_instead_answers_in_the_same_place(
+    one: tuple[httpx2.AsyncClient, Person], script: Script
+) -> None:
+    browser, _ = one
+    script.models = [LARGE, SMALL]
+    for question, parent in (("First?", ""), ("Second?", "turn-2")):
+        script.events = [*waiting((9, 40.0, 20.0, 60.0, SMALL.name)), failed("engine_failed")]
+        place = {"place": "cnv_turn-1"} if parent else {}
+        page = (await browser.post("/", data=await form(browser, question=question, **place))).text
+        offer = page.split('class="offer">')[1].partition("</form>")[0]
+        fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', offer))
+        assert (fields["place"], fields["parent"]) == ("cnv_turn-1", parent)
+        script.events = spoken("Sooner.")
+        await browser.post("/", data=fields)
+        assert script.places[-1] == ("cnv_turn-1", parent)
+        assert script.asked[-1][0]["model"] == SMALL.name
+    assert contents(script) == ["First?", "Sooner.", "Second?"]
+
+
+async def test_a_page_names_the_model_that_answered(
+    one: tuple[httpx2.AsyncClient, Person], script: Script
+) -> None:
+    browser, _ = one
+    script.models, script.events = [LARGE, SMALL], spoken("Hi.", model=SMALL.name, step="lighter")
+    done = (await ask(browser, "Hello?", model=LARGE.name))[-1]
+    assert done["remarks"] == ["A lighter model answered, because very many people are asking right now."]
+    page = (await browser.get("/c/cnv_turn-1")).text
+    assert "gemma3-270m by Google (Gemma 3 270M)" in page
 
 
 async def test_forms_do_the_same(

@@ -35,9 +35,11 @@ ATTACK = "<script>alert(1)</script>\u202e<b>"
 
 @contextlib.asynccontextmanager
 async def crowded(desk: Office) -> AsyncIterator[None]:
-    """The lane has more than it can run: six people of an organisation, one of another, and two guests."""
+    """The lane has more than it can run: six people of an organisation, one of another, and two guests. Each
+    was answered once before.
+    """
     async with running_engine() as fake:
-        fake.behaviour = Behaviour(fault="hang")
+        fake.behaviour = Behaviour(fault="slow_head", head_s=0.02)
         model = Model(name=fake.models[0], upstream_name=fake.models[0], capability=Capability())
         engine = Engine(id="eng_b", name="busy", url=fake.url, key=fake.key, concurrency=2, models=(model,))
         desk.lane.fleet.apply((ENGINE, engine))
@@ -47,11 +49,13 @@ async def crowded(desk: Office) -> AsyncIterator[None]:
         who += [Principal(subject="one", organisation="org_few", service_class="public-duty")]
         who += [Principal(subject=f"g{n}", service_class="guest", network=f"net_{n}") for n in range(2)]
         body = {"model": model.name, "messages": [{"role": "user", "content": "Hi"}]}
+        await asyncio.gather(*(_asks(desk, body, each) for each in who))
+        fake.behaviour = Behaviour(fault="hang")
         tasks = [asyncio.create_task(_asks(desk, body, each)) for each in who]
         await until(lambda: len(desk.lane.exchanges) == len(who))
         calibration = desk.lane.line._pools[model.name].outlook.calibration  # waits of seconds take seconds
         calibration.learn(calibration.forecast(1, 4_000_000_000), 5_000_000_000)
-        desk.lane.stats.steps.update({"queued": 1234, "shortened": 7})
+        desk.lane.stats.steps.update({"queued": 1227, "shortened": 7})
         yield
         for task in tasks:
             task.cancel()
