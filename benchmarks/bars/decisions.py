@@ -1,9 +1,14 @@
 """decisions: how fast the queue decides, how large a person is, and its longest pause.
 
-Every feature is on: guarantees and caps, a locality window with hashed prompts, known room, telemetry,
-pressure, forecasts. Everyone has one request waiting; a decision is one request's way through: submit, grant,
-first token, finish. Time is CPU time, for the machine may have other work. Each size runs in a process of its
-own, so that memory is its alone.
+Every feature is on: guarantees and caps, a locality window, known room, telemetry, pressure, forecasts,
+prices that are measured, learned lengths and speeds. Everyone has one request waiting; a decision is one
+request's way through: submit, grant, first token, finish. A feature costs what it costs on the lane:
+requests come at the pace that must be held, `GAP` apart, so forecasts, samples and the tick of every `TICK`
+are as frequent as in service; one request in five is long enough to have hashed blocks; one in two streams,
+and tells of its first token. The requests themselves, which are the lane's work, are made beforehand.
+People are made beforehand too and then taken out of the garbage collector's sight, as the service does with
+what it has at its start. Time is CPU time, for the machine may have other work. Each size runs in a process
+of its own, so that memory is its alone.
 """
 
 from __future__ import annotations
@@ -26,6 +31,8 @@ MUST_BYTES, MUST_PAUSE_MS = 700, 20.0
 ROUNDS = 100_000
 CHUNK = 1_000
 """The rate is that of the best chunk: a busy neighbour on the same core makes every other one slower."""
+GAP, TICK = 1_000_000_000 // 60_000, 50_000_000
+"""ns between two requests, and between two ticks while somebody waits."""
 REPLICAS, SLOTS, ROOM = 8, 64, 4_000_000
 WIDE = Limits(10_000_000, 10_000_000, 10_000_000)
 ORGANISATIONS = 100
@@ -78,7 +85,7 @@ class Load:
         self.random = Random(1)
         self.queue = FairQueue(policy())
         self.running: deque[Grant] = deque()
-        self.now = self.number = 0
+        self.now = self.number = self.tick_at = 0
         for name in range(REPLICAS):
             spec = ReplicaSpec(frozenset({"m"}), SLOTS, room=ROOM, prefill_budget=1 << 30)
             self.queue.set_replica(f"r{name}", spec, is_open=True, now=0)
@@ -89,7 +96,7 @@ class Load:
 
     def _ticket(self) -> Ticket:
         self.number += 1
-        self.now += 50_000
+        self.now += GAP
         block = self.random.randrange(1 << 12)
         long = self.random.random() < 0.2
         tokens = self.random.randrange(20, 300) + 500 * long
@@ -109,9 +116,14 @@ class Load:
         ended = grant.ticket
         used = Used(ended.tokens_in, 0, ticket.id * 7919 % 400)
         for new in queue.finish(grant, used, 200_000_000, 2_000_000_000, now):
-            queue.progress(new, 1, now)
+            if new.ticket.id & 1:
+                self.running += queue.progress(new, 1, now)
             self.running.append(new)
         self.enter(ticket, ended.path)
+        if now >= self.tick_at:
+            self.tick_at = now + TICK
+            queue.observe("r0", Telemetry(1, 0, 300), now)
+            self.running += queue.tick(now)
 
 
 def measure(people: int) -> dict[str, float]:
@@ -135,12 +147,9 @@ def measure(people: int) -> dict[str, float]:
             load.step(ticket)
         best = max(best, CHUNK / (time.process_time() - began))
     pause = 0
-    for number, ticket in enumerate(load.tickets(ROUNDS)):
+    for ticket in load.tickets(ROUNDS):
         start = time.thread_time_ns()
         load.step(ticket)
-        if not number % 100:
-            load.queue.observe("r0", Telemetry(1, 0, 300), load.now)
-            load.queue.tick(load.now)
         pause = max(pause, time.thread_time_ns() - start)
     return {"rate": best, "bytes": size, "pause": pause / 1e6, "submit": submit * 1e6, "asleep": asleep()}
 

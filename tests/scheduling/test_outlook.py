@@ -36,8 +36,7 @@ class Line:
         ticket = self.tree.first()
         assert ticket is not None
         self.outlook.went(ticket, now)
-        self.tree.start(ticket.node, ticket.tokens_in * 1000)
-        self.tree.take(ticket)
+        self.tree.take(ticket, ticket.tokens_in * 1000)
         return ticket
 
 

@@ -144,7 +144,7 @@ def test_what_was_charged_too_much_lessens_the_next_charge() -> None:
         order.append(grant.ticket.path[2])
         cached = 1000 if grant.ticket.path[2] == "a" else 0
         world.end(grant, Used(1000, cached, 1))
-    assert "".join(order) == "ababaaabbb"
+    assert "".join(order) == "abbaaaabbb"
 
 
 def test_nonsense_of_an_engine_is_cut() -> None:

@@ -19,6 +19,8 @@ from moduai.scheduling.quantile import MOST_SEEN, UNIT, Quantile
 ASSUMED = 256
 """Tokens of an answer where nothing is known."""
 HALF_LIFE = 6 * 3_600_000_000_000
+LEARN_GAP = 10_000_000
+"""Once an application is well known, one of its answers in so many ns is learned from."""
 MOST_APPS = 65_536
 
 Dumped = tuple[list[tuple[str, int, int]], list[tuple[str, str, int, int, int]]]
@@ -54,8 +56,11 @@ class Estimates:
         """An answer of ``out`` tokens ended well at ``now`` (ns)."""
         key = app, pool
         known = self._young.get(key) or self._take(key, now)
-        if now - known.at > HALF_LIFE:
-            known.seen >>= (now - known.at) // HALF_LIFE
+        since = now - known.at
+        if since < LEARN_GAP and known.seen >= MOST_SEEN:
+            return
+        if since > HALF_LIFE:
+            known.seen >>= since // HALF_LIFE
         known.at = now
         if known.seen < MOST_SEEN:
             self._pools[pool].learn(out, self.part)

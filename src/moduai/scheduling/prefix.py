@@ -74,10 +74,15 @@ class PrefixIndex:
     def best(self, blocks: tuple[int, ...], replicas: Iterable[str]) -> tuple[int, str]:
         """The most leading blocks that one of the replicas holds, and which; (0, "") if none does."""
         most, name = 0, ""
-        for replica in replicas if blocks else ():
-            held = self.held(blocks, replica)
-            if held > most:
-                most, name = held, replica
+        if not blocks:
+            return most, name
+        first, caches = blocks[0], self._caches
+        for replica in replicas:
+            cache = caches.get(replica)
+            if cache is not None and (first in cache.young or first in cache.old):
+                held = self.held(blocks, replica)
+                if held > most:
+                    most, name = held, replica
         return most, name
 
 

@@ -140,8 +140,11 @@ class Pool:
             cost = charged
         if cost > self.costliest:
             self.costliest = cost
-        self.tree.start(ticket.node, cost - charged)
         ticket.charged = cost
+        if ticket.state == 1:
+            self.tree.take(ticket, cost - charged)
+        else:
+            self.tree.start(ticket.node, cost - charged)
 
 
 class FairQueue:
@@ -186,6 +189,7 @@ class FairQueue:
             replica = self._replicas[name] = Replica(name, spec)
         old = replica.spec.pools
         replica.spec, replica.open = spec, is_open
+        replica.only = next(iter(spec.pools)) if len(spec.pools) == 1 else ""
         for each in spec.pools:
             if each not in self._pools:
                 self._pools[each] = Pool(each, self.policy, spec.kind)
@@ -303,29 +307,22 @@ class FairQueue:
 
     def _refused(self, pool: Pool, node: Node) -> Refused | None:
         """Why a ticket of a person may not join the line. Fails closed."""
-        full = self._full(node)
-        if full is not None:
-            tenth = -(-full[1] // REFUSED_SHARE)
-            return Refused(full[0], max(SECOND, pool.expected(tenth)))
+        above: Branch = node.up
+        limits, waiting = above.up.limits, node.waiting
+        total = self.policy.limits.total
+        if waiting >= limits.person:
+            return _full("person_line_full", limits.person, pool)
+        if above.waiting >= limits.organisation:
+            return _full("organisation_line_full", limits.organisation, pool)
+        if above.up.waiting >= limits.total:
+            return _full("line_full", limits.total, pool)
+        if self._waiting >= total:
+            return _full("line_full", total, pool)
         rule = self.policy.pressure
-        if rule.refuse_after_s and node.waiting:
+        if waiting and rule.refuse_after_s:
             wait = pool.expected(pool.tree.root.waiting)
             if pressure.step(rule, wait) == pressure.REFUSE:
                 return Refused("overloaded", pressure.retry_after(rule, wait))
-        return None
-
-    def _full(self, node: Node) -> tuple[str, int] | None:
-        """The line that is full, and its length."""
-        above = node.up
-        limits = above.up.limits
-        if node.waiting >= limits.person:
-            return "person_line_full", limits.person
-        if above.waiting >= limits.organisation:
-            return "organisation_line_full", limits.organisation
-        if above.up.waiting >= limits.total:
-            return "line_full", limits.total
-        if self._waiting >= self.policy.limits.total:
-            return "line_full", self.policy.limits.total
         return None
 
     def _at_once(self, pool: Pool, ticket: Ticket, now: int) -> Grant | None:
@@ -372,14 +369,19 @@ class FairQueue:
         self, pool: Pool, ticket: Ticket, replica: Replica, used: Used, first: int, ran: int, now: int
     ) -> int:
         """The cost of what was used, and what is learned from it. Nonsense is cut to what can be."""
-        uncached = _between(used.tokens_in, 8 * ticket.tokens_in + MOST_OTHER)
-        uncached -= _between(used.tokens_cached, uncached)
-        out = _between(used.tokens_out, ticket.max_out or MOST_OUT)
+        tokens, cached, out = used.tokens_in, used.tokens_cached, used.tokens_out
+        most_in, most_out = 8 * ticket.tokens_in + MOST_OTHER, ticket.max_out or MOST_OUT
+        if not (0 <= cached <= tokens <= most_in and 0 <= out <= most_out):
+            tokens, out = _between(tokens, most_in), _between(out, most_out)
+            cached = _between(cached, tokens)
+        uncached = tokens - cached
         if ran >= 0:
             self._estimates.learn(ticket.app, ticket.pool, out, now)
-            replica.speed(ticket.pool).learn(uncached, out, first, ran, replica.running + 1)
-        pool.tokens += uncached + 2 * out
-        return pool.cost(uncached, out)
+            if now >= replica.learn_at:
+                replica.learn(ticket.pool, uncached, out, first, ran, now)
+        weighted = uncached + 2 * out
+        pool.tokens += weighted
+        return weighted * pool.price.value // 1000 or 1
 
     def progress(self, grant: Grant, tokens_out: int, now: int) -> list[Grant]:
         """So many tokens of an answer have come: at its first one, and now and then while it is long."""
@@ -394,9 +396,9 @@ class FairQueue:
                 ticket.charged = cost
         if ticket.state == 3:
             return []
-        replica.seen(ticket)
+        replica.pending -= ticket.uncached
         ticket.state = 3
-        return self._fill(replica, now) if self._waiting else []
+        return self._fill(replica, now) if self._waiting and replica.running < replica.spec.capacity else []
 
     def cancel(self, ticket: Ticket, now: int) -> bool:
         """Leave the line; False if the ticket does not wait (any more)."""
@@ -548,17 +550,18 @@ class FairQueue:
     def _run(self, pool: Pool, ticket: Ticket, replica: Replica, now: int) -> Grant:
         """A ticket runs."""
         ticket.uncached = self._uncached(ticket, replica) if ticket.blocks else ticket.tokens_in
-        most = self._shorten(pool, ticket) if ticket.state == 1 else 0
         node = ticket.node
+        waited, most = ticket.state == 1, 0
+        if waited and (node.waiting > 1 or node.running):
+            most = self._shorten(pool, ticket)
         if node is None:
             pool.loose[ticket] = None
         else:
             pool.charge(ticket)
-            if len(replica.spec.pools) > 1:
+            if not replica.only:
                 replica.take_turn(ticket.path[0], ticket.charged * VT_COST)
-            if ticket.state == 1:
+            if waited:
                 pool.outlook.went(ticket, now)
-                pool.tree.take(ticket)
                 self._waiting -= 1
         ticket.state = 2
         replica.start(ticket, now)
@@ -571,7 +574,7 @@ class FairQueue:
     def _shorten(self, pool: Pool, ticket: Ticket) -> int:
         """Most tokens of its answer, if it has to be shorter; its person has more in line or running."""
         rule = self.policy.pressure
-        if not rule.shorten_after_s or (ticket.node.waiting == 1 and not ticket.node.running):
+        if not rule.shorten_after_s:
             return 0
         if pressure.step(rule, pool.expected(pool.tree.root.waiting)) < pressure.SHORTEN:
             return 0
@@ -586,18 +589,18 @@ class FairQueue:
     def _fill(self, replica: Replica, now: int) -> list[Grant]:
         grants: list[Grant] = []
         while replica.open and replica.running < replica.spec.capacity:
-            found = self._next(replica, now)
+            if replica.only:
+                pool = self._pools[replica.only]
+                found = self._fair(pool, replica, now) if pool.tree.root.waiting else None
+            else:
+                found = self._in_turn(replica, now)
             if found is None:
                 break
             grants.append(self._run(self._pools[found.pool], found, replica, now))
         return grants
 
-    def _next(self, replica: Replica, now: int) -> Ticket | None:
-        """What a replica with a free slot takes now."""
-        if len(replica.spec.pools) == 1:
-            (name,) = replica.spec.pools
-            pool = self._pools[name]
-            return self._fair(pool, replica, now) if pool.tree.root.waiting else None
+    def _in_turn(self, replica: Replica, now: int) -> Ticket | None:
+        """What a replica of several pools with a free slot takes now."""
         found: list[Ticket] = []
         for name in replica.spec.pools:
             pool = self._pools[name]
@@ -610,11 +613,21 @@ class FairQueue:
         due = pool.tree.first()
         if due is None:
             return None
-        if replica.name in due.avoid or (replica.spec.room and not replica.has_room(due.tokens_in + due.out)):
+        spec = replica.spec
+        if (due.avoid and replica.name in due.avoid) or (
+            spec.room
+            and replica.tokens + replica.more + due.tokens_in + due.out > spec.room
+            and replica.running
+        ):
             return self._other(pool, replica, now)
-        if replica.pending and not replica.has_time(pool.name, self._uncached(due, replica), now):
+        pending = replica.pending
+        if (
+            pending
+            and pending + due.tokens_in > spec.prefill_budget
+            and not replica.has_time(pool.name, self._uncached(due, replica), now)
+        ):
             return None  # there will be time in a moment, and whoever is due comes first
-        if self.policy.locality_window and pool.near:
+        if pool.near and (replica.near or due.home) and self.policy.locality_window:
             return self._nearby(pool, replica, due, now)
         return due
 
@@ -667,10 +680,13 @@ class FairQueue:
         window = min(self.policy.locality_window, pool.costliest) * VT_COST
         name = replica.name
         least = due.held if due.home == name else 0
-        for ticket in replica.look_near(pool.name):
-            if ticket.held <= least:
-                break
-            if pool.tree.within(ticket, due, window) and self._runs(replica, ticket, now):
+        for ticket in replica.look_near(least):
+            if (
+                ticket.home == name
+                and ticket.pool == pool.name
+                and pool.tree.within(ticket, due, window)
+                and self._runs(replica, ticket, now)
+            ):
                 return ticket
         if due.held and due.home != name:
             for ticket in pool.tree.beside(due, window, BESIDE):
@@ -689,6 +705,11 @@ def _capped(policy: Policy) -> frozenset[str]:
         for name, rule in policy.classes.items()
         if min(rule.cap, rule.each.cap, *(each.cap for each in rule.organisations.values())) < WHOLE
     )
+
+
+def _full(reason: str, length: int, pool: Pool) -> Refused:
+    """A line is full."""
+    return Refused(reason, max(SECOND, pool.expected(-(-length // REFUSED_SHARE))))
 
 
 def _between(told: int, most: int) -> int:

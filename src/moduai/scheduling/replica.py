@@ -13,11 +13,18 @@ Rules, in words (late binding: an engine is sent only what it can run now):
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
+from operator import attrgetter
 
 from moduai.scheduling.speed import Speed
 from moduai.scheduling.types import NO_TICKET, WHOLE, Grant, ReplicaSpec, Telemetry, Ticket
 
 LAPSE = 2
+STEPS = 1000
+"""Steps of a batch that are foretold at once: more exact than one."""
+EVIDENCE = 64
+LEARN_GAP = 10_000_000
+"""Its speed is learned from so many answers, then from one in so many ns: a hundred a second are enough."""
 NEAR = 8
 """Tickets whose prefix a replica holds that are looked at for each grant."""
 
@@ -27,8 +34,12 @@ class Replica:
 
     __slots__ = (
         "active",
+        "learn_at",
+        "learned",
+        "more",
         "name",
         "near",
+        "only",
         "open",
         "pending",
         "running",
@@ -37,7 +48,6 @@ class Replica:
         "spec",
         "speeds",
         "tokens",
-        "told",
         "turn",
         "turns",
     )  # fmt: skip
@@ -47,18 +57,22 @@ class Replica:
         self.spec = spec
         self.slip = Grant(NO_TICKET, name)
         """The grant of all that slip in."""
+        self.only = ""
+        """The one pool that it serves."""
         self.open = False
         self.running = 0
         self.tokens = 0
         """Of its KV cache, that what runs takes at the end."""
-        self.told = 0
-        """The same as the engine tells, plus what was sent since."""
+        self.more = 0
+        """So many more were in use when the engine told so last."""
         self.pending = 0
         """Prompt tokens that it was sent, without those of requests whose first token has come."""
         self.sent = 0
         """When it was sent something last."""
         self.active: dict[Ticket, int] = {}
-        """What runs, with its expected end; only where the room is known."""
+        """What runs, and when it began; only where the room is known."""
+        self.learned = self.learn_at = 0
+        """Answers learned from, and when the next one is."""
         self.near: deque[Ticket] = deque()
         """Waiting tickets whose prefix it held when they came."""
         self.speeds: dict[str, Speed] = {}
@@ -80,7 +94,7 @@ class Replica:
     def has_room(self, tokens: int) -> bool:
         """Its KV cache has room for so many more tokens."""
         room = self.spec.room
-        return not room or not self.running or max(self.tokens, self.told) + tokens <= room
+        return not room or not self.running or self.tokens + self.more + tokens <= room
 
     def has_time(self, pool: str, uncached: int, now: int) -> bool:
         """So many more prompt tokens do not exceed its prefill budget."""
@@ -106,14 +120,8 @@ class Replica:
         self.pending += ticket.uncached
         self.sent = now
         if self.spec.room:
-            need = ticket.tokens_in + ticket.out
-            self.active[ticket] = self.finish_time(ticket, 0, now)
-            self.tokens += need
-            self.told += need
-
-    def seen(self, ticket: Ticket) -> None:
-        """The first token of a request has come."""
-        self.pending -= ticket.uncached
+            self.active[ticket] = now
+            self.tokens += ticket.tokens_in + ticket.out
 
     def end(self, ticket: Ticket) -> None:
         """A ticket has ended; its estimates are as they were at the start."""
@@ -121,40 +129,51 @@ class Replica:
         if ticket.state == 2:
             self.pending -= ticket.uncached
         if self.active and self.active.pop(ticket, None) is not None:
-            need = ticket.tokens_in + ticket.out
-            self.tokens -= need
-            self.told = max(0, self.told - need)
+            self.tokens -= ticket.tokens_in + ticket.out
 
     def observe(self, telemetry: Telemetry) -> None:
         """What the engine tells of itself."""
         if telemetry.kv_used >= 0:
-            self.told = min(telemetry.kv_used, WHOLE) * self.spec.room // WHOLE
+            told = min(telemetry.kv_used, WHOLE) * self.spec.room // WHOLE
+            self.more = max(0, told - self.tokens)
 
     def reservation(self, ticket: Ticket) -> tuple[int, int]:
         """When there will be room for a ticket, if all goes as expected, and the tokens that are free beside
         it then.
         """
-        free = self.spec.room - max(self.tokens, self.told) - ticket.tokens_in - ticket.out
+        free = self.spec.room - self.tokens - self.more - ticket.tokens_in - ticket.out
         start = 0
-        for other, end in sorted(self.active.items(), key=_ends):
+        speed = self.speed(ticket.pool)
+        step = speed.decode(STEPS, self.running)
+        ends = [
+            (began + speed.prefill(other.uncached) + other.out * step // STEPS, other.id, other)
+            for other, began in self.active.items()
+        ]
+        for end, _, other in sorted(ends):
             if free >= 0:
                 break
             free += other.tokens_in + other.out
             start = end
         return start, max(free, 0)
 
-    def look_near(self, pool: str) -> list[Ticket]:
-        """Some of the waiting tickets whose home it is, most of the prompt held first; others next time."""
+    def learn(self, pool: str, uncached: int, out: int, first: int, ran: int, now: int) -> None:
+        """Learn from an answer; it no longer counts as running. Asked only from `learn_at` on."""
+        self.speed(pool).learn(uncached, out, first, ran, self.running + 1)
+        self.learned += 1
+        if self.learned > EVIDENCE:
+            self.learn_at = now + LEARN_GAP
+
+    def look_near(self, least: int) -> list[Ticket]:
+        """Some of the tickets whose home it is, or was, that have more than ``least`` blocks held, most held
+        first; others next time.
+        """
         near = self.near
-        found: list[Ticket] = []
-        for _ in range(min(len(near), NEAR)):
-            ticket = near.popleft()
-            if ticket.state == 1 and ticket.home == self.name:
-                near.append(ticket)
-                if ticket.pool == pool:
-                    found.append(ticket)
+        if near and (near[0].state != 1 or near[0].home != self.name):
+            near.popleft()
+        found = [ticket for ticket in islice(near, NEAR) if ticket.state == 1 and ticket.held > least]
+        near.rotate(-NEAR)
         if len(found) > 1:
-            found.sort(key=_held, reverse=True)
+            found.sort(key=attrgetter("held"), reverse=True)
         return found
 
     def take_turn(self, name: str, cost: int) -> None:
@@ -165,11 +184,3 @@ class Replica:
     def due(self, name: str) -> int:
         """Virtual time of a class here."""
         return max(self.turn, self.turns.get(name, 0))
-
-
-def _ends(running: tuple[Ticket, int]) -> tuple[int, int]:
-    return running[1], running[0].id
-
-
-def _held(ticket: Ticket) -> int:
-    return ticket.held

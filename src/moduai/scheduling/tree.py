@@ -5,7 +5,7 @@ was served, divided by its weight; a branch's own ``virtual`` time is what its c
 (start-time fair queueing, Goyal et al. 1996, at each level of a tree):
 
 * **due**: among a branch's children that wait and are not at their cap, first those under their guarantee,
-  then the one with the least ``vt``; of equals, the one that has stood at it longest.
+  then the one with the least ``vt``; of equals, the one that has waited longest.
 * **start**: a node that begins to wait gets ``vt = max(vt, virtual)``: nothing is saved up while away, and
   nobody is punished for coming back.
 * **virtual time** only rises: at each dispatch to the least ``vt`` among those who wait, the dispatched one
@@ -33,12 +33,12 @@ common tree someone who always waits for a busy pool would lag behind all who co
 the busy one alone.
 """
 
-# ruff: noqa: PLR1730 - the hot path compares: a call of max() takes five times as long.
+# ruff: noqa: PLR1730, FURB136 - the hot path compares: a call of max() takes five times as long.
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from heapq import heapify, heappop, heappush, heapreplace, nlargest
+from heapq import heappop, heappush, heapreplace, nlargest
 from itertools import islice
 from typing import Any
 
@@ -57,6 +57,10 @@ SHARDS = 256
 """People stand in this many maps, so that none is so large that its growth stops everything."""
 SPARE = 64
 """Entries of a heap that may be of no more use, above one for each child that waits."""
+TRIMMED = 16
+"""Entries of a heap that are looked at when somebody leaves, while more than that are of no use: never all
+at once, for that would stop everything.
+"""
 IDLE = 64
 """Idle children that a branch keeps while it is busy, for they often come back."""
 FORGOTTEN_AT_ONCE = 2
@@ -82,7 +86,7 @@ class Node(Struct, eq=False, gc=False):
     running: int = 0
     waiting: int = 0
     mark: int = 0
-    """Number of its one live entry in the parent's heap; 0: none."""
+    """Number of its one live entry in the parent's heap; 0: none, for it does not wait or is at its cap."""
     ceiling: int = UNCAPPED
     """The cap in places."""
     idle: bool = False
@@ -99,10 +103,14 @@ class Branch(Node, eq=False, gc=True):
     """Children, lazily: an entry whose number is not the child's mark is dead; one whose ``vt`` has risen
     since is put right when it comes to the top.
     """
+    trimmed: int = 0
+    """Where in the heap is looked next for what is of no more use."""
     lines: int = 0
     """Children with something waiting."""
-    idlers: list[Entry] = []
-    """Children that are idle, or were, least ``vt`` first."""
+    idlers: list[Node] = []
+    """Children that are idle, or were."""
+    looked: int = 0
+    """Which of them is looked at next."""
     children: int = 0
     favoured: list[Branch] = []
     """Children that have a guarantee."""
@@ -174,6 +182,8 @@ class Tree:
         branch.rule, branch.rate = rule, VT_ONE // rule.weight
         branch.floor = rule.guarantee * self.capacity // WHOLE
         branch.ceiling = UNCAPPED if rule.cap >= WHOLE else max(1, rule.cap * self.capacity // WHOLE)
+        if branch.running >= branch.ceiling:
+            branch.mark = 0
         if isinstance(rule, ClassRule):
             branch.limits = rule.limits
         favoured = branch.up.favoured
@@ -204,58 +214,76 @@ class Tree:
             if not front:
                 node.tail = ticket
         ticket.node = node
+        while not node.waiting and (up := node.up) is not None:
+            up.lines += 1
+            if node.credit:
+                node.vt -= node.credit
+                node.credit = 0
+            if node.vt < up.virtual:
+                node.vt = up.virtual
+            node.waiting = 1
+            if node.running < node.ceiling:
+                self._enter(up, node)
+            node = up
+        while node is not None:
+            node.waiting += 1
+            node = node.up
+
+    def take(self, ticket: Ticket, cost: int) -> None:
+        """A ticket that waited runs now, charged ``cost``."""
+        node: Node = ticket.node
+        if ticket.next is ticket:
+            ticket.next = node.tail = None
+        else:
+            _unlink(node, ticket)
         up = node.up
         while up is not None:
-            if not node.waiting:
-                up.lines += 1
-                if node.credit:  # an entry from before would come too late
-                    node.vt -= node.credit
-                    node.credit = node.mark = 0
-                if node.vt < up.virtual:
-                    node.vt = up.virtual
-            node.waiting += 1
-            if not node.mark and node.running < node.ceiling:
-                self._number = number = self._number + 1
-                node.mark = number
-                heappush(up.heap, (node.vt, number, node))
+            heap = up.heap
+            least, number, _ = heap[0]  # not above its own
+            if up.virtual < least:
+                up.virtual = least
+            due = cost * node.rate
+            if node.credit:
+                paid = due if due < node.credit else node.credit
+                node.credit -= paid
+                due -= paid
+            vt = node.vt = node.vt + due
+            running = node.running = node.running + 1
+            waiting = node.waiting = node.waiting - 1
+            if waiting and running < node.ceiling:
+                if number == node.mark:
+                    heapreplace(heap, (vt, number, node))
+            else:
+                if number == node.mark:
+                    heappop(heap)
+                node.mark = 0
+                if not waiting:
+                    up.lines -= 1
             node = up
             up = node.up
-        node.waiting += 1
-
-    def take(self, ticket: Ticket) -> None:
-        """A ticket waits no more: it runs now, or it left."""
-        node: Node = ticket.node
-        tail = before = node.tail
-        while before.next is not ticket:  # type: ignore[union-attr]
-            before = before.next  # type: ignore[union-attr]
-        if before is ticket:
-            node.tail = None
-        else:
-            before.next = ticket.next  # type: ignore[union-attr]
-            if tail is ticket:
-                node.tail = before
-        ticket.next = None
-        while (up := node.up) is not None:
-            node.waiting -= 1
-            if not node.waiting:
-                up.lines -= 1
-            node = up
+        node.running += 1
         node.waiting -= 1
 
     def leave(self, ticket: Ticket) -> None:
         """A ticket leaves the line without having run."""
-        self.take(ticket)
+        node: Node = ticket.node
+        _unlink(node, ticket)
+        while (up := node.up) is not None:
+            node.waiting -= 1
+            if not node.waiting:
+                node.mark = 0
+                up.lines -= 1
+            node = up
+        node.waiting -= 1
         self.release(ticket.node)
 
     def release(self, node: Node) -> None:
-        """Drop what is idle of a node and those above it, and the entries that are of no more use."""
+        """Drop what is idle of a node and those above it, and entries that are of no more use."""
         while (up := node.up) is not None:
-            if len(up.heap) > 2 * up.lines + SPARE:
-                _clean(up)
-            if not node.waiting:
-                node.mark = 0
-                if not (node.running or node.idle):
-                    self._rest(up, node)
+            if len(up.heap) > up.lines + SPARE:
+                _trim(up)
+            if not (node.waiting or node.running or node.idle):
+                self._rest(up, node)
             node = up
 
     def _enter(self, up: Branch, node: Node) -> None:
@@ -275,35 +303,38 @@ class Tree:
 
     def first(self) -> Ticket | None:
         """The first ticket of whoever is due; None if nobody who waits may run."""
+        branch = root = self.root
         while True:
-            above = self._due(self.root)
-            if above is None:
+            heap = branch.heap
+            if branch.favoured or not heap:
+                child = self._due(branch)
+            else:
+                vt, number, child = heap[0]
+                if child.mark != number or child.vt != vt:
+                    child = self._due(branch)
+            if child.__class__ is Node:
+                return child.tail.next  # type: ignore[union-attr]
+            if child is not None:
+                branch = child
+            elif branch is root:
                 return None
-            branch = self._due(above)
-            if branch is not None:
-                node: Node = self._due(branch)
-                return node.tail.next  # type: ignore[union-attr]
-            above.mark = 0  # all of its organisations are at their caps
+            else:  # all that is below it is at its cap
+                branch.mark = 0
+                branch = root
 
     def _due(self, branch: Branch) -> Any:
-        """The child whose turn it is; None if none may run. Children at their cap leave the heap until a
-        place of theirs is free.
-        """
-        if branch.favoured and (favoured := _under_guarantee(branch)):
-            return favoured[0]
+        """The child whose turn it is; None if none may run. Children at their cap are not in the heap."""
+        for child in branch.favoured:
+            if child.mark and child.running < child.floor:
+                return _under_guarantee(branch)[0]
         heap = branch.heap
         while heap:
             vt, number, node = heap[0]
             if node.mark != number:
                 heappop(heap)
-            elif not node.waiting or node.running >= node.ceiling:
-                node.mark = 0
-                heappop(heap)
             elif vt == node.vt:
                 return node
             else:
-                self._number = number = self._number + 1
-                node.mark = number
                 heapreplace(heap, (node.vt, number, node))
         return None
 
@@ -319,7 +350,7 @@ class Tree:
         node: Node = due.node
         latest = node.vt + window
         for _, number, other in node.up.heap[1 : most + 1]:
-            if other.mark == number and other.waiting and other.vt <= latest:
+            if other.mark == number and other.vt <= latest:
                 yield other.tail.next
 
     def within(self, ticket: Ticket, due: Ticket, window: int) -> bool:
@@ -330,11 +361,13 @@ class Tree:
         first: Node | None = due.node
         branch, least = node.up, due.node.up
         if branch.up is not least.up:
-            if not _close(branch.up, least.up, window):
+            if branch.up.vt - least.up.vt > window or not _close(branch.up, least.up):
                 return False
             least = self._due(branch.up)
         if branch is not due.node.up:
-            if branch is not least and not _close(branch, least, window):
+            if branch is not least and (
+                least is None or branch.vt - least.vt > window or not _close(branch, least)
+            ):
                 return False
             first = self._due(branch)
         return first is not None and node.vt - first.vt <= window
@@ -342,18 +375,13 @@ class Tree:
     # cost
 
     def start(self, node: Node, cost: int) -> None:
-        """Something of a node runs now, charged ``cost``: it still waits, or nothing in the tree does."""
-        up = node.up
-        while up is not None:
+        """Something of a node runs now, charged ``cost``, and nobody waits."""
+        while (up := node.up) is not None:
             vt = node.vt
-            if node.waiting:
-                least = up.heap[0][0]  # not above its own
+            if vt < up.virtual:
+                vt = up.virtual
             else:
-                if vt < up.virtual:
-                    vt = up.virtual
-                least = vt
-            if up.virtual < least:
-                up.virtual = least
+                up.virtual = vt
             due = cost * node.rate
             if node.credit:
                 paid = min(node.credit, due)
@@ -362,7 +390,6 @@ class Tree:
             node.vt = vt + due
             node.running += 1
             node = up
-            up = node.up
         node.running += 1
 
     def charge(self, node: Node, cost: int) -> None:
@@ -382,18 +409,18 @@ class Tree:
                 node.vt += more * node.rate
             elif more:
                 node.credit -= more * node.rate
-            if not up.waiting:
-                if node.credit:
-                    node.vt -= node.credit
-                    node.credit = node.mark = 0
-                if up.virtual < node.vt:
-                    up.virtual = node.vt
-            elif node.waiting and not node.mark and node.running < node.ceiling:
-                self._enter(up, node)
-            if not (node.running or node.waiting or node.idle):
-                self._rest(up, node)
-            if len(up.idlers) > IDLE:
-                self._forget(up, FORGOTTEN_AT_ONCE)
+            if node.waiting:
+                if not node.mark and node.running < node.ceiling:
+                    self._enter(up, node)
+            else:
+                if not up.waiting:
+                    if node.credit:
+                        node.vt -= node.credit
+                        node.credit = 0
+                    if up.virtual < node.vt:
+                        up.virtual = node.vt
+                if not (node.running or node.idle):
+                    self._rest(up, node)
             node = up
             up = node.up
         node.running -= 1
@@ -401,29 +428,37 @@ class Tree:
     # forgetting
 
     def _rest(self, up: Branch, node: Node) -> None:
-        """A node is idle."""
+        """A node is idle; of those that were before, two are looked at."""
         if node.credit:
             node.vt -= node.credit
-            node.credit = node.mark = 0
+            node.credit = 0
         node.idle = True
-        self._number += 1
-        heappush(up.idlers, (node.vt, self._number, node))
-        self.lenders[up] = None
+        idlers = up.idlers
+        if not idlers:
+            self.lenders[up] = None
+        idlers.append(node)
+        if len(idlers) > IDLE:
+            self._forget(up, FORGOTTEN_AT_ONCE)
 
     def _forget(self, up: Branch, most: int) -> int:
-        """Look at ``most`` idle children, and forget those that owe nothing; how many looks are left."""
+        """Look at ``most`` idle children in turn, forget who owes nothing; how many looks are left."""
         idlers = up.idlers
-        while idlers and most and (idlers[0][0] <= up.virtual or not (up.running or up.waiting)):
-            most -= 1
-            node = heappop(idlers)[2]
-            node.idle = False
-            if node.running or node.waiting:
+        quiet = not (up.running or up.waiting)
+        looks = min(most, len(idlers))
+        for _ in range(looks):
+            at = up.looked if up.looked < len(idlers) else 0
+            node = idlers[at]
+            busy = node.running or node.waiting
+            if not busy and node.vt > up.virtual and not quiet:
+                up.looked = at + 1
                 continue
-            if node.vt > up.virtual and (up.running or up.waiting):
-                self._rest(up, node)
-            elif node.__class__ is Node or not (node.children or up is self.root):
+            last = idlers.pop()
+            if last is not node:
+                idlers[at] = last
+            node.idle = False
+            if not busy and (not isinstance(node, Branch) or not (node.children or up is self.root)):
                 self._drop(up, node)
-        return most
+        return most - looks
 
     def _drop(self, up: Branch, node: Node) -> None:
         if node.__class__ is Node:
@@ -489,7 +524,6 @@ def children(branch: Branch) -> Iterator[Any]:
     yield from first
     heap = branch.heap
     todo = [(*heap[0], 0)] if heap else []
-    late = UNCAPPED
     while todo:
         vt, number, node, at = heappop(todo)
         if at < 0:
@@ -498,51 +532,67 @@ def children(branch: Branch) -> Iterator[Any]:
         for below in (2 * at + 1, 2 * at + 2):
             if below < len(heap):
                 heappush(todo, (*heap[below], below))
-        if node.mark != number or not node.waiting or node.running >= node.ceiling or node in first:
+        if node.mark != number or node in first:
             continue
         if vt == node.vt:
             yield node
-        else:  # of equals, the one that is put right comes last
-            late += 1
-            heappush(todo, (node.vt, late, node, -1))
-
-
-def _clean(branch: Branch) -> None:
-    """Take what is of no more use out of a heap."""
-    live: list[Entry] = []
-    for entry in branch.heap:
-        node = entry[2]
-        if node.mark != entry[1]:
-            continue
-        if node.waiting:
-            live.append(entry)
         else:
-            node.mark = 0
-    heapify(live)
-    branch.heap = live
+            heappush(todo, (node.vt, number, node, -1))
+
+
+def _unlink(node: Node, ticket: Ticket) -> None:
+    """Take a ticket out of its person's line."""
+    tail: Any = node.tail
+    before = tail
+    while before.next is not ticket:
+        before = before.next
+    if before is ticket:
+        node.tail = None
+    else:
+        before.next = ticket.next
+        if tail is ticket:
+            node.tail = before
+    ticket.next = None
+
+
+def _trim(branch: Branch) -> None:
+    """Look at some entries of a heap, and take out what is of no more use."""
+    heap = branch.heap
+    for _ in range(TRIMMED):
+        if heap[0][2].mark != heap[0][1]:
+            heappop(heap)
+        at = branch.trimmed = branch.trimmed - 1 if 0 < branch.trimmed < len(heap) else len(heap) - 1
+        if heap[at][2].mark != heap[at][1]:
+            _remove(heap, at)
+
+
+def _remove(heap: list[Entry], at: int) -> None:
+    """Take one entry out of a heap: the last one takes its place, and sinks or rises from there."""
+    moved = heap.pop()
+    if at == len(heap):
+        return
+    while (below := 2 * at + 1) < len(heap):
+        if below + 1 < len(heap) and heap[below + 1] < heap[below]:
+            below += 1
+        if moved < heap[below]:
+            break
+        heap[at], at = heap[below], below
+    while at and moved < heap[above := (at - 1) // 2]:
+        heap[at], at = heap[above], above
+    heap[at] = moved
 
 
 def _under_guarantee(branch: Branch) -> list[Branch]:
     """Children that may run and are under their guarantee, in fair order."""
-    found = [
-        child
-        for child in branch.favoured
-        if child.running < child.floor and child.running < child.ceiling and child.waiting and child.mark
-    ]
+    found = [child for child in branch.favoured if child.running < child.floor and child.mark]
     if len(found) > 1:
         found.sort(key=_order)
     return found
 
 
-def _close(branch: Branch, first: Branch | None, window: int) -> bool:
+def _close(branch: Branch, first: Branch) -> bool:
     """A branch may run, and may go before the one that is due among its siblings."""
-    return (
-        first is not None
-        and first.running >= first.floor
-        and branch.vt - first.vt <= window
-        and bool(branch.mark)
-        and branch.running < branch.ceiling
-    )
+    return bool(branch.mark) and first.running >= first.floor
 
 
 def _order(node: Node) -> tuple[int, int]:

@@ -30,6 +30,8 @@ ROUNDS = 8
 MEMORY_NS = 30e9
 MEMORY = 1 / 64
 """The pace is that of the last 30 s, or of the last 64 dispatches where they are slower."""
+FOLD_NS = 5_000_000
+"""The sums are brought up to date once in so long."""
 ACCELERATOR = 0.001
 """µas a ns: the pace of one accelerator, by the meaning of a price."""
 ASSUMED_NS = 10e9
@@ -116,7 +118,8 @@ class Flow:
     """The pace of one pool: cost charged and tickets dispatched a ns while others wait."""
 
     __slots__ = (
-        "_assumed", "_cost", "_keep", "_last", "_newcomers", "_sampled", "_tickets", "_time", "accelerators",
+        "_assumed", "_cost", "_gone", "_keep", "_last", "_latest", "_new", "_newcomers", "_sampled",
+        "_tickets", "_time", "accelerators",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -124,24 +127,35 @@ class Flow:
         """Those that serve the pool and are open."""
         self._assumed = ASSUMED_NS
         self._cost = self._time = self._tickets = self._sampled = 0.0
-        self._last = 0
+        self._last = self._latest = self._new = self._gone = 0
+        """What went since the last time that the sums were brought up to date."""
         self._keep = 1.0
         self._newcomers = [0.0] * DEPTHS
 
     def begin(self, now: int) -> None:
         """Somebody waits, after nobody did."""
-        self._last = now
+        self._fold()
+        self._last = self._latest = now
 
     def passed(self, cost: int, now: int) -> None:
         """A ticket that had waited goes; it is charged ``cost``."""
-        time = now - self._last
-        self._last = now
-        keep = 1 - min(time / MEMORY_NS, MEMORY)
+        self._new += cost
+        self._gone += 1
+        self._latest = now
+        if now - self._last >= FOLD_NS:
+            self._fold()
+
+    def _fold(self) -> None:
+        """Those that went since the last time count from now on."""
+        time = self._latest - self._last
+        keep = max(0.0, 1 - min(time / MEMORY_NS, MEMORY * self._gone))
+        self._last = self._latest
         self._time = self._time * keep + time
-        self._cost = self._cost * keep + cost
+        self._cost = self._cost * keep + self._new
         self._assumed *= keep
-        self._tickets = self._tickets * keep + 1.0
+        self._tickets = self._tickets * keep + self._gone
         self._keep *= keep
+        self._new = self._gone = 0
 
     def overtook(self, cost: int, depth: int, *, newcomer: bool) -> None:
         """Of a sample of those that went: how deep it stood when it came, and whether its person had
