@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from moduai.scheduling.policy import NodeRule
 from moduai.scheduling.tree import IDLE, SPARE
 from tests.scheduling.world import World, policy, rule
@@ -99,3 +101,39 @@ def test_the_sweep_looks_at_a_few_at_a_time() -> None:
         left.append(tree.known)
     assert left[0] > 20
     assert tree.known == 0
+
+
+def test_a_cap_that_is_lowered_holds_from_now_on() -> None:
+    world = World(policy(rule("c", cap=900), rule("d")), slots=10)
+    for _ in range(12):
+        world.ask("c/o/p")
+    assert len(world.running) == 9
+    world.ask("d/o/p")
+    world.queue.set_policy(policy(rule("c", cap=200), rule("d")), 0)
+    world.ask("d/o/p")
+    assert world.serve(7) == ["d/o/p"]  # the class has more places than it may have, until enough have ended
+    assert world.serve(1) == ["c/o/p"]
+
+
+def test_those_who_leave_are_taken_out_of_the_heap_by_and_by() -> None:
+    world = World()
+    tree = world.queue._pools["m"].tree
+    world.ask("c/o/runs")
+    random = Random(7)
+    waiting = [world.ask(f"c/o/{number}", tokens_in=random.randrange(1, 99)) for number in range(1000)]
+    world.serve(300)  # served at different times, they come again with different debts
+    waiting += [world.ask("/".join(one.path), tokens_in=random.randrange(1, 99)) for one in waiting[:300]]
+    waiting = [ticket for ticket in waiting if ticket.state == 1]
+    heap = tree.root.branches["c"].branches["o"].heap
+    random.shuffle(waiting)
+    most = 0
+    while len(waiting) > 50:
+        assert world.queue.cancel(waiting.pop(), 0)
+        most = max(most, len(heap) - len(waiting))
+        assert all(heap[(at - 1) // 2] < heap[at] for at in range(1, len(heap))) or len(waiting) % 50
+    assert most <= 3 * SPARE
+    served = []
+    while world.running:
+        served.append(tree.first())
+        world.end()
+    assert len([ticket for ticket in served if ticket]) == 50
