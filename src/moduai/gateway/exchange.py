@@ -3,6 +3,25 @@
 States, in order: new, waiting, running (sent to an engine), and over. Rules: a retry elsewhere only
 while no byte of an answer has gone to the client; a client that leaves cancels the engine's work;
 whatever happens there is exactly one ledger row, and the place in line is given back exactly once.
+
+Races, and why no place leaks: an exchange either stands in the lane's line (``_waiting``) or holds one
+``grant``, never both, and each passes in one turn of the loop, without an ``await``.
+
+* *A grant is on its way and the client leaves*: there is no way; who is granted runs before anything else
+  does. A client that leaves while the connection opens has given the place back, and `_connect` finds
+  ``over`` and keeps the connection for another.
+* *The engine fails while the line is filled*: the failing one gives up its place (`_stop_clock` takes the
+  grant, so nobody else can), then the line fills it, then it asks again, avoiding that engine.
+* *An engine closes or is removed*: what runs there ends as it would, and its place goes with it; what waits
+  and may run nowhere waits for another one until its time is over.
+* *Two ends of one answer* (the last byte, a time-out, the client's leaving): the first one sets ``over``.
+* *The policy changes*: counts stay, only caps and weights are other ones; nothing that runs is stopped.
+* *A lighter model*: it leaves the one line before it asks for the other, with a new ticket.
+* *The tree wakes* while some run without a ticket: they get one before the one that waits is asked about.
+* *A drain or a stop* takes those who wait out of the line first, so no place that gets free is given away.
+
+The queue itself never leaves a place free beside one who could take it for longer than a tick of the lane.
+Both are tested in many orders: ``tests/scheduling/test_races.py``, ``tests/gateway/test_races.py``.
 """
 
 from __future__ import annotations
