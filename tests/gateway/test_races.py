@@ -100,6 +100,9 @@ class Sink:
     def end(self, *, close: bool = False) -> None:
         self.ended += 1
 
+    def abort(self) -> None:
+        self.ended += 1
+
     def whole(self, *_: object) -> None:
         self.ended += 1
 
