@@ -68,7 +68,9 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     idle_s: Annotated[Seconds, Meta(description="How long an idle connection is kept.")] = 75.0
     write_s: Annotated[Seconds, Meta(description="How long a client may take nothing of an answer.")] = 60.0
     connections: Annotated[Positive, Meta(description="Open connections of one worker.")] = 10_000
-    choices: Annotated[Positive, Meta(description="Largest `n` and `best_of`.")] = 8
+    choices: Annotated[
+        Positive, Meta(description="Largest `n` and `best_of`, times the number of prompts.")
+    ] = 8
     answer_bytes: Annotated[Positive, Meta(description="Largest JSON answer taken from an engine.")] = (
         67_108_864
     )

@@ -16,7 +16,15 @@ from msgspec import Raw, Struct
 
 from moduai.gateway.errors import ApiError
 from moduai.gateway.prefix import blocks, salt
+from moduai.gateway.settle import BYTES_PER_TOKEN
 from moduai.scheduling.prefix import BLOCK
+
+_LIMITS: dict[str, tuple[str, ...]] = {
+    "chat": ("max_tokens", "max_completion_tokens"),
+    "completions": ("max_tokens",),
+    "embeddings": (),
+    "responses": ("max_output_tokens",),
+}
 
 
 class Endpoint(Enum):
@@ -32,15 +40,14 @@ class Endpoint(Enum):
         self.path = "/v1/chat/completions" if word == "chat" else f"/v1/{word}"
         self.text = {"chat": "messages", "completions": "prompt"}.get(word, "input")
         """The field that holds what is asked."""
+        self.read = {"chat": ("messages", "tools"), "responses": ("input", "tools", "instructions")}.get(
+            word, (self.text,)
+        )
+        """The fields that an engine makes the prompt of."""
+        self.limits = _LIMITS[word]
+        """The fields that bound an answer; of those that stand, engines differ in which one counts."""
 
 
-LIMIT_OF = {
-    Endpoint.CHAT: "max_tokens",
-    Endpoint.COMPLETIONS: "max_tokens",
-    Endpoint.EMBEDDINGS: "max_tokens",
-    Endpoint.RESPONSES: "max_output_tokens",
-}
-"""Name of the bound on an answer, where the client gave none."""
 STREAMS_WITH_OPTIONS = (Endpoint.CHAT, Endpoint.COMPLETIONS)
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
@@ -84,8 +91,9 @@ _decode_text = msgspec.json.Decoder(str).decode
 _decode_flag = msgspec.json.Decoder(bool | None).decode
 _decode_count = msgspec.json.Decoder(Count | None).decode
 _decode_options = msgspec.json.Decoder(dict[str, Any] | None).decode
+_decode_parts = msgspec.json.Decoder(list[Raw]).decode
 LIMITS = ("max_output_tokens", "max_tokens", "max_completion_tokens")
-"""Names of the bound on an answer; where several stand, the last of these counts."""
+"""Names of the bound on an answer, of any endpoint."""
 
 
 class _Shape(Struct, frozen=True):
@@ -124,10 +132,13 @@ class Ask(Struct):
     """What is sent to the engine."""
     size: int
     """Bytes that came."""
+    tokens: int
+    """Estimate of the prompt's tokens."""
     stream: bool = False
     choices: int = 1
+    """Answers that are asked for."""
     max_tokens: int = 0
-    """The client's own bound on the answer; 0: none."""
+    """The client's own bound on an answer; 0: none."""
     usage_wanted: bool = True
     """False: the usage event was our wish, and is not passed on."""
     has_media: bool = False
@@ -141,12 +152,14 @@ class Ask(Struct):
             return ()
         return blocks(bytes(prompt), salt(organisation, self.model, self.fields))
 
-    def shorten(self, most: int) -> None:
-        """Ask for at most so many tokens of an answer."""
-        fields = _decode_fields(self.body)
-        name = next((name for name in reversed(LIMITS) if name in fields), LIMIT_OF[self.endpoint])
-        self.body = _rebuild(fields, name, b"%d" % most)
-        self.max_tokens = most
+    def shorten(self, most: int) -> bool:
+        """Ask for at most so many tokens of an answer; False where the endpoint knows no bound."""
+        fields, names = _decode_fields(self.body), self.endpoint.limits
+        bounds = {name: _decode_count(fields[name]) or most for name in names if name in fields}
+        for name, bound in (bounds or dict.fromkeys(names[:1], most)).items():
+            fields[name] = Raw(b"%d" % min(bound, most))
+        self.body, self.max_tokens = _build(fields), most
+        return bool(names)
 
     def lighter(self, model: str) -> Ask:
         """The same question for another model."""
@@ -161,18 +174,27 @@ def look(body: bytes, endpoint: Endpoint, most_choices: int, allowed: frozenset[
         raise ApiError("invalid_body", f"The body needs {name}.", param=name)
     name = "model"
     try:
-        ask = Ask(endpoint, _decode_text(fields[name]), body, len(body), fields=fields)
+        tokens = sum([len(fields[each]) for each in endpoint.read if each in fields]) // BYTES_PER_TOKEN
+        ask = Ask(endpoint, _decode_text(fields[name]), body, len(body), tokens, fields=fields)
         if (name := "stream") in fields:
             ask.stream = bool(_decode_flag(fields[name]))
         for name in shape.limits:
-            ask.max_tokens = _decode_count(fields[name]) or ask.max_tokens
+            bound = _decode_count(fields[name]) or 0
+            if bound > ask.max_tokens and name in endpoint.limits:  # a lower one may be one that is not read
+                ask.max_tokens = bound
         for name in shape.choices:
             ask.choices = max(ask.choices, _decode_count(fields[name]) or 1)
         options = _decode_options(fields[name]) if (name := "stream_options") in fields else None
     except msgspec.ValidationError as error:
         raise ApiError("invalid_body", f"The body does not fit: {name}: {error}.", param=name) from None
+    if endpoint is Endpoint.COMPLETIONS:
+        ask.choices *= _prompts(fields["prompt"])
     if ask.choices > most_choices:
-        raise ApiError("value_not_allowed", f"n and best_of may be at most {most_choices} here.", param="n")
+        raise ApiError(
+            "value_not_allowed",
+            f"n and best_of, times the number of prompts, may be at most {most_choices} here.",
+            param="n",
+        )
     lower = body.lower()
     if lower.find(b"_url") >= 0 or lower.find(b"\\u00") >= 0:  # on bytes, `in` is much slower
         ask.has_media = _check_media(body, fields)
@@ -183,7 +205,19 @@ def look(body: bytes, endpoint: Endpoint, most_choices: int, allowed: frozenset[
 
 def rename(body: bytes, model: str) -> bytes:
     """The same body for an engine that calls the model otherwise."""
-    return _rebuild(_decode_fields(body), "model", msgspec.json.encode(model))
+    return _build({**_decode_fields(body), "model": Raw(msgspec.json.encode(model))})
+
+
+def _prompts(prompt: Raw) -> int:
+    """How many prompts are answered one by one: a list of texts or of lists of tokens is as many requests.
+    Raises ApiError.
+    """
+    text = bytes(prompt)
+    if text[:1] != b"[" or text[1:64].lstrip()[:1].isdigit():
+        return 1  # a text or the tokens of one
+    if text.count(b",") > MOST_PARTS:
+        raise ApiError("value_not_allowed", "The prompt has more parts than can be looked at.")
+    return max(1, len(_decode_parts(text)))
 
 
 def _fields(body: bytes, allowed: frozenset[str]) -> tuple[dict[str, Raw], _Shape]:
@@ -273,19 +307,18 @@ def _walk_media(value: Any) -> bool:
 
 
 def _ask_for_usage(ask: Ask, fields: dict[str, Raw], options: dict[str, Any] | None) -> None:
-    if options is not None and options.get("include_usage"):
+    if options is not None and options.get("include_usage") is True:
         return
     ask.usage_wanted = False
     if "stream_options" in fields:
         changed = msgspec.json.encode({**(options or {}), "include_usage": True})
-        ask.body = _rebuild(fields, "stream_options", changed)
+        ask.body = _build({**fields, "stream_options": Raw(changed)})
     else:
         end = ask.body.rindex(b"}")
         ask.body = ask.body[:end] + b"," + USAGE + b"}"
 
 
-def _rebuild(fields: dict[str, Raw], name: str, value: bytes) -> bytes:
-    """The body with one field set to a value."""
-    values = {**fields, name: value}
-    parts = (msgspec.json.encode(field) + b":" + bytes(raw) for field, raw in values.items())
+def _build(fields: dict[str, Raw]) -> bytes:
+    """A body of these fields."""
+    parts = (msgspec.json.encode(field) + b":" + bytes(raw) for field, raw in fields.items())
     return b"{" + b",".join(parts) + b"}"

@@ -160,8 +160,7 @@ class Exchange:
             lane.spawn(self._connect(replica))
 
     def _shorten(self, most: int) -> None:
-        if self.ask is not None:
-            self.ask.shorten(max(1, most // self.ask.choices))
+        if self.ask is not None and self.ask.shorten(max(1, most // self.ask.choices)):
             self.step = "shortened"
             if self._head_sent:
                 self._stream().comment(f"step=shortened max_tokens={self.ask.max_tokens}")

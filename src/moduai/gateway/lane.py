@@ -21,7 +21,6 @@ from moduai.gateway.ask import MOST_BYTES_PER_TOKEN, Ask, Endpoint
 from moduai.gateway.errors import ApiError
 from moduai.gateway.exchange import Exchange
 from moduai.gateway.policy_text import shipped
-from moduai.gateway.settle import BYTES_PER_TOKEN
 from moduai.gateway.sink import Sink
 from moduai.gateway.stats import Stats
 from moduai.gateway.switches import Switches
@@ -29,7 +28,17 @@ from moduai.gateway.tee import Tee
 from moduai.history.record import NEW, TurnPlace
 from moduai.history.recorder import Recorder
 from moduai.metering.row import UsageRow
-from moduai.scheduling import BusyClock, FairQueue, Grant, Queued, ReplicaSpec, Telemetry, Ticket, Used
+from moduai.scheduling import (
+    BusyClock,
+    FairQueue,
+    Grant,
+    Queued,
+    Refused,
+    ReplicaSpec,
+    Telemetry,
+    Ticket,
+    Used,
+)
 from moduai.scheduling.policy import Policy
 from moduai.scheduling.types import NO_TICKET
 from moduai.settings import Settings
@@ -118,7 +127,7 @@ class Lane:
         """Let a request run at once if nobody waits, or ask the line. Raises ApiError. Fails closed."""
         avoid = self._check(ask)
         if not avoid:
-            grant = self.line.slip(ask.model, self._place(exchange.principal)[0], ask.size // BYTES_PER_TOKEN)
+            grant = self.line.slip(ask.model, self._place(exchange.principal)[0], ask.tokens)
             if grant is not None:
                 exchange.run(grant)
                 return
@@ -134,7 +143,7 @@ class Lane:
             ask.model,
             (class_name, organisation, who.subject),
             who.key or PAGE,
-            ask.size // BYTES_PER_TOKEN,
+            ask.tokens,
             ask.max_tokens * ask.choices,
             now,
             ask.blocks(organisation) if self.line.routes(ask.model) else (),
@@ -167,31 +176,41 @@ class Lane:
     def admit(self, exchange: Exchange, *, again: bool = False) -> None:
         """Ask the line for a place. Raises ApiError when it is refused. Fails closed."""
         decision = self.line.submit(exchange.ticket, time.monotonic_ns(), again=again)
-        if isinstance(decision, Grant):
-            exchange.run(decision)
-        elif isinstance(decision, Queued):
-            if self.line.policy.pressure.lighter_mode == "auto" and self._lighten(exchange):
-                return
-            self._waiting[exchange.ticket.id] = exchange
-            exchange.wait()
-        else:
+        if isinstance(decision, Refused):
             code = _REFUSALS.get(decision.reason, decision.reason)
             raise ApiError(code, retry_after_s=seconds(decision.retry_after))
+        auto = self.line.policy.pressure.lighter_mode == "auto"
+        if isinstance(decision, Grant) or not (auto and self._lighten(exchange)):
+            self._admitted(exchange, decision)
+
+    def _admitted(self, exchange: Exchange, decision: Grant | Queued) -> None:
+        if isinstance(decision, Grant):
+            exchange.run(decision)
+        else:
+            self._waiting[exchange.ticket.id] = exchange
+            exchange.wait()
 
     def _lighten(self, exchange: Exchange) -> bool:
-        """Let a lighter model answer instead, if the wait has come to that and it can."""
+        """Let a lighter model answer instead, if the wait has come to that and it can; a place in line is
+        given up only for another one.
+        """
         ask, place = exchange.ask, self.place(exchange)
         if ask is None or place is None or not place.lighter or exchange.step == "lighter":
             return False
-        model = place.lighter
+        model, now = place.lighter, time.monotonic_ns()
+        if ask.has_media and not any(r.models[model].capability.vision for r in self.fleet.serving(model)):
+            return False
         try:
             lighter = ask.lighter(model)
             ticket = self.ticket(lighter, exchange.principal, exchange.arrived, self._check(lighter))
         except ApiError:
             return False
-        self.line.cancel(exchange.ticket, time.monotonic_ns())
+        decision = self.line.submit(ticket, now)
+        if isinstance(decision, Refused):
+            return False
+        self.line.cancel(exchange.ticket, now)
         exchange.ask, exchange.ticket, exchange.model, exchange.step = lighter, ticket, model, "lighter"
-        self.admit(exchange)
+        self._admitted(exchange, decision)
         return True
 
     def _check(self, ask: Ask) -> tuple[str, ...]:
@@ -213,6 +232,8 @@ class Lane:
             raise ApiError(
                 "context_length_exceeded", f"{ask.model} takes {route.context} tokens; this is far more."
             )
+        if route.context and ask.tokens > route.context:  # the rest is no text: media, or nothing at all
+            ask.tokens = route.context
         return route.lacking
 
     def settle(self, exchange: Exchange, row: UsageRow, grant: Grant | None, used: Used, now: int) -> None:
@@ -224,6 +245,8 @@ class Lane:
             exchange.sink.over(row)
         self.exchanges.discard(exchange)
         if grant is not None:
+            if row.outcome == "cancelled" and not row.stream:  # nobody knows what ran: the estimate stands
+                used = Used(used.tokens_in, used.tokens_cached, max(used.tokens_out, grant.ticket.out))
             self._over(exchange, grant, used, now - exchange.granted if row.outcome == "ok" else -1, now)
         if self.draining and not self.exchanges:
             self._empty.set()
@@ -258,7 +281,7 @@ class Lane:
     def _over(self, exchange: Exchange, grant: Grant, used: Used, ran: int, now: int) -> None:
         """A place is free after ``ran`` ns; below 0: it failed."""
         if grant.ticket is NO_TICKET:
-            unseen = 0 if exchange.first or exchange.ask is None else exchange.ask.size // BYTES_PER_TOKEN
+            unseen = 0 if exchange.first or exchange.ask is None else exchange.ask.tokens
             grants = self.line.slip_over(grant, unseen, now)
         else:
             grants = self.line.finish(grant, used, exchange.first, ran, now)
@@ -275,7 +298,7 @@ class Lane:
         if grant.ticket is not NO_TICKET:
             grants = self.line.progress(grant, tokens, now)
         elif tokens == 1:
-            grants = self.line.slip_seen(grant, ask.size // BYTES_PER_TOKEN, now)
+            grants = self.line.slip_seen(grant, ask.tokens, now)
         else:
             return
         if grants:

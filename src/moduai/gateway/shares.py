@@ -127,12 +127,13 @@ class _Row(NamedTuple):
 
 def look(lane: Lane, found: InForce, started: int) -> Shares:
     """What one worker knows. ``found``: the policy in force; ``started``: Unix time in seconds."""
+    told_now = lane.line.shares()  # gives tickets to those that had slipped in
     people: People = defaultdict(set)
     for exchange in lane.exchanges:
         class_, organisation, person = exchange.ticket.path
         people[exchange.ticket.pool, class_, organisation].add(person)
     shares: dict[str, dict[Path, Share]] = {name: {} for name in lane.fleet.models()}
-    for share in lane.line.shares():
+    for share in told_now:
         shares.setdefault(share.pool, {})[share.path] = share
     return Shares(
         at=int(time.time()),
