@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from moduai.scheduling import FairQueue, Grant, Queued, Refused, ReplicaSpec, Telemetry, Ticket, Used
 from moduai.scheduling.policy import ClassRule, Limits, NodeRule, Policy, Pressure
-from moduai.scheduling.types import NO_TICKET
+from moduai.scheduling.types import NO_TICKET, Decision
 
 from .world import SECOND, WIDE, policy, rule
 
@@ -124,10 +124,13 @@ class Race:
     def lighten(self, asked: Asked) -> None:
         """A lighter model may answer instead."""
         self.queue.place(asked.ticket, self.now)
+        ticket = self._ticket(asked.ticket.id, "n")
+        decision = self.queue.submit(ticket, self.now)
+        if isinstance(decision, Refused):
+            return
         assert self.queue.cancel(asked.ticket, self.now)
-        asked.waits = False
-        asked.ticket = self._ticket(asked.ticket.id, "n")
-        self._admit(asked)
+        asked.ticket, asked.waits = ticket, False
+        self._take(asked, decision)
 
     def close(self, name: str = "r") -> None:
         self.open[name] = self.strict = False
@@ -172,7 +175,9 @@ class Race:
         self._start(grants)
 
     def _admit(self, asked: Asked, *, again: bool = False) -> None:
-        decision = self.queue.submit(asked.ticket, self.now, again=again)
+        self._take(asked, self.queue.submit(asked.ticket, self.now, again=again))
+
+    def _take(self, asked: Asked, decision: Decision) -> None:
         if isinstance(decision, Grant):
             asked.grant = decision
         elif isinstance(decision, Queued):

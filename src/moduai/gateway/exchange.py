@@ -16,7 +16,7 @@ Races, and why no place leaks: an exchange either stands in the lane's line (``_
   and may run nowhere waits for another one until its time is over.
 * *Two ends of one answer* (the last byte, a time-out, the client's leaving): the first one sets ``over``.
 * *The policy changes*: counts stay, only caps and weights are other ones; nothing that runs is stopped.
-* *A lighter model*: it leaves the one line before it asks for the other, with a new ticket.
+* *A lighter model*: once the other line has taken a new ticket it leaves the first, in the same turn.
 * *The tree wakes* while some run without a ticket: they get one before the one that waits is asked about.
 * *A drain or a stop* takes those who wait out of the line first, so no place that gets free is given away.
 
