@@ -271,7 +271,7 @@ class Race:
 
 
 Scripts = tuple[tuple[str, ...], ...]
-FIRST: Scripts = (("submit", "first", "finish"), ("submit", "leave"), ("submit", "fail"))
+FIRST: Scripts = (("submit", "first", "fail"), ("submit", "leave"), ("submit",))
 OTHER: Scripts = (("submit", "finish"), ("submit", "fail"), ("submit", "leave"))
 EVENTS = ["close", "remove", "grow", "change", "tick", "drain"]
 
@@ -361,7 +361,7 @@ def options(race: Race, random: Random) -> Iterator[Step]:
     "specs", [SMALL, ALONE, SHARED, ROOMY, HASTY], ids=["small", "alone", "shared", "roomy", "hasty"]
 )
 def test_many_orders_of_many_steps(specs: dict[str, ReplicaSpec]) -> None:
-    for seed in range(120):
+    for seed in range(80):
         random = Random(seed)
         race = Race(random.choice(POLICIES), specs, 9)
         for _ in range(60):
