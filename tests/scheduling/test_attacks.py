@@ -211,3 +211,15 @@ def test_the_same_calls_give_the_same_answers() -> None:
         return said
 
     assert play() == play()
+
+
+def test_who_queues_and_leaves_again_and_again_leaves_nothing_behind() -> None:
+    """Prompts that a replica holds are remembered as near to it only while they wait."""
+    world = World(policy(locality_window=10_000))
+    world.add("s")
+    for person in "ab":
+        world.ask(f"c/o/{person}", blocks=(1, 2), tokens_in=100)
+    for _ in range(500):
+        ticket = world.ask("c/o/leaves", blocks=(1, 2), tokens_in=100)
+        assert world.queue.cancel(ticket, world.now)
+    assert sum(len(each.near) for each in world.queue._replicas.values()) < 20

@@ -664,14 +664,14 @@ class FairQueue:
         if name:
             pool.near = True
             ticket.home, ticket.held = name, held
-            self._replicas[name].near.append(ticket)
+            self._replicas[name].come_near(ticket, self._waiting)
 
     def _come_near(self, ticket: Ticket, replica: Replica) -> None:
         """The one before it in its line runs here: so this is its home, if it goes on from there."""
         held = self._prefixes.held(ticket.blocks, replica.name)
         if held > ticket.held:
             ticket.home, ticket.held = replica.name, held
-            replica.near.append(ticket)
+            replica.come_near(ticket, self._waiting)
 
     def _nearby(self, pool: Pool, replica: Replica, due: Ticket, now: int) -> Ticket:
         """Within the window, the ticket that has most of its prompt here, before one without a home, before

@@ -163,6 +163,12 @@ class Replica:
         if self.learned > EVIDENCE:
             self.learn_at = now + LEARN_GAP
 
+    def come_near(self, ticket: Ticket, waiting: int) -> None:
+        """It is the home of a ticket. Those that left are forgotten before they outnumber who waits."""
+        self.near.append(ticket)
+        if len(self.near) > 2 * waiting + NEAR:
+            self.near = deque(dict.fromkeys(t for t in self.near if t.state == 1 and t.home == self.name))
+
     def look_near(self, least: int) -> list[Ticket]:
         """Some of the tickets whose home it is, or was, that have more than ``least`` blocks held, most held
         first; others next time.
