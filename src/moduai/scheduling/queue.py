@@ -677,7 +677,10 @@ class FairQueue:
         """Within the window, the ticket that has most of its prompt here, before one without a home, before
         one that has its home elsewhere.
         """
-        window = min(self.policy.locality_window, pool.costliest) * VT_COST
+        window = self.policy.locality_window
+        if window > pool.costliest:
+            window = pool.costliest
+        window *= VT_COST
         name = replica.name
         least = due.held if due.home == name else 0
         for ticket in replica.look_near(least):

@@ -26,7 +26,8 @@ EVIDENCE = 64
 LEARN_GAP = 10_000_000
 """Its speed is learned from so many answers, then from one in so many ns: a hundred a second are enough."""
 NEAR = 8
-"""Tickets whose prefix a replica holds that are looked at for each grant."""
+TRIED = 4
+"""Tickets whose prefix a replica holds: so many are looked at for each grant, and of these tried."""
 
 
 class Replica:
@@ -180,7 +181,7 @@ class Replica:
         near.rotate(-NEAR)
         if len(found) > 1:
             found.sort(key=attrgetter("held"), reverse=True)
-        return found
+        return found[:TRIED]
 
     def take_turn(self, name: str, cost: int) -> None:
         """Among the pools of one replica classes take turns, by what each was served here."""

@@ -305,13 +305,17 @@ class Tree:
         """The first ticket of whoever is due; None if nobody who waits may run."""
         branch = root = self.root
         while True:
-            heap = branch.heap
-            if branch.favoured or not heap:
-                child = self._due(branch)
-            else:
-                vt, number, child = heap[0]
-                if child.mark != number or child.vt != vt:
+            for each in branch.favoured:
+                if each.running < each.floor and each.mark:
                     child = self._due(branch)
+                    break
+            else:
+                if heap := branch.heap:
+                    vt, number, child = heap[0]
+                    if child.mark != number or child.vt != vt:
+                        child = self._due(branch)
+                else:
+                    child = None
             if child.__class__ is Node:
                 return child.tail.next  # type: ignore[union-attr]
             if child is not None:
