@@ -105,6 +105,8 @@ async def test_soft_before_hard_a_lighter_model_answers_by_the_operators_rule(fa
         tasks = [asyncio.create_task(gateway.ask()) for _ in range(7)]
         replies = await asyncio.gather(*tasks)
         assert {reply.status for reply in replies} == {200}
+        told = await asyncio.gather(*[gateway.ask(stream=True) for _ in range(7)])
+        assert any(f": step=lighter model={LIGHT}\n\n".encode() in reply.body for reply in told)
         lighter = [row for row in gateway.ledger.rows if row.step == "lighter"]
         assert lighter
         assert {(row.model, row.engine) for row in lighter} == {(LIGHT, "eng_2")}

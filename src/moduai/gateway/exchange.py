@@ -70,6 +70,8 @@ _OUTCOMES: dict[str, Outcome] = {
 """Outcome of an error code; all others are refusals."""
 STEPS = {step: b"modu-step: %b\r\n" % step.encode() for step in ("queued", "shortened", "lighter")}
 """Header line that says what the pressure has done to a request."""
+SOFT_STEPS = frozenset({"shortened", "lighter"})
+"""Of these a stream is told in a comment."""
 _BUSY = frozenset({429, 503})
 _RETRIED = _BUSY | {401, 403, 500, 502, 504}
 """Statuses of an engine that another replica may do better; 401 and 403 are our key, not the client's."""
@@ -163,7 +165,7 @@ class Exchange:
         if self.ask is not None and self.ask.shorten(max(1, most // self.ask.choices)):
             self.step = "shortened"
             if self._head_sent:
-                self._stream().comment(f"step=shortened max_tokens={self.ask.max_tokens}")
+                self._tell_step()
 
     async def _connect(self, replica: Replica) -> None:
         try:
@@ -379,7 +381,15 @@ class Exchange:
             self._relay = EventRelay(self.sink, self._not_understood, usage_wanted=wanted)
             self._head_sent = True
             self.sink.head(200, EVENTS, self.id)
+            if self.step in SOFT_STEPS:
+                self._tell_step()
         return self._relay
+
+    def _tell_step(self) -> None:
+        most = (
+            f" max_tokens={self.ask.max_tokens}" if self.step == "shortened" and self.ask is not None else ""
+        )
+        self._stream().comment(f"step={self.step} model={self.model}{most}")
 
     def _stop_engine(self) -> None:
         if self._connection is not None:
