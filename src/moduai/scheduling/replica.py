@@ -175,7 +175,9 @@ class Replica:
         first; others next time.
         """
         near = self.near
-        if near and (near[0].state != 1 or near[0].home != self.name):
+        for _ in range(NEAR):
+            if not near or (near[0].state == 1 and near[0].home == self.name):
+                break
             near.popleft()
         found = [ticket for ticket in islice(near, NEAR) if ticket.state == 1 and ticket.held > least]
         near.rotate(-NEAR)
