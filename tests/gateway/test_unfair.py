@@ -182,3 +182,15 @@ async def test_who_slipped_in_counts_among_the_people_of_an_organisation(fake: F
         (model,) = look_at_shares(gateway.lane, without_file(), 1).models
         assert [one.id for each in model.classes for one in each.organisations] == ["big"]
         await asyncio.gather(*tasks)
+
+
+async def test_what_slipped_in_counts_towards_a_new_cap(fake: FakeEngine) -> None:
+    fake.behaviour = Behaviour(fault="slow_head", head_s=0.3)
+    async with running_gateway(engine_of(fake)) as gateway:
+        gateway.lane.line._to_learn = 0
+        tasks = [asyncio.create_task(gateway.ask()) for _ in range(4)]
+        await until(lambda: fake.counts.running == 4)
+        shared(gateway, "cap = 50")
+        tasks += [asyncio.create_task(gateway.ask()) for _ in range(2)]
+        await asyncio.gather(*tasks)
+        assert fake.counts.peak == 4

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 from random import Random
 
@@ -223,3 +225,21 @@ def test_who_queues_and_leaves_again_and_again_leaves_nothing_behind() -> None:
         ticket = world.ask("c/o/leaves", blocks=(1, 2), tokens_in=100)
         assert world.queue.cancel(ticket, world.now)
     assert sum(len(each.near) for each in world.queue._replicas.values()) < 20
+
+
+def test_the_order_of_a_set_decides_nothing() -> None:
+    """Names of pools hash differently in every process; a replica of several takes the same ticket."""
+    script = (
+        "from tests.scheduling.world import World, policy\n"
+        "world = World(policy(locality_window=10**9))\n"
+        "for name in 'st': world.add(name, pools=frozenset('mnk'))\n"
+        "for n in range(200): world.ask(f'c/o/{n % 9}', pool='mnk'[n % 3], blocks=(n * n % 5, n))\n"
+        "print([world.end() for _ in range(150)])"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", script], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True
+        ).stdout
+        for seed in "1234"
+    }
+    assert len(told) == 1

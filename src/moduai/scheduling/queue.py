@@ -179,6 +179,8 @@ class FairQueue:
         self._estimates.part = policy.estimate_quantile
         for pool in self._pools.values():
             pool.price.value = policy.prices.get(pool.name, pool.price.value)
+            if self._capped:  # what runs counts towards a cap that is new
+                self._wake(pool)
             pool.tree.set_rules(policy, pool.tree.capacity)
         return self._fill_all(now)
 
@@ -602,7 +604,7 @@ class FairQueue:
     def _in_turn(self, replica: Replica, now: int) -> Ticket | None:
         """What a replica of several pools with a free slot takes now."""
         found: list[Ticket] = []
-        for name in replica.spec.pools:
+        for name in sorted(replica.spec.pools):  # a set's own order differs from process to process
             pool = self._pools[name]
             if pool.tree.root.waiting and (ticket := self._fair(pool, replica, now)):
                 found.append(ticket)
