@@ -119,6 +119,8 @@ async def test_a_class_at_its_cap_is_said_to_be(fake: FakeEngine) -> None:
         gone = told(gateway).models[0].classes[-1]
         assert (gone.id, gone.title, gone.at_cap) == ("resident", {}, False)
         await asyncio.gather(*tasks)
+        await until(lambda: not gateway.lane.exchanges)
+        assert [each.id for each in told(gateway).models[0].classes] == ["other", "rest"]
 
 
 async def test_metrics_tell_of_shares_steps_and_forecasts(fake: FakeEngine) -> None:

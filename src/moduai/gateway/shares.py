@@ -173,7 +173,7 @@ def _model(lane: Lane, name: str, shares: Mapping[Path, Share], people: People) 
     rules = lane.line.policy.classes
     classes = [share for path, share in shares.items() if len(path) == 1]
     served = sum(share.served for share in classes)
-    gone = sorted({share.path[0] for share in classes} - rules.keys())
+    gone = sorted({share.path[0] for share in classes if share.running or share.waiting} - rules.keys())
     return ModelShares(
         id=name,
         running=sum(share.running for share in classes),
