@@ -136,6 +136,7 @@ def test_what_the_documents_show_is_valid() -> None:
         (GOOD + "weight = inf\n", 5, "class.a.weight", "is a number"),
         (GOOD + "weight = true\n", 5, "class.a.weight", "is a number, not True"),
         (GOOD + 'weight = "ten"\n', 5, "class.a.weight", "is a number, not 'ten'"),
+        (HEAD + "[class.a]\ntitle = '가'\n", 4, "class.a.title", '{ ko = "…", en = "…" }, not'),
         (GOOD + "wieght = 1\n", 5, "class.a.wieght", "did you mean weight?"),
         (GOOD + "zzz = 1\n", 5, "class.a.zzz", "there are weight, guarantee"),
         (GOOD + "share_by = 'x'\n", 5, "class.a.share_by", "'organisation' or 'zone', not 'x'"),
@@ -172,6 +173,8 @@ def test_all_mistakes_are_told_at_once_in_order_and_not_without_end() -> None:
     assert [line for line, *_ in found] == [5, 7], "values are checked once all of them could be read"
     many = GOOD + "".join(f"k{number} = 1\n" for number in range(100))
     assert len(problems(many)) == MOST_PROBLEMS
+    named = GOOD + CLASS.replace("a]", "Library]") + "[[assign]]\nclass = 'library'\nzones = ['z']\n"
+    assert [path for _, path, _ in problems(named)] == ["class.Library"], "a class with a mistake is there"
     with pytest.raises(PolicyError, match=r"^line 5, class.a.cap: cap is a number, not 'x'$"):
         parse(GOOD + "cap = 'x'\n")
 

@@ -183,10 +183,11 @@ class _Table:
             return frozenset()
         return frozenset(value)
 
-    def table(self, name: str) -> _Table:
+    def table(self, name: str, form: str = "") -> _Table:
+        """``form``: how it may be written."""
         value = self.take(name)
         if value is not None and not isinstance(value, dict):
-            self.problem(name, f"{name} is a table, not {_short(value)}")
+            self.problem(name, f"{name} is a table{form and f' {form}'}, not {_short(value)}")
             value = None
         return _Table(value or {}, (*self._path, name), self._problems)
 
@@ -232,7 +233,7 @@ def _policy(root: _Table) -> Policy:
 
 
 def _class(table: _Table, name: str, limits: Limits) -> ClassRule:
-    node, title = _node(table), table.table("title")
+    node, title = _node(table), table.table("title", '{ ko = "…", en = "…" }')
     organisations = table.table("organisation")
     rule = ClassRule(
         name=name,

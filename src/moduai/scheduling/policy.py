@@ -292,8 +292,9 @@ def _limits(limits: Limits, here: Path) -> _Found:
 def _assignments(policy: Policy) -> _Found:
     if len(policy.assign) > MOST_RULES:
         yield ("assign", MOST_RULES), f"at most {MOST_RULES} rules: one may name many"
+    named = all(map(CLASS_NAME.fullmatch, policy.classes))  # else a class may be missing for its name alone
     for number, rule in enumerate(policy.assign):
-        if rule.class_name not in policy.classes:
+        if named and rule.class_name not in policy.classes:
             yield ("assign", number, "class"), f"there is no class {rule.class_name!r}"
         if not (rule.service_classes or rule.organisations or rule.zones or rule.groups):
             yield ("assign", number), "it names nobody: give service_classes, organisations, zones or groups"
