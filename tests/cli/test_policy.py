@@ -112,12 +112,82 @@ def test_check_tells_lines_and_remarks(home: Path) -> None:
     assert "choose the group 'student'" in result.stderr
     assert "no organisation org_gone" in result.stderr
     assert len(said(home, "check", odd)["remarks"]) == 2
-    result = run(home, policy.app, "check")
-    assert (result.exit_code, "is in force" in result.stderr) == (1, True)
     changed(home, ("weight = 10\n", "weight = -10\n"))
     result = run(home, policy.app, "diff", bad)
     assert (result.exit_code, f"line {line}" in result.stderr) == (1, True)
     assert run(home, policy.app, "check", "nowhere.toml").exit_code == 1
+
+
+def test_a_name_that_fits_nobody_gets_a_remark(home: Path) -> None:
+    """Ids, networks, people of no organisation and, where zones share, zones may all be meant."""
+    file = changed(
+        home,
+        ("[class.guest]\n", '[class.guest]\norganisation."203.0.113.0/24".weight = 2\n'),
+        ("[class.research]\n", '[class.research]\nshare_by = "zone"\norganisation.edu-city.weight = 2\n'),
+        ("[class.business]\n", '[class.business]\norganisation."서울 연구소".weight = 2\n'),
+        more=f"""
+        [[assign]]
+        class = "research"
+        organisations = ["{organisation(home)}", "203.0.113.0/24", "", "City School"]
+        """,
+    )
+    assert said(home, "check", file)["remarks"] == [
+        f"there is no organisation {name} here, so it fits nobody: use the id, see modu org list"
+        for name in ("City School", "서울 연구소")
+    ]
+
+
+def test_without_a_file_there_is_nothing_wrong(home: Path) -> None:
+    assert "comes with Modu is in force. It is valid: 6 classes." in ran(home, policy.app, "check")
+    assert said(home, "check")["valid"]
+    assert "nothing to compare" in ran(home, policy.app, "diff")
+    assert said(home, "diff")["effects"] == []
+
+
+def test_the_footer_says_how_to_see_all_of_this_one(home: Path) -> None:
+    assert ran(home, policy.app, "show").endswith("modu policy show --text\n")
+    assert ran(home, policy.app, "show", "--default").endswith("modu policy show --default --text\n")
+    file = changed(home)
+    assert ran(home, policy.app, "show", file).endswith(f"modu policy show {file} --text\n")
+
+
+def parts(home: Path, file: str) -> dict[str, float]:
+    return {one["name"]: one["part"] for one in said(home, "show", file)["classes"]}
+
+
+def test_a_class_keeps_its_guarantee_and_its_cap_in_a_full_service(home: Path) -> None:
+    """The others share the rest by their weights."""
+    little = parts(home, changed(home, ("weight = 10\n", "weight = 1\n")))
+    assert (little["resident"], little["guest"]) == (40, 12)
+    most = parts(home, changed(home, ("weight = 10\n", "weight = 900\n"), ("guarantee = 40", "cap = 70")))
+    assert most == {
+        "resident": 55, "guest": 10, "public-duty": 20, "research": 10, "business": 5, "batch": 0.0
+    }  # fmt: skip
+    capped = parts(home, changed(home, ("weight = 10\n", "weight = 900\ncap = 41\n")))
+    assert capped["resident"] == 41
+    file = home.parent / "small.toml"
+    title = 'title = { ko = "가", en = "A" }'
+    for rules, found in (
+        (("cap = 30", "cap = 20"), {"a": 30, "b": 20}),
+        (("guarantee = 60", "guarantee = 40\nweight = 9"), {"a": 60, "b": 40}),
+        (("weight = 3", ""), {"a": 75, "b": 25}),
+    ):
+        text = "".join(f"[class.{name}]\n{title}\n{rule}\n" for name, rule in zip("ab", rules, strict=True))
+        file.write_text(f'name = "small"\ndefault = "a"\n{text}', "utf-8")
+        assert parts(home, str(file)) == found
+
+
+def test_rules_of_assignment_say_who_moves(home: Path) -> None:
+    rule = '[[assign]]\nclass = "batch"\nservice_classes = ["{}"]\n'
+    told = ran(home, policy.app, "diff", changed(home, more=rule.format("research")))
+    assert "Everyone" not in told
+    assert "From research to batch: 0 people, 1 key, 1 organisation\n" in told
+    assert "Rules of assignment: 0 people, 1 key, 1 organisation\n  they changed: all who" in told
+    told = ran(home, policy.app, "diff", changed(home, more=rule.format("nobody")))
+    assert told == (
+        "Rules of assignment: 0 people, 0 keys, 0 organisations\n"
+        "  they changed: of those who are known now nobody moves\n"
+    )
 
 
 def test_diff_says_what_would_change_for_whom(home: Path) -> None:
@@ -148,7 +218,7 @@ def test_diff_says_what_would_change_for_whom(home: Path) -> None:
     for words in (
         "Residents (resident): 2 people, 0 keys, 1 organisation\n",
         "  weight 10 → 4\n",
-        "  part of a full service, while all classes want more: 40 % → 20 %\n",
+        "  part of a full service, while all classes want more: 7.9 % → 7.5 %\n",
         "  each person of the group student: weight 2 → 3\n",
         "  each person of the group farmer: weight 1 → 1.5\n",
         "Research (research): 0 people, 1 key, 1 organisation\n",
@@ -156,10 +226,10 @@ def test_diff_says_what_would_change_for_whom(home: Path) -> None:
         "  each organisation that is not named: cap 100 % → 50 %\n",
         "Businesses (business): 0 people, 0 keys, 0 organisations\n",
         "  guarantee 5 % → 0 %\n",
-        "Schools (school): 0 people, 1 key, 1 organisation\n  a new class: weight 1 (5 % of a full service)",
+        "Schools (school): 0 people, 1 key, 1 organisation\n  a new class: weight 1 (3.7 % of a full",
         "From business to school: 0 people, 1 key, 1 organisation\n  they change their class\n",
         "Everyone: 2 people, 2 keys, 2 organisations\n",
-        "  who is assigned to which class\n",
+        "Rules of assignment: 0 people, 1 key, 1 organisation\n",
         "  most requests of one person that wait 64 → 32\n",
         "  what a prompt in an engine's cache may cost others 200 ms → 100 ms\n",
         "  lighter model than big: none → small\n",
@@ -186,7 +256,7 @@ def test_apply_asks_writes_and_can_be_undone(home: Path) -> None:
     refused = run(home, policy.app, "apply", file, typed="n\n")
     assert (refused.exit_code, (home / "policy.toml").exists()) == (1, False)
     assert "weight 10 → 5" in refused.stdout
-    assert "nothing was changed" in refused.stderr
+    assert "[y/N]:\nmodu: nothing was changed" in refused.stderr
     assert run(home, policy.app, "apply", file).exit_code == 1, "no answer is no"
     assert "modu policy undo" in ran(home, policy.app, "apply", file, typed="y\n")
     assert policy_file.read(home).policy.classes["resident"].weight == 5000

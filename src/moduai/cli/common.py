@@ -7,6 +7,7 @@ not a terminal, so that they can be piped.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import sys
 import unicodedata
@@ -73,11 +74,12 @@ def confirm(question: str, refusal: str, *, final: bool = True) -> None:
     """Ask before what cannot be undone, or (``final=False``) touches many; anything but a yes, also no more
     input, fails with ``refusal``.
     """
-    try:
+    agreed = ended = False
+    with contextlib.suppress(typer.Abort):
         agreed = typer.confirm(f"{question} This cannot be undone." if final else question, err=True)
-    except typer.Abort:
+        ended = sys.stdin.isatty()  # a terminal shows the line's end that was typed
+    if not ended:
         typer.echo("", err=True)
-        agreed = False
     if not agreed:
         fail(refusal)
 

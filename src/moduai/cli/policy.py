@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fileinput
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -52,6 +53,7 @@ SOURCES = {
     "file": files.FILE,
     "last good": f"the last good one, for {files.FILE} has problems",
 }
+NO_FILE = f"There is no {files.FILE}: the policy that comes with Modu is in force"
 FileArgument = Annotated[
     Path | None, typer.Argument(help=f"A policy file [default: {files.FILE} in the home folder].")
 ]
@@ -85,8 +87,9 @@ def show(
     rows = [{**msgspec.structs.asdict(one), "title": one.title["en"]} for one in classes]
     table(rows, COLUMNS)
     where = str(file) if file else SOURCES["shipped" if default else found.source]
+    which = f"{shlex.quote(str(file))} " if file else "--default " if default else ""
     typer.echo(
-        f"\n{found.policy.name} ({where}, {found.digest}). Everything it says: modu policy show --text"
+        f"\n{found.policy.name} ({where}, {found.digest}). Everything it says: modu policy show {which}--text"
     )
 
 
@@ -106,6 +109,8 @@ def check(file: FileArgument = None, home: HomeOption = None, json: JsonOption =
     for remark in () if json else remarks:
         typer.echo(f"remark: {safe(remark)}", err=True)
     said = f"{_place(loaded, file)} is valid: {len(found.policy.classes)} classes."
+    if found.source == "shipped":
+        said = f"{NO_FILE}. It is valid: {len(found.policy.classes)} classes."
     done(said, {"valid": True, "problems": [], "remarks": remarks}, json=json)
 
 
@@ -119,10 +124,10 @@ def differ(
     """Say what a policy file would change, and for how many. Nothing is changed."""
     loaded = open_loaded(home)
     found, effects = _compare(loaded, _wanted(loaded, file, default=default))
-    if json:
-        typer.echo(to_json({"digest": found.digest, "effects": effects}))
-    else:
-        typer.echo(_words(effects) or "It would change nothing.")
+    nothing = "It would change nothing."
+    if found.source == "shipped" and not default:
+        nothing = f"{NO_FILE}, and there is nothing to compare: name a file."
+    done(_words(effects) or nothing, {"digest": found.digest, "effects": effects}, json=json)
 
 
 @app.command(epilog=examples("modu policy apply mine.toml", "modu policy apply --default --yes"))
@@ -229,14 +234,14 @@ def _wanted(loaded: Loaded, file: Path | None, *, default: bool) -> InForce:
 
 
 def _load(loaded: Loaded, file: Path | None) -> InForce:
-    """A policy file. Raises PolicyError."""
+    """A policy file; where none is named or in the home folder, the policy that comes with Modu. Raises
+    PolicyError.
+    """
     place = _place(loaded, file)
     found = files.load(place)
-    if found is not None:
-        return found
-    return fail(
-        f"there is no file {place}" + ("" if file else ": the policy that comes with Modu is in force")
-    )
+    if found is None and file:
+        fail(f"there is no file {place}")
+    return found or files.without_file()
 
 
 def _place(loaded: Loaded, file: Path | None) -> Path:

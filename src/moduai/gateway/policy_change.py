@@ -1,13 +1,15 @@
 """What a change of policy means, in words: which classes, and how many people, keys and organisations.
 
 Rule: whoever changes the policy is told first whom it touches. A class is touched where one of its own rules
-changes and where its part of a full service does, for a weight that one class gains the others lose.
+changes and where its part of a full service does, for what one class gains the others lose.
 """
 
 from __future__ import annotations
 
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from fractions import Fraction
 
 from msgspec import Struct
 from sqlalchemy import func, or_, select
@@ -15,12 +17,14 @@ from sqlalchemy import func, or_, select
 from moduai.accounts import audit
 from moduai.accounts.tables import api_keys, organisations, people
 from moduai.gateway.policy_file import InForce
+from moduai.gateway.policy_text import networks
 from moduai.scheduling.policy import Change, ClassRule, Policy, diff, trusted
-from moduai.scheduling.types import ONE
+from moduai.scheduling.types import ONE, WHOLE
 from moduai.settings import Loaded
 from moduai.store.database import Connection
 
 EVERYONE = "Everyone"
+ASSIGNED = "Rules of assignment"
 
 
 class Crowd(Struct, frozen=True):
@@ -51,7 +55,9 @@ class ClassShown(Struct, frozen=True, kw_only=True):
     title: dict[str, str]
     weight: float
     part: float
-    """Of a service that is full, while all classes want more."""
+    """Of a service that is full, while all classes want more: by weight, but at least the guarantee and at
+    most the cap.
+    """
     guarantee: float
     cap: float
     people: int
@@ -103,21 +109,26 @@ def remarks(policy: Policy, loaded: Loaded, names: Mapping[str, str]) -> list[st
             for group in rule.groups
             if group in chosen
         ]
-    named = {each for rule in policy.classes.values() for each in rule.organisations}
-    named |= {each for assign in policy.assign for each in assign.organisations}
-    missing = sorted(each for each in named if each.startswith("org_") and each not in names)
-    return found + [f"there is no organisation {each} here: see modu org list" for each in missing]
+    named = {each for assign in policy.assign for each in assign.organisations}
+    for rule in policy.classes.values():
+        zones = rule.share_by == "zone"  # any other name may be that of a zone
+        named |= {each for each in rule.organisations if each.startswith("org_") or not zones}
+    missing = sorted(named - names.keys() - set(networks(named)) - {""})
+    return found + [
+        f"there is no organisation {each} here, so it fits nobody: use the id, see modu org list"
+        for each in missing
+    ]
 
 
 def shown(policy: Policy, crowds: Iterable[Crowd]) -> list[ClassShown]:
     """The classes, each with whom it has."""
-    count = _Count(policy, policy, crowds)
+    count, parts = _Count(policy, policy, crowds), _parts(policy)
     return [
         ClassShown(
             name=rule.name,
             title=rule.title,
             weight=rule.weight / ONE,
-            part=_part(policy, rule.name),
+            part=parts[rule.name],
             guarantee=rule.guarantee / 10,
             cap=rule.cap / 10,
             people=count.into(rule.name).people,
@@ -132,15 +143,23 @@ def effects(old: Policy, new: Policy, loaded: Loaded, db: Known) -> list[Effect]
     chosen = loaded.settings.people.groups
     old, new = trusted(old, chosen), trusted(new, chosen)
     changes, count = diff(old, new), _Count(old, new, db.crowds)
-    found = []
+    before, after, found = _parts(old), _parts(new), []
     for name, rule in new.classes.items():
-        if what := _class(old, new, name, changes, db.names):
+        what = [_of_class(change, db.names) for change in changes if change.path[:2] == ("classes", name)]
+        if name not in old.classes:
+            what = [_new(rule, after[name])]
+        elif before[name] != after[name]:
+            grows = f"{before[name]:g} % → {after[name]:g} %"
+            what.append(f"part of a full service, while all classes want more: {grows}")
+        if what:
             found.append(count.into(name, _title(rule), what))
     for name in sorted(old.classes.keys() - new.classes.keys()):
         gone = [f"the class is gone, its keys go to {new.default} unless a rule says otherwise"]
         found.append(count.out_of(name, _title(old.classes[name]), gone))
     found += count.moves()
-    if what := [_general(change) for change in changes if change.path[0] != "classes"]:
+    if old.assign != new.assign:
+        found.append(count.assigned())
+    if what := [_general(change) for change in changes if change.path[0] not in {"classes", "assign"}]:
         found.append(_effect(EVERYONE, what, db.crowds))
     return found
 
@@ -170,6 +189,12 @@ class _Count:
             for (before, after), crowds in sorted(moves.items())
         ]
 
+    def assigned(self) -> Effect:
+        """On all who change their class where the rules of assignment did."""
+        movers = [crowd for before, after, crowd in self._found if before != after]
+        who_moves = "all who change their class" if movers else "of those who are known now nobody moves"
+        return _effect(ASSIGNED, [f"they changed: {who_moves}"], movers)
+
 
 def _effect(who: str, what: Sequence[str], crowds: Iterable[Crowd]) -> Effect:
     found = list(crowds)
@@ -186,24 +211,35 @@ def _place(policy: Policy, crowd: Crowd) -> str:
     return policy.place(crowd.service_class, crowd.organisation, crowd.group, crowd.zone).class_name
 
 
-def _class(
-    old: Policy, new: Policy, name: str, changes: Sequence[Change], names: Mapping[str, str]
-) -> list[str]:
-    """What changes for one class of the new policy."""
-    rule, part = new.classes[name], _part(new, name)
-    if name not in old.classes:
-        of_places = f"guarantee {_percent(rule.guarantee)}, cap {_percent(rule.cap)}"
-        return [f"a new class: weight {_weight(rule.weight)} ({part:g} % of a full service), {of_places}"]
-    what = [_of_class(change, names) for change in changes if change.path[:2] == ("classes", name)]
-    if (before := _part(old, name)) != part:
-        what.append(f"part of a full service, while all classes want more: {before:g} % → {part:g} %")
-    return what
+def _new(rule: ClassRule, part: float) -> str:
+    of_places = f"guarantee {_percent(rule.guarantee)}, cap {_percent(rule.cap)}"
+    return f"a new class: weight {_weight(rule.weight)} ({part:g} % of a full service), {of_places}"
 
 
-def _part(policy: Policy, name: str) -> float:
-    """Percent of a full service, while all classes want more and guarantees are met."""
-    part = 100 * policy.classes[name].weight / sum(rule.weight for rule in policy.classes.values())
-    return round(part, 0 if part >= 10 else 1)
+def _parts(policy: Policy) -> dict[str, float]:
+    """Percent of a full service that each class gets while all want more.
+
+    Rule: water is poured into all classes, as wide as their weights, until the whole is used; each stands at
+    its guarantee before and is full at its cap.
+    """
+    rules = policy.classes.values()
+
+    def held(rule: ClassRule, level: Fraction) -> Fraction:
+        return min(Fraction(rule.cap), max(Fraction(rule.guarantee), rule.weight * level))
+
+    def used(level: Fraction) -> Fraction:
+        return sum((held(rule, level) for rule in rules), Fraction(0))
+
+    # between the levels at which a class begins to rise or is full, what is used grows evenly
+    bends = {Fraction(bend, rule.weight) for rule in rules for bend in (0, rule.guarantee, rule.cap)}
+    levels = sorted(bends)
+    at = min(bisect_left(levels, Fraction(WHOLE), key=used), len(levels) - 1)
+    level = levels[at]
+    if at and used(level) > WHOLE:
+        low = levels[at - 1]
+        level = low + (WHOLE - used(low)) * (level - low) / (used(level) - used(low))
+    parts = {rule.name: float(held(rule, level) / 10) for rule in rules}
+    return {name: round(part, 0 if part >= 10 else 1) for name, part in parts.items()}
 
 
 def _title(rule: ClassRule) -> str:
@@ -268,8 +304,6 @@ def _of_class(change: Change, names: Mapping[str, str]) -> str:
 
 def _general(change: Change) -> str:
     match change.path:
-        case ("assign",):
-            return "who is assigned to which class"
         case ("pressure", "lighter", model):
             return f"lighter model than {model}: {_plain(change.old)} → {_plain(change.new)}"
         case ("prices", model):
