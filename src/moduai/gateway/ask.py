@@ -40,10 +40,8 @@ class Endpoint(Enum):
         self.path = "/v1/chat/completions" if word == "chat" else f"/v1/{word}"
         self.text = {"chat": "messages", "completions": "prompt"}.get(word, "input")
         """The field that holds what is asked."""
-        self.read = {"chat": ("messages", "tools"), "responses": ("input", "tools", "instructions")}.get(
-            word, (self.text,)
-        )
-        """The fields that an engine makes the prompt of."""
+        self.beside = {"chat": ("tools",), "responses": ("tools", "instructions")}.get(word, ())
+        """The fields that an engine makes the prompt of, too."""
         self.limits = _LIMITS[word]
         """The fields that bound an answer; of those that stand, engines differ in which one counts."""
 
@@ -134,6 +132,8 @@ class Ask(Struct):
     """Bytes that came."""
     tokens: int
     """Estimate of the prompt's tokens."""
+    fields: dict[str, Raw]
+    """The body's fields, raw."""
     stream: bool = False
     choices: int = 1
     """Answers that are asked for."""
@@ -142,8 +142,6 @@ class Ask(Struct):
     usage_wanted: bool = True
     """False: the usage event was our wish, and is not passed on."""
     has_media: bool = False
-    fields: dict[str, Raw] = {}
-    """The body's fields, raw."""
 
     def blocks(self, organisation: str) -> tuple[int, ...]:
         """Hashes of the prompt's beginning, to find who holds it."""
@@ -174,8 +172,11 @@ def look(body: bytes, endpoint: Endpoint, most_choices: int, allowed: frozenset[
         raise ApiError("invalid_body", f"The body needs {name}.", param=name)
     name = "model"
     try:
-        tokens = sum([len(fields[each]) for each in endpoint.read if each in fields]) // BYTES_PER_TOKEN
-        ask = Ask(endpoint, _decode_text(fields[name]), body, len(body), tokens, fields=fields)
+        read = len(fields[endpoint.text])
+        for each in endpoint.beside:
+            if each in fields:
+                read += len(fields[each])
+        ask = Ask(endpoint, _decode_text(fields[name]), body, len(body), read // BYTES_PER_TOKEN, fields)
         if (name := "stream") in fields:
             ask.stream = bool(_decode_flag(fields[name]))
         for name in shape.limits:
