@@ -18,7 +18,7 @@ STEP_NS = 25_000_000.0
 """Assumed time of an output token, until known."""
 
 MOST = 1e30
-"""No sum is as large."""
+"""No sum is as large, and none as small as its inverse."""
 
 
 class Speed:
@@ -69,5 +69,5 @@ class Speed:
 
     def restore(self, dumped: tuple[float, ...]) -> None:
         """Take back what `dump` gave; anything else is left out: fails open."""
-        if len(dumped) == len(self.dump()) and all(0 < value < MOST for value in dumped):
+        if len(dumped) == len(self.dump()) and all(1 / MOST < value < MOST for value in dumped):
             self._prompt, self._first, self._seen, self._x, self._xx, self._time, self._xy = dumped
