@@ -243,3 +243,28 @@ def test_the_order_of_a_set_decides_nothing() -> None:
         for seed in "1234"
     }
     assert len(told) == 1
+
+
+def test_small_prompts_of_one_model_do_not_keep_a_large_one_of_another_out() -> None:
+    """One replica of two models: who is due there and waits for earlier prompts holds it for everyone."""
+    world = World(slots=8, prefill_budget=8192)
+    world.queue.remove_replica("r")
+    world.add("s", slots=8, pools=frozenset("mn"))
+    world.ask("c/o/small", tokens_in=100)
+    large = world.ask("c/o/large", pool="n", tokens_in=9000)
+    assert large.state == 1
+    later = [world.ask("c/o/small", tokens_in=100) for _ in range(50)]
+    assert {ticket.state for ticket in later} == {1}
+    assert world.end() == ["c/o/large"]
+    assert large.state == 2
+
+
+def test_many_who_avoid_a_replica_do_not_hide_who_may_run_there() -> None:
+    world = World()
+    world.ask("c/o/first")
+    for number in range(200):
+        world.ask(f"c/o/{number}", avoid=("s",))
+    world.add("s", slots=4)
+    ticket = world.ask("c/o/anywhere")
+    assert ticket.state == 2
+    assert world.queue.running() == {"r": 1, "s": 1}

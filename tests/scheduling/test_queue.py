@@ -6,7 +6,7 @@ import pytest
 
 from moduai.scheduling import Grant, Queued, Refused, ReplicaSpec, Telemetry, Used
 from moduai.scheduling.policy import ClassRule, Limits, NodeRule, Pressure
-from moduai.scheduling.queue import CLOSED_RETRY, LOOK, Pool
+from moduai.scheduling.queue import CLOSED_RETRY, FAR, Pool
 from tests.scheduling.world import SECOND, M, World, policy, queued, rule
 
 
@@ -327,7 +327,7 @@ def test_only_so_many_are_looked_at_when_the_first_may_not_run_there() -> None:
     world.running = []
     for _ in range(3):
         world.ask()
-    for number in range(LOOK):
+    for number in range(FAR):
         world.ask(f"c/o/{number}", avoid=("s",))
     last = world.ask("c/o/last")
     on_s = next(grant for grant in world.running if grant.replica == "s")

@@ -172,11 +172,7 @@ def look(body: bytes, endpoint: Endpoint, most_choices: int, allowed: frozenset[
         raise ApiError("invalid_body", f"The body needs {name}.", param=name)
     name = "model"
     try:
-        read = len(fields[endpoint.text])
-        for each in endpoint.beside:
-            if each in fields:
-                read += len(fields[each])
-        ask = Ask(endpoint, _decode_text(fields[name]), body, len(body), read // BYTES_PER_TOKEN, fields)
+        ask = Ask(endpoint, _decode_text(fields[name]), body, len(body), _tokens(fields, endpoint), fields)
         if (name := "stream") in fields:
             ask.stream = bool(_decode_flag(fields[name]))
         for name in shape.limits:
@@ -207,6 +203,15 @@ def look(body: bytes, endpoint: Endpoint, most_choices: int, allowed: frozenset[
 def rename(body: bytes, model: str) -> bytes:
     """The same body for an engine that calls the model otherwise."""
     return _build({**_decode_fields(body), "model": Raw(msgspec.json.encode(model))})
+
+
+def _tokens(fields: dict[str, Raw], endpoint: Endpoint) -> int:
+    """Estimate of the tokens that an engine reads."""
+    read = len(fields[endpoint.text])
+    for name in endpoint.beside:
+        if name in fields:
+            read += len(fields[name])
+    return read // BYTES_PER_TOKEN
 
 
 def _prompts(prompt: Raw) -> int:

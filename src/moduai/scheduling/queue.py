@@ -59,6 +59,8 @@ CLOSED_RETRY = 5 * SECOND
 """When to ask again while every replica is closed: about one round of health checks."""
 SMOOTHING = 8
 """Weight of the past in the moving mean of run times: a new one counts for an eighth."""
+FAR = 512
+"""Tickets in fair order that are asked whether they may run somewhere, when the one that is due may not."""
 LOOK = 64
 """Tickets that a replica looks at, when the one that is due cannot run there."""
 BESIDE = 7
@@ -180,7 +182,7 @@ class FairQueue:
         for pool in self._pools.values():
             pool.price.value = policy.prices.get(pool.name, pool.price.value)
             if self._capped:  # what runs counts towards a cap that is new
-                self._wake(pool)
+                self._wake(pool, now)
             pool.tree.set_rules(policy, pool.tree.capacity)
         return self._fill_all(now)
 
@@ -238,10 +240,10 @@ class FairQueue:
             node = tree.person(ticket) if ticket.path[0] in self._capped else None
             if node is None or _uncapped(node):
                 replica = self._choose(pool, ticket, now)
-                if replica is not None:
+                if replica is not None and not (self._waiting and self._held(replica, now)):
                     ticket.node = node
                     return self._run(pool, ticket, replica, now)
-            self._wake(pool)
+            self._wake(pool, now)
         node = tree.person(ticket)
         if not again and (refused := self._refused(pool, node)):
             tree.release(node)
@@ -299,9 +301,12 @@ class FairQueue:
             ticket.uncached, ticket.state = ticket.tokens_in, 3 if seen else 2
             pool.loose[ticket] = None
 
-    def _wake(self, pool: Pool) -> None:
+    def _wake(self, pool: Pool, now: int) -> None:
         """Somebody has to wait: what runs is charged from now on."""
+        tickets = len(pool.loose)
         self._recall(pool)
+        if pool.alone is not None and len(pool.loose) > tickets:  # they did not say when: all may be new
+            pool.alone.sent = max(pool.alone.sent, now)
         for ticket in pool.loose:
             ticket.node = pool.tree.person(ticket)
             pool.charge(ticket)
@@ -334,6 +339,7 @@ class FairQueue:
                 replica.ready(ticket)
                 and replica.has_time(pool.name, ticket.tokens_in, now)
                 and self._fair(pool, replica, now) is ticket
+                and not self._held(replica, now)
             ):
                 return self._run(pool, ticket, replica, now)
         return None
@@ -603,12 +609,30 @@ class FairQueue:
 
     def _in_turn(self, replica: Replica, now: int) -> Ticket | None:
         """What a replica of several pools with a free slot takes now."""
+        if self._held(replica, now):
+            return None
         found: list[Ticket] = []
         for name in sorted(replica.spec.pools):  # a set's own order differs from process to process
             pool = self._pools[name]
             if pool.tree.root.waiting and (ticket := self._fair(pool, replica, now)):
                 found.append(ticket)
         return min(found, key=lambda ticket: _turn(replica, ticket), default=None)
+
+    def _held(self, replica: Replica, now: int) -> bool:
+        """Whether somebody who is due in one of a replica's pools only waits until its prompts are computed.
+        Then it takes nothing: small prompts of one pool could keep a large one of another out for good.
+        """
+        pools = replica.spec.pools
+        if not replica.pending or len(pools) < 2:
+            return False
+        for name in sorted(pools):
+            tree = self._pools[name].tree
+            due = tree.first() if tree.root.waiting else None
+            if due is None or replica.name in due.avoid:
+                continue
+            if not replica.has_time(name, self._uncached(due, replica), now):
+                return True
+        return False
 
     def _fair(self, pool: Pool, replica: Replica, now: int) -> Ticket | None:
         """The ticket of a pool that a replica with a free slot takes now."""
@@ -636,9 +660,8 @@ class FairQueue:
     def _other(self, pool: Pool, replica: Replica, now: int) -> Ticket | None:
         """The first in fair order that runs there, when the one that is due does not."""
         held: tuple[int, int] | None = None
-        for ticket in islice(pool.tree.in_order(), LOOK):
-            if replica.name in ticket.avoid:
-                continue
+        able = (ticket for ticket in islice(pool.tree.in_order(), FAR) if replica.name not in ticket.avoid)
+        for ticket in islice(able, LOOK):
             need = ticket.tokens_in + ticket.out
             if not replica.has_room(need):
                 if held is None and self._reserve(pool, replica, ticket):
