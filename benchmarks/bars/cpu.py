@@ -29,7 +29,10 @@ class Turns(dict[str, list[Result]]):
     def times(self, name: str, base: str, kind: Kind, first: int | None = None) -> float:
         """Median of the ratios of neighbouring turns."""
         pairs = zip(self.each_us(name, kind, first), self.each_us(base, kind), strict=True)
-        return median([mine / theirs for mine, theirs in pairs])
+        ratios = [mine / theirs for mine, theirs in pairs if theirs]
+        if not ratios:
+            raise process.StartError(f"{base} did nothing while it was measured")
+        return median(ratios)
 
 
 def json_cpu(bench: Bench) -> Measured:
@@ -101,7 +104,10 @@ def interleave(bench: Bench, targets: list[Target], kind: Kind, rounds: int) -> 
     turns = Turns({target.name: [] for target in targets})
     for _ in range(rounds):
         for target in targets:
-            turns[target.name].append(_measure(bench, target, kind))
+            result = _measure(bench, target, kind)
+            if not sum(result.cpu_s):  # it had not begun, on a machine that is busy
+                result = _measure(bench, target, kind)
+            turns[target.name].append(result)
     return turns
 
 
