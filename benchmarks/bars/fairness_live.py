@@ -67,7 +67,7 @@ def engine(bench: Bench) -> Measured:
     with modu.up(home, place / "modu.log", on=bench.target | bench.beside, engine=True) as supervisor:
         url = modu.wait_for_status(home.folder, supervisor, place / "modu.log")
         model = modu.wait_for_model(url, home.key)
-        began, ended, errors = _ask(url, model, keys, 3.0 if bench.quick else 60.0)
+        began, ended, errors = _ask(url, model, keys, 8.0 if bench.quick else 60.0)
         time.sleep(1.0)
         served, steps = _served(home.folder / "modu.db", began, ended)
     total = sum(served.values()) or 1
@@ -81,7 +81,7 @@ def engine(bench: Bench) -> Measured:
         f"steps in the ledger: {dict(steps)}; errors: {len(errors)} {errors[:1]}",
     ]
     row = Row("engine", round(error, 3), f"<= {SHARE_ERROR}", error <= SHARE_ERROR and not errors)
-    return Measured(row, notes, bool(errors) or len(served) < len(WEIGHTS))
+    return Measured(row, notes, bool(errors))
 
 
 @contextlib.contextmanager
