@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 CODE := src tests benchmarks scripts
 export VENV
 .DEFAULT_GOAL := help
-.PHONY: help up install dev test check check-format check-lint check-types check-layers check-tests \
+.PHONY: help up install dev compiled test check check-format check-lint check-types check-layers check-tests \
 	format reference bench clean
 
 help:  ## Show this
@@ -24,6 +24,9 @@ $(VENV)/.core: requirements/core.lock pyproject.toml scripts/install
 $(VENV)/.dev: requirements/dev.lock pyproject.toml scripts/install
 	@scripts/install dev
 	@touch $(VENV)/.core $@
+
+compiled: dev  ## Translate the hot lane into machine code (needs a C compiler)
+	@$(BIN)/python -m scripts.compiled
 
 # All tests run on as many processes as there are cores, a few on one.
 test: SPREAD := $(if $(ARGS),,-n auto --dist loadfile)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import fairness, peers, people, service
+from benchmarks import fairness, machine_code, peers, people, service
 from benchmarks.fuzz import SHARE
 from benchmarks.fuzz import run as fuzz
 
@@ -24,6 +24,7 @@ def main() -> int:
         bars = commands.add_parser(name, help=f"the bars of the {name}")
         bars.add_argument("--quick", action="store_true", help="under a minute, to find breakage only")
         bars.add_argument("--only", default="", metavar="BAR,…", help=f"only these: {', '.join(names)}")
+        bars.add_argument("--source", action="store_true", help="measure the sources, not the machine code")
         if name == "fairness":
             bars.add_argument("--data", default="", metavar="DIR", help="folder that holds the traces")
             bars.add_argument(
@@ -44,6 +45,7 @@ def main() -> int:
     if arguments.command == "fuzz":
         seconds = 10.0 if arguments.quick else arguments.seconds
         return fuzz(inputs=arguments.inputs, seconds=seconds, seed=arguments.seed, only=arguments.only)
+    machine_code.choose(source=arguments.source)
     only = tuple(filter(None, arguments.only.split(",")))
     if arguments.command == "fairness":
         return fairness.run(only=only, quick=arguments.quick, data=arguments.data, figures=arguments.figures)

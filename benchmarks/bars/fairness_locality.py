@@ -14,7 +14,7 @@ from moduai.planner import DEVICES, MODELS, Engine, Twin, step_time, traffic
 from moduai.planner.baselines import LocalityOnly
 from moduai.planner.clock import SECOND
 from moduai.planner.measure import costliest, gaps, quantile
-from moduai.scheduling.types import ONE
+from moduai.scheduling.ticket import ONE
 
 MUST_HITS, MUST_GAP = 0.90, 1.5
 REPLICAS = 8

@@ -21,7 +21,7 @@ from moduai.planner.measure import Backlog, Node, Person, costliest, gaps, jain,
 from moduai.planner.traffic import BULK, CHAT, Sizes
 from moduai.scheduling import FairQueue
 from moduai.scheduling.policy import ClassRule, NodeRule
-from moduai.scheduling.types import ONE
+from moduai.scheduling.ticket import ONE
 
 MUST_GAP = 1.5
 MUST_ERROR, MUST_JAIN = 0.02, 0.99

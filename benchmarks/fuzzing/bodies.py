@@ -6,7 +6,8 @@ import json
 import random
 from typing import Any
 
-from moduai.gateway.ask import Endpoint, look
+from moduai.gateway.ask import look
+from moduai.gateway.endpoint import Endpoint
 from moduai.gateway.errors import ApiError
 
 SEEDS = [

@@ -13,8 +13,9 @@ from benchmarks.fuzzing.bodies import Pairs, _plain, read_strictly
 from benchmarks.fuzzing.requests import Step
 from benchmarks.fuzzing.wire import Answer, BrokenError, Oracle, Request, read_answers
 from benchmarks.fuzzing.world import KEY, READ_ONLY, Wire, World
-from moduai.gateway.ask import USAGE, Endpoint
+from moduai.gateway.ask import USAGE
 from moduai.gateway.connection import ClientConnection
+from moduai.gateway.endpoint import Endpoint
 from moduai.gateway.errors import CATALOGUE
 
 LANE = {endpoint.path.encode() for endpoint in Endpoint}

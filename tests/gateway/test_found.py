@@ -16,7 +16,8 @@ from benchmarks.harness.engine import FakeEngine
 from moduai.engines.http import Connection
 from moduai.engines.record import Engine
 from moduai.gateway import asgi
-from moduai.gateway.ask import Endpoint, look
+from moduai.gateway.ask import look
+from moduai.gateway.endpoint import Endpoint
 from moduai.gateway.errors import ApiError
 from moduai.gateway.relay import EventRelay
 
@@ -298,6 +299,7 @@ async def test_an_event_of_deep_nesting_is_a_bad_answer() -> None:
         assert reply.events[-1]["error"]["code"] == "engine_bad_answer"
 
 
+@pytest.mark.source
 async def test_many_interim_answers_are_bounded(fake: FakeEngine) -> None:
     """One call deeper for each: RecursionError leaves `data_received`."""
     lost: list[str] = []

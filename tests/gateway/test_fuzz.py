@@ -122,6 +122,7 @@ def test_the_reader_of_answers_sees_a_cut_and_a_second_answer():
     assert read_answers(one[:-2], [b"HEAD"])[0].whole
 
 
+@pytest.mark.source
 async def test_a_planted_defect_is_found(monkeypatch):
     """A connection that takes every second request for the first one is caught."""
     from moduai.engines.repeated import RepeatedHead  # noqa: PLC0415
@@ -134,6 +135,7 @@ async def test_a_planted_defect_is_found(monkeypatch):
     assert report.findings
 
 
+@pytest.mark.source
 def test_a_planted_duplicate_is_found(monkeypatch):
     from moduai.gateway import ask  # noqa: PLC0415
 

@@ -24,14 +24,15 @@ from moduai.engines import fleet as fleets
 from moduai.engines.fleet import Fleet
 from moduai.engines.http import Head
 from moduai.engines.record import Capability, Engine, Model
-from moduai.gateway.ask import Endpoint, look
+from moduai.gateway.ask import look
+from moduai.gateway.endpoint import Endpoint
 from moduai.gateway.exchange import Exchange
 from moduai.gateway.lane import Lane
 from moduai.gateway.policy_text import parse, shipped
 from moduai.gateway.switches import Stop
 from moduai.scheduling import FairQueue
 from moduai.scheduling.journal import Journal, replay
-from moduai.scheduling.types import NO_TICKET
+from moduai.scheduling.ticket import NO_TICKET
 
 from .conftest import Rows, settings_of
 
@@ -239,6 +240,7 @@ async def race(seed: int, line: FairQueue, monkeypatch: pytest.MonkeyPatch) -> A
     await made.close()
 
 
+@pytest.mark.source
 async def test_no_place_leaks_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
     outcomes: Counter[str] = Counter()
     for seed in range(100):

@@ -13,11 +13,12 @@ from benchmarks.harness.engine import MODEL, FakeEngine
 from moduai.accounts.keys import digest
 from moduai.accounts.principal import Principal
 from moduai.engines.record import Engine
-from moduai.gateway.ask import Ask, Endpoint, look
+from moduai.gateway.ask import Ask, look
+from moduai.gateway.endpoint import Endpoint
 from moduai.gateway.errors import ApiError
 from moduai.gateway.policy_file import without_file
 from moduai.gateway.shares import look as look_at_shares
-from moduai.scheduling.types import NO_TICKET
+from moduai.scheduling.ticket import NO_TICKET
 
 from .conftest import OTHER_KEY, Gateway, chat, engine_of, request, running_gateway, shared, until
 

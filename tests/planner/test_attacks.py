@@ -14,7 +14,7 @@ from moduai.planner.measure import quantile, work
 from moduai.planner.traffic import CHAT, POOL, Sizes
 from moduai.scheduling import FairQueue
 from moduai.scheduling.policy import ClassRule, Limits, Policy
-from moduai.scheduling.types import ONE
+from moduai.scheduling.ticket import ONE
 
 STEP = step_time(MODELS["llama-8b"], DEVICES["h100"])
 WIDE = Limits(100_000, 100_000, 100_000)

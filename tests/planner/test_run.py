@@ -11,7 +11,7 @@ from moduai.planner.measure import Backlog, _gap, costliest, gaps, jain, quantil
 from moduai.planner.traffic import CHAT
 from moduai.scheduling import FairQueue, Queued
 from moduai.scheduling.policy import ClassRule, Limits, Policy
-from moduai.scheduling.types import ONE
+from moduai.scheduling.ticket import ONE
 from tests.planner.conftest import TRACES
 
 STEP = step_time(MODELS["llama-8b"], DEVICES["h100"])

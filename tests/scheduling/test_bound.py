@@ -22,6 +22,7 @@ def test_no_seed_does(seed: int) -> None:
     assert History(seed).play() <= 1
 
 
+@pytest.mark.source
 def test_a_queue_that_favours_someone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tree, "within", lambda *_: True)
     monkeypatch.setattr(Tree, "charge", lambda *_: None)

@@ -11,7 +11,7 @@ from benchmarks.fairness_histories import History
 from moduai.scheduling import FairQueue, Grant, ReplicaSpec, Telemetry, Ticket, Used
 from moduai.scheduling.journal import CHECKED, Journal, LogError, replay
 from moduai.scheduling.policy import Policy
-from moduai.scheduling.types import NO_TICKET
+from moduai.scheduling.ticket import NO_TICKET
 
 from .world import SECOND, M, policy
 

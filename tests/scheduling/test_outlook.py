@@ -9,8 +9,9 @@ from moduai.scheduling.calibration import LIGHT
 from moduai.scheduling.outlook import GAP, MOST_REMEMBERED, Outlook
 from moduai.scheduling.policy import PLAIN, ClassRule, Policy
 from moduai.scheduling.price import Price
+from moduai.scheduling.ticket import Grant, Ticket
 from moduai.scheduling.tree import Tree
-from moduai.scheduling.types import Grant, Queued, ReplicaSpec, Ticket
+from moduai.scheduling.types import Queued, ReplicaSpec
 
 SECOND = 1_000_000_000
 

@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from moduai.scheduling import FairQueue, Grant, Queued, Refused, ReplicaSpec, Telemetry, Ticket, Used
 from moduai.scheduling.policy import ClassRule, Limits, NodeRule, Policy, Pressure
-from moduai.scheduling.types import NO_TICKET, Decision
+from moduai.scheduling.ticket import NO_TICKET
+from moduai.scheduling.types import Decision
 
 from .world import SECOND, WIDE, policy, rule
 
@@ -224,7 +225,7 @@ class Race:
             slipped = [each for each in unseen if each.state < 2]
             known = sum(ticket.uncached for ticket in unseen if ticket not in slipped)
             assert replica.pending == known + TOKENS * len(slipped)
-            assert replica.spec.room == 0 or set(replica.active) <= {each.ticket for each in here}
+            assert replica.room == 0 or set(replica.active) <= {each.ticket for each in here}
         assert sum(self.queue.running().values()) == len(running)
         waiting = [each.ticket for each in self.all if each.waits]
         assert sum(self.queue.waiting().values()) == len(waiting) == self.queue._waiting

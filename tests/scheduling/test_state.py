@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from moduai.scheduling import FairQueue, ReplicaSpec, Used, state
 from moduai.scheduling.queue import KEPT
-from moduai.scheduling.types import NO_TICKET
+from moduai.scheduling.ticket import NO_TICKET
 
 from .world import SECOND, M, World, policy, rule
 

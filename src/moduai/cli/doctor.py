@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import typer
 
-from moduai import service
+from moduai import compiled, service
 from moduai.cli.common import (
     HomeOption,
     JsonOption,
@@ -85,7 +85,8 @@ async def python(_: Loaded) -> list[Finding]:
     """Python's version is one that is tested."""
     version = ".".join(map(str, sys.version_info[:3]))
     if (3, 11) <= sys.version_info[:2] < (3, 14):
-        return [Finding("python", "ok", version)]
+        lane = "machine code" if compiled.in_use() else "source (`make compiled` makes it faster)"
+        return [Finding("python", "ok", f"{version}; the hot lane is {lane}")]
     return [Finding("python", "problem", version, "install Python 3.11, 3.12 or 3.13, then `make install`")]
 
 

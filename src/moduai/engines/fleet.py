@@ -7,8 +7,7 @@ listener whenever a replica begins or ceases to take requests; it decides nothin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-
-from msgspec import Struct
+from typing import NamedTuple
 
 from moduai.engines.address import Address, parse_url
 from moduai.engines.breaker import Breaker
@@ -48,7 +47,7 @@ class Replica:
         return self.engine.state == "active" and self.breaker.state == "closed"
 
 
-class Route(Struct, frozen=True):
+class Route(NamedTuple):
     """Where requests for one model and endpoint may go."""
 
     context: int

@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, cast
 
+from mypy_extensions import mypyc_attr
+
 from moduai.engines.address import Address
 from moduai.engines.chunked import Decoder, FramingError
 from moduai.engines.repeated import RepeatedHead
@@ -235,6 +237,7 @@ class Connection(asyncio.Protocol):
             receiver.broken(reason)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Pool:
     """Connections to one engine, newest first. Not bounded here: the line bounds what runs."""
 
@@ -359,6 +362,7 @@ class Reply(NamedTuple):
     body: bytes
 
 
+@mypyc_attr(native_class=False)
 class FetchError(OSError):
     """An engine could not be asked: refused, too slow, too much, or not HTTP. The text says which."""
 

@@ -8,43 +8,16 @@ The body that came is the body that is sent on, byte for byte, except for fields
 from __future__ import annotations
 
 import json
-from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw
 
+from moduai.gateway.endpoint import Endpoint
 from moduai.gateway.errors import ApiError
 from moduai.gateway.prefix import blocks, salt
 from moduai.gateway.settle import BYTES_PER_TOKEN
 from moduai.scheduling.prefix import BLOCK
-
-_LIMITS: dict[str, tuple[str, ...]] = {
-    "chat": ("max_tokens", "max_completion_tokens"),
-    "completions": ("max_tokens",),
-    "embeddings": (),
-    "responses": ("max_output_tokens",),
-}
-
-
-class Endpoint(Enum):
-    """An address of the lane, with the word that the ledger uses for it."""
-
-    CHAT = "chat"
-    COMPLETIONS = "completions"
-    EMBEDDINGS = "embeddings"
-    RESPONSES = "responses"
-
-    def __init__(self, word: str) -> None:
-        self.word = word
-        self.path = "/v1/chat/completions" if word == "chat" else f"/v1/{word}"
-        self.text = {"chat": "messages", "completions": "prompt"}.get(word, "input")
-        """The field that holds what is asked."""
-        self.beside = {"chat": ("tools",), "responses": ("tools", "instructions")}.get(word, ())
-        """The fields that an engine makes the prompt of, too."""
-        self.limits = _LIMITS[word]
-        """The fields that bound an answer; of those that stand, engines differ in which one counts."""
-
 
 STREAMS_WITH_OPTIONS = (Endpoint.CHAT, Endpoint.COMPLETIONS)
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -94,7 +67,7 @@ LIMITS = ("max_output_tokens", "max_tokens", "max_completion_tokens")
 """Names of the bound on an answer, of any endpoint."""
 
 
-class _Shape(Struct, frozen=True):
+class _Shape(NamedTuple):
     """What the names of a body say, whatever their values: most bodies have one of a few shapes."""
 
     plain: bool
@@ -121,27 +94,34 @@ def _shape(names: tuple[str, ...]) -> _Shape:
     return found
 
 
-class Ask(Struct):
+class Ask:
     """One request as the lane needs it."""
 
-    endpoint: Endpoint
-    model: str
-    body: bytes
-    """What is sent to the engine."""
-    size: int
-    """Bytes that came."""
-    tokens: int
-    """Estimate of the prompt's tokens."""
-    fields: dict[str, Raw]
-    """The body's fields, raw."""
-    stream: bool = False
-    choices: int = 1
-    """Answers that are asked for."""
-    max_tokens: int = 0
-    """The client's own bound on an answer; 0: none."""
-    usage_wanted: bool = True
-    """False: the usage event was our wish, and is not passed on."""
-    has_media: bool = False
+    __slots__ = (
+        "body", "choices", "endpoint", "fields", "has_media", "max_tokens", "model", "size", "stream",
+        "tokens", "usage_wanted",
+    )  # fmt: skip
+
+    def __init__(
+        self, endpoint: Endpoint, model: str, body: bytes, tokens: int, fields: dict[str, Raw]
+    ) -> None:
+        self.endpoint, self.model = endpoint, model
+        self.body = body
+        """What is sent to the engine."""
+        self.size = len(body)
+        """Bytes that came."""
+        self.tokens = tokens
+        """Estimate of the prompt's tokens."""
+        self.fields = fields
+        """The body's fields, raw."""
+        self.stream = False
+        self.choices = 1
+        """Answers that are asked for."""
+        self.max_tokens = 0
+        """The client's own bound on an answer; 0: none."""
+        self.usage_wanted = True
+        """False: the usage event was our wish, and is not passed on."""
+        self.has_media = False
 
     def blocks(self, organisation: str) -> tuple[int, ...]:
         """Hashes of the prompt's beginning, to find who holds it."""
@@ -161,7 +141,11 @@ class Ask(Struct):
 
     def lighter(self, model: str) -> Ask:
         """The same question for another model."""
-        return msgspec.structs.replace(self, model=model, body=rename(self.body, model))
+        other = Ask(self.endpoint, model, rename(self.body, model), self.tokens, self.fields)
+        other.size, other.stream, other.choices = self.size, self.stream, self.choices
+        other.max_tokens, other.usage_wanted = self.max_tokens, self.usage_wanted
+        other.has_media = self.has_media
+        return other
 
 
 def look(body: bytes, endpoint: Endpoint, most_choices: int, allowed: frozenset[str]) -> Ask:
@@ -172,7 +156,7 @@ def look(body: bytes, endpoint: Endpoint, most_choices: int, allowed: frozenset[
         raise ApiError("invalid_body", f"The body needs {name}.", param=name)
     name = "model"
     try:
-        ask = Ask(endpoint, _decode_text(fields[name]), body, len(body), _tokens(fields, endpoint), fields)
+        ask = Ask(endpoint, _decode_text(fields[name]), body, _tokens(fields, endpoint), fields)
         if (name := "stream") in fields:
             ask.stream = bool(_decode_flag(fields[name]))
         for name in shape.limits:

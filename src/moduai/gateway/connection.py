@@ -16,8 +16,9 @@ import httptools
 
 from moduai.accounts.principal import Principal
 from moduai.engines.repeated import RepeatedHead
-from moduai.gateway.ask import Endpoint, look
+from moduai.gateway.ask import look
 from moduai.gateway.author import Author, Authors
+from moduai.gateway.endpoint import Endpoint
 from moduai.gateway.errors import ApiError
 from moduai.history.record import NEW, PlaceError, TurnPlace
 

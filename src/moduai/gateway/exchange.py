@@ -36,7 +36,8 @@ import msgspec
 from moduai.accounts.principal import Principal
 from moduai.engines.fleet import Replica
 from moduai.engines.http import Connection, Head
-from moduai.gateway.ask import Ask, Endpoint, rename
+from moduai.gateway.ask import Ask, rename
+from moduai.gateway.endpoint import Endpoint
 from moduai.gateway.errors import ApiError
 from moduai.gateway.relay import EventRelay, is_text
 from moduai.gateway.settle import NOTHING, count_tokens, spent
@@ -44,7 +45,7 @@ from moduai.gateway.sink import Sink
 from moduai.gateway.usage import NOT_READ, Usage, read_whole
 from moduai.metering.row import Outcome, Step, UsageRow
 from moduai.scheduling import Grant, Queued
-from moduai.scheduling.types import NO_TICKET
+from moduai.scheduling.ticket import NO_TICKET
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle

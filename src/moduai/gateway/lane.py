@@ -17,7 +17,8 @@ from typing import Protocol
 from moduai.accounts.principal import Principal
 from moduai.engines.fleet import Fleet, Replica
 from moduai.engines.telemetry import Load
-from moduai.gateway.ask import MOST_BYTES_PER_TOKEN, Ask, Endpoint
+from moduai.gateway.ask import MOST_BYTES_PER_TOKEN, Ask
+from moduai.gateway.endpoint import Endpoint
 from moduai.gateway.errors import ApiError
 from moduai.gateway.exchange import Exchange
 from moduai.gateway.policy_text import shipped
@@ -40,7 +41,7 @@ from moduai.scheduling import (
     Used,
 )
 from moduai.scheduling.policy import Policy
-from moduai.scheduling.types import NO_TICKET
+from moduai.scheduling.ticket import NO_TICKET
 from moduai.settings import Settings
 
 SWEEP_S = 0.5

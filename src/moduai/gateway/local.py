@@ -14,7 +14,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from moduai.accounts.principal import Principal
-from moduai.gateway.ask import Endpoint, look
+from moduai.gateway.ask import look
+from moduai.gateway.endpoint import Endpoint
 from moduai.gateway.errors import ApiError
 from moduai.gateway.lane import Lane
 from moduai.gateway.usage import NOT_READ, read

@@ -19,7 +19,8 @@ from moduai.accounts.tables import api_keys, organisations, people
 from moduai.gateway.policy_file import InForce
 from moduai.gateway.policy_text import networks
 from moduai.scheduling.policy import Change, ClassRule, Policy, diff, trusted
-from moduai.scheduling.types import ONE, WHOLE
+from moduai.scheduling.ticket import ONE
+from moduai.scheduling.types import WHOLE
 from moduai.settings import Loaded
 from moduai.store.database import Connection
 

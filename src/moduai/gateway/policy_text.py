@@ -27,7 +27,8 @@ from moduai.scheduling.policy import (
     Problem,
     check,
 )
-from moduai.scheduling.types import ONE, WHOLE
+from moduai.scheduling.ticket import ONE
+from moduai.scheduling.types import WHOLE
 
 MOST_BYTES = 262_144
 MOST_PROBLEMS = 20

@@ -14,7 +14,7 @@ from moduai.planner.clock import SECOND
 from moduai.planner.engine import BLOCK
 from moduai.planner.run import Record, Twin
 from moduai.planner.traffic import Request, Sizes
-from moduai.scheduling.types import ONE
+from moduai.scheduling.ticket import ONE
 
 Node = tuple[str, ...]
 Person = tuple[str, str, str]

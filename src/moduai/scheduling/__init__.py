@@ -8,17 +8,8 @@ live gateway and a simulation, and decides the same in both.
 
 from moduai.scheduling.queue import FairQueue
 from moduai.scheduling.share import BusyClock
-from moduai.scheduling.types import (
-    Decision,
-    Grant,
-    Queued,
-    Refused,
-    ReplicaSpec,
-    Share,
-    Telemetry,
-    Ticket,
-    Used,
-)
+from moduai.scheduling.ticket import Grant, Ticket
+from moduai.scheduling.types import Decision, Queued, Refused, ReplicaSpec, Share, Telemetry, Used
 
 __all__ = [
     "BusyClock",

@@ -18,11 +18,11 @@ Rules, in words:
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-from msgspec import Struct
+from typing import NamedTuple
 
 from moduai.scheduling.quantile import MOST_SEEN, UNIT, Quantile
 from moduai.scheduling.state import Known, Predictions
+from moduai.scheduling.types import Figure
 
 SECOND = 1_000_000_000
 SHOWN = SECOND
@@ -45,7 +45,7 @@ REMEMBERED = 1024
 LIGHT, HEAVY = "light", "heavy"
 
 
-class Forecast(Struct, frozen=True, gc=False):
+class Forecast(NamedTuple):
     """A wait as predicted when its ticket came; times in ns."""
 
     line: int
@@ -55,19 +55,6 @@ class Forecast(Struct, frozen=True, gc=False):
     wait: int
     low: int
     high: int
-
-
-class Figure(Struct, frozen=True):
-    """How good the predictions of one kind are, all per mille."""
-
-    kind: str
-    """light or heavy."""
-    error: int
-    """Median of the difference as a part of the wait that came."""
-    covered: int
-    """How many waits fell into their interval."""
-    seen: int
-    """How many waits this rests on."""
 
 
 class _Kind:

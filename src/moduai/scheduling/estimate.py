@@ -14,6 +14,8 @@ Rules, in words:
 
 from __future__ import annotations
 
+from mypy_extensions import mypyc_attr
+
 from moduai.scheduling.quantile import MOST_SEEN, UNIT, Quantile
 
 ASSUMED = 256
@@ -27,9 +29,14 @@ Dumped = tuple[list[tuple[str, int, int]], list[tuple[str, str, int, int, int]]]
 """Plain data: pools (name, value, seen) and applications (application, pool, value, seen, time)."""
 
 
-class _Known(Quantile, gc=False):
-    at: int = 0
-    """Time of the last sample."""
+@mypyc_attr(acyclic=True)
+class _Known(Quantile):
+    __slots__ = ("at",)
+
+    def __init__(self, value: int, seen: int, at: int) -> None:
+        super().__init__(value, seen)
+        self.at = at
+        """Time of the last sample."""
 
 
 class Estimates:

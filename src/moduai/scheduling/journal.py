@@ -18,22 +18,19 @@ from msgspec import Struct
 
 from moduai.scheduling.policy import Policy
 from moduai.scheduling.queue import FairQueue
-from moduai.scheduling.types import (
-    NO_TICKET,
-    Decision,
-    Grant,
-    Queued,
-    ReplicaSpec,
-    Telemetry,
-    Ticket,
-    Used,
-)
+from moduai.scheduling.ticket import NO_TICKET, Grant, Ticket
+from moduai.scheduling.types import Decision, Queued, ReplicaSpec, Telemetry, Used
 
 VERSION = 1
 CHECKED = 256
 """Calls between two lines that say the hash."""
-FIELDS = tuple(name for name in Ticket.__struct_fields__ if name not in ("node", "next"))
+FIELDS = (
+    "id", "pool", "path", "app", "tokens_in", "max_out", "arrived", "blocks", "avoid", "weight",
+    "out", "uncached", "charged", "home", "held", "state",
+)  # fmt: skip
 """What is logged of a ticket: all but its place in the tree, which it has only while it waits or runs."""
+TOLD = FIELDS.index("weight") + 1
+"""So many of them are told by who asks."""
 
 Answer = TypeVar("Answer", bound=Grant | list[Grant] | Struct | bool | None)
 _encode = msgspec.json.Encoder().encode
@@ -219,7 +216,9 @@ class _Player:
             name: tuple(value) if isinstance(value, list) else value
             for name, value in zip(FIELDS, values, strict=True)
         }
-        ticket = self._waiting[fields["id"]] = Ticket(**fields)
+        ticket = self._waiting[fields["id"]] = Ticket(*(fields[name] for name in FIELDS[:TOLD]))
+        for name in FIELDS[TOLD:]:
+            setattr(ticket, name, fields[name])
         return self.queue.submit(ticket, now, again=again)
 
     def _finish(

@@ -11,14 +11,13 @@ few people in it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
-
-from msgspec import Struct
+from typing import Any, NamedTuple
 
 from moduai.scheduling.calibration import FEW, Calibration, Forecast
 from moduai.scheduling.price import Price
-from moduai.scheduling.tree import Branch, Node
-from moduai.scheduling.types import WHOLE, Queued, Ticket
+from moduai.scheduling.ticket import Ticket
+from moduai.scheduling.tree import Branch, Node, first
+from moduai.scheduling.types import WHOLE, Queued
 from moduai.scheduling.wait import Ahead, Flow, Level, Peer, ahead
 
 GAP = 20_000_000
@@ -34,7 +33,7 @@ INSIDE = 4
 """Children of a branch that tell what its tickets cost."""
 
 
-class _Remembered(Struct, gc=False):
+class _Remembered(NamedTuple):
     forecast: Forecast
     depth: int
     """Cost that was to go before it."""
@@ -116,7 +115,7 @@ class Outlook:
 
     def _levels(self, node: Node) -> Iterator[Level]:
         """The node among its siblings, then those above it."""
-        while (up := node.up) is not None:
+        while (up := node.up) is not node:
             step = max(1, len(up.heap) // SAMPLE)
             peers = [
                 self._peer(child, later=number > node.mark)
@@ -136,7 +135,7 @@ class Outlook:
     def _told(self, node: Node) -> tuple[int, int]:
         """Cost of some of what waits of a node, and how many tickets that is; at least 1 of each."""
         if not isinstance(node, Branch):
-            return self._cost(node.tail.next) * node.waiting, node.waiting  # type: ignore[union-attr, arg-type]
+            return self._cost(first(node)) * node.waiting, node.waiting
         heap = node.heap
         cost = tickets = 0
         for _, number, child in heap[:: max(1, len(heap) // INSIDE)]:

@@ -24,7 +24,8 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from moduai.scheduling.types import ONE, WHOLE
+from moduai.scheduling.ticket import ONE
+from moduai.scheduling.types import WHOLE
 
 MOST_WEIGHT = 1000 * ONE
 MOST_WAITING = 10_000_000

@@ -9,7 +9,7 @@ large, later ones a sixteenth, so what is old fades as new samples come. Integer
 
 from __future__ import annotations
 
-from msgspec import Struct
+from mypy_extensions import mypyc_attr
 
 UNIT = 1024
 """Fixed point of the value."""
@@ -17,11 +17,15 @@ MOST_SEEN = 30
 """Evidence counts no higher, if nothing else is said: a settled step is 2/(MOST_SEEN + 2) of the value."""
 
 
-class Quantile(Struct, gc=False):
+@mypyc_attr(acyclic=True)
+class Quantile:
     """``value`` is in 1/UNIT of the samples' unit; ``seen`` is the evidence for it, in samples."""
 
-    value: int
-    seen: int = 0
+    __slots__ = ("seen", "value")
+
+    def __init__(self, value: int, seen: int = 0) -> None:
+        self.value = value
+        self.seen = seen
 
     def learn(self, sample: int, part: int, most: int = MOST_SEEN) -> None:
         """Take a sample, 0 or more; ``part`` is the quantile wanted, in thousandths; evidence counts up to

@@ -29,8 +29,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import islice
 
+from mypy_extensions import mypyc_attr
+
 from moduai.scheduling import prefix, pressure, state
-from moduai.scheduling.calibration import Figure
 from moduai.scheduling.estimate import Estimates
 from moduai.scheduling.outlook import Outlook
 from moduai.scheduling.policy import ClassRule, NodeRule, Policy
@@ -38,17 +39,17 @@ from moduai.scheduling.prefix import PrefixIndex
 from moduai.scheduling.price import Price, assumed
 from moduai.scheduling.replica import Replica
 from moduai.scheduling.state import MOST_OWING, PoolState, State
-from moduai.scheduling.tree import VT_COST, Branch, Node, Tree
+from moduai.scheduling.ticket import Grant, Ticket
+from moduai.scheduling.tree import VT_COST, Branch, Node, Tree, first
 from moduai.scheduling.types import (
     WHOLE,
     Decision,
-    Grant,
+    Figure,
     Queued,
     Refused,
     ReplicaSpec,
     Share,
     Telemetry,
-    Ticket,
     Used,
 )
 
@@ -123,11 +124,11 @@ class Pool:
         """What a token costs: measured while all of its replicas are full and somebody waits."""
         able = [each for each in self.replicas if each.open]
         if self._full_since >= 0:
-            accelerators = sum(each.spec.accelerators for each in able)
+            accelerators = sum(each.accelerators for each in able)
             self.price.learn(max(0, now - self._full_since) * accelerators, self.tokens)
             self.price.follow()
         self.tokens = 0
-        full = self.tree.root.waiting and all(each.running >= each.spec.capacity for each in able)
+        full = self.tree.root.waiting and all(each.running >= each.capacity for each in able)
         self._full_since = now if full else -1
 
     def cost(self, uncached: int, out: int) -> int:
@@ -149,12 +150,13 @@ class Pool:
             self.tree.start(ticket.node, cost - charged)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class FairQueue:
     """All waiting lines of one gateway. Every method that can free a place returns new grants."""
 
     __slots__ = (
         "_capped", "_estimates", "_kept_until", "_pools", "_prefixes", "_replicas", "_to_learn", "_waiting",
-        "policy", "recall",
+        "_window", "policy", "recall",
     )  # fmt: skip
 
     def __init__(self, policy: Policy) -> None:
@@ -166,6 +168,7 @@ class FairQueue:
         self._waiting = 0
         self._to_learn = LEARNED
         self._capped = _capped(policy)
+        self._window = policy.locality_window
         self._kept_until = 0
         """Until then nothing is forgotten: people are about to come back."""
         self.recall: Callable[[str], Iterable[tuple[Ticket, bool]]] = lambda _pool: ()
@@ -177,7 +180,7 @@ class FairQueue:
 
     def set_policy(self, policy: Policy, now: int) -> list[Grant]:
         """Other rules from now on; what waits and runs is kept, and so is what everyone was served."""
-        self.policy, self._capped = policy, _capped(policy)
+        self.policy, self._capped, self._window = policy, _capped(policy), policy.locality_window
         self._estimates.part = policy.estimate_quantile
         for pool in self._pools.values():
             pool.price.value = policy.prices.get(pool.name, pool.price.value)
@@ -191,9 +194,8 @@ class FairQueue:
         replica = self._replicas.get(name)
         if replica is None:
             replica = self._replicas[name] = Replica(name, spec)
-        old = replica.spec.pools
-        replica.spec, replica.open = spec, is_open
-        replica.only = next(iter(spec.pools)) if len(spec.pools) == 1 else ""
+        old, replica.open = replica.pools, is_open
+        replica.become(spec)
         for each in spec.pools:
             if each not in self._pools:
                 self._pools[each] = Pool(each, self.policy, spec.kind)
@@ -210,8 +212,8 @@ class FairQueue:
         if replica is None:
             return
         replica.open = False
-        pools = replica.spec.pools
-        replica.spec = ReplicaSpec(frozenset(), 0)
+        pools = replica.pools
+        replica.become(ReplicaSpec(frozenset(), 0))
         self._prefixes.forget(name)
         self._resize(pools)
         if not replica.running:
@@ -220,12 +222,12 @@ class FairQueue:
     def _resize(self, names: frozenset[str]) -> None:
         for name in names:
             pool = self._pools[name]
-            pool.replicas = [each for each in pool.replicas if name in each.spec.pools]
+            pool.replicas = [each for each in pool.replicas if name in each.pools]
             only = pool.replicas[0] if len(pool.replicas) == 1 else None
-            pool.alone = only if only is not None and only.open and not only.spec.room else None
-            serving = [each.spec for each in pool.replicas if each.open]
-            pool.tree.set_rules(self.policy, sum(spec.capacity for spec in serving))
-            pool.outlook.flow.accelerators = sum(spec.accelerators for spec in serving) or 1
+            pool.alone = only if only is not None and only.open and not only.room else None
+            serving = [each for each in pool.replicas if each.open]
+            pool.tree.set_rules(self.policy, sum(each.capacity for each in serving))
+            pool.outlook.flow.accelerators = sum(each.accelerators for each in serving) or 1
 
     # requests
 
@@ -251,7 +253,7 @@ class FairQueue:
         tree.push(ticket, node, front=again)
         ticket.state = 1
         self._waiting += 1
-        if self.policy.locality_window and ticket.blocks:
+        if self._window and ticket.blocks:
             self._settle_down(pool, ticket)
         if tree.root.running < tree.capacity and (grant := self._at_once(pool, ticket, now)):
             return grant
@@ -267,13 +269,13 @@ class FairQueue:
         if pool is None or self._waiting or class_name in self._capped:
             return None
         replica = pool.alone
-        if replica is None or replica.running >= replica.spec.capacity:
+        if replica is None or replica.running >= replica.capacity:
             return None
         if self._to_learn:
             self._to_learn -= 1
             return None
         pending = replica.pending
-        if pending and pending + tokens > replica.spec.prefill_budget:
+        if pending and pending + tokens > replica.budget:
             return None
         replica.running += 1
         replica.pending = pending + tokens
@@ -290,7 +292,7 @@ class FairQueue:
         replica = self._replicas[grant.replica]
         replica.running -= 1
         replica.pending -= tokens
-        if not replica.running and not replica.spec.pools:
+        if not replica.running and not replica.pools:
             del self._replicas[grant.replica]
         return self._fill(replica, now) if self._waiting else []
 
@@ -353,7 +355,7 @@ class FairQueue:
             return []  # it was given back before
         pool, replica = self._pools[ticket.pool], self._replicas[grant.replica]
         replica.end(ticket)
-        node = ticket.node
+        node: Node | None = ticket.node
         if node is None:
             del pool.loose[ticket]
             if used is not None:
@@ -369,7 +371,7 @@ class FairQueue:
         if ran >= 0:
             mean = pool.mean_run
             pool.mean_run = ran if mean < 0 else mean + (ran - mean) // SMOOTHING
-        if not replica.running and not replica.spec.pools:
+        if not replica.running and not replica.pools:
             del self._replicas[grant.replica]
         return self._fill(replica, now) if self._waiting else []
 
@@ -406,7 +408,7 @@ class FairQueue:
             return []
         replica.pending -= ticket.uncached
         ticket.state = 3
-        return self._fill(replica, now) if self._waiting and replica.running < replica.spec.capacity else []
+        return self._fill(replica, now) if self._waiting and replica.running < replica.capacity else []
 
     def cancel(self, ticket: Ticket, now: int) -> bool:
         """Leave the line; False if the ticket does not wait (any more)."""
@@ -520,7 +522,7 @@ class FairQueue:
                 pool.tree.owe(kept.owed if away < KEPT else ())
                 pool.outlook.calibration.restore(kept.predictions)
         for name, served, speed in found.speeds:
-            if name in self._replicas and served in self._replicas[name].spec.pools:
+            if name in self._replicas and served in self._replicas[name].pools:
                 self._replicas[name].speed(served).restore(speed)
         self._kept_until = now + KEPT
         return True
@@ -558,13 +560,14 @@ class FairQueue:
     def _run(self, pool: Pool, ticket: Ticket, replica: Replica, now: int) -> Grant:
         """A ticket runs."""
         ticket.uncached = self._uncached(ticket, replica) if ticket.blocks else ticket.tokens_in
-        node = ticket.node
-        waited, most = ticket.state == 1, 0
-        if waited and (node.waiting > 1 or node.running):
-            most = self._shorten(pool, ticket)
+        node: Node | None = ticket.node
+        most = 0
         if node is None:
             pool.loose[ticket] = None
         else:
+            waited = ticket.state == 1
+            if waited and (node.waiting > 1 or node.running):
+                most = self._shorten(pool, ticket)
             pool.charge(ticket)
             if not replica.only:
                 replica.take_turn(ticket.path[0], ticket.charged * VT_COST)
@@ -575,8 +578,8 @@ class FairQueue:
         replica.start(ticket, now)
         if ticket.blocks:
             self._prefixes.touch(ticket.blocks, replica.name)
-            if node is not None and node.tail is not None and self.policy.locality_window:
-                self._come_near(node.tail.next, replica)
+            if self._window and node is not None and node.waiting:
+                self._come_near(first(node), replica)
         return Grant(ticket, replica.name, most)
 
     def _shorten(self, pool: Pool, ticket: Ticket) -> int:
@@ -596,7 +599,7 @@ class FairQueue:
 
     def _fill(self, replica: Replica, now: int) -> list[Grant]:
         grants: list[Grant] = []
-        while replica.open and replica.running < replica.spec.capacity:
+        while replica.open and replica.running < replica.capacity:
             if replica.only:
                 pool = self._pools[replica.only]
                 found = self._fair(pool, replica, now) if pool.tree.root.waiting else None
@@ -612,7 +615,7 @@ class FairQueue:
         if self._held(replica, now):
             return None
         found: list[Ticket] = []
-        for name in sorted(replica.spec.pools):  # a set's own order differs from process to process
+        for name in sorted(replica.pools):  # a set's own order differs from process to process
             pool = self._pools[name]
             if pool.tree.root.waiting and (ticket := self._fair(pool, replica, now)):
                 found.append(ticket)
@@ -622,7 +625,7 @@ class FairQueue:
         """Whether somebody who is due in one of a replica's pools only waits until its prompts are computed.
         Then it takes nothing: small prompts of one pool could keep a large one of another out for good.
         """
-        pools = replica.spec.pools
+        pools = replica.pools
         if not replica.pending or len(pools) < 2:
             return False
         for name in sorted(pools):
@@ -639,29 +642,33 @@ class FairQueue:
         due = pool.tree.first()
         if due is None:
             return None
-        spec = replica.spec
         if (due.avoid and replica.name in due.avoid) or (
-            spec.room
-            and replica.tokens + replica.more + due.tokens_in + due.out > spec.room
+            replica.room
+            and replica.tokens + replica.more + due.tokens_in + due.out > replica.room
             and replica.running
         ):
             return self._other(pool, replica, now)
         pending = replica.pending
         if (
             pending
-            and pending + due.tokens_in > spec.prefill_budget
+            and pending + due.tokens_in > replica.budget
             and not replica.has_time(pool.name, self._uncached(due, replica), now)
         ):
             return None  # there will be time in a moment, and whoever is due comes first
-        if pool.near and (replica.near or due.home) and self.policy.locality_window:
+        if pool.near and (replica.near or due.home) and self._window:
             return self._nearby(pool, replica, due, now)
         return due
 
     def _other(self, pool: Pool, replica: Replica, now: int) -> Ticket | None:
         """The first in fair order that runs there, when the one that is due does not."""
         held: tuple[int, int] | None = None
-        able = (ticket for ticket in islice(pool.tree.in_order(), FAR) if replica.name not in ticket.avoid)
-        for ticket in islice(able, LOOK):
+        able = 0
+        for ticket in islice(pool.tree.in_order(), FAR):
+            if replica.name in ticket.avoid:
+                continue
+            able += 1
+            if able > LOOK:
+                break
             need = ticket.tokens_in + ticket.out
             if not replica.has_room(need):
                 if held is None and self._reserve(pool, replica, ticket):
@@ -702,7 +709,7 @@ class FairQueue:
         """Within the window, the ticket that has most of its prompt here, before one without a home, before
         one that has its home elsewhere.
         """
-        window = self.policy.locality_window
+        window = self._window
         if window > pool.costliest:
             window = pool.costliest
         window *= VT_COST
@@ -753,12 +760,13 @@ def _uncapped(node: Node) -> bool:
 
 
 def _load(replica: Replica) -> float:
-    return replica.running / replica.spec.capacity
+    return replica.running / replica.capacity
 
 
 def _turn(replica: Replica, ticket: Ticket) -> tuple[bool, int, int, int]:
     """Under its guarantee first, then least served here, then first come."""
-    above: Branch = ticket.node.up.up
+    node: Node = ticket.node
+    above = node.up.up
     return above.running >= above.floor, replica.due(ticket.path[0]), ticket.arrived, ticket.id
 
 

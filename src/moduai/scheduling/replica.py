@@ -17,7 +17,8 @@ from itertools import islice
 from operator import attrgetter
 
 from moduai.scheduling.speed import Speed
-from moduai.scheduling.types import NO_TICKET, WHOLE, Grant, ReplicaSpec, Telemetry, Ticket
+from moduai.scheduling.ticket import NO_TICKET, Grant, Ticket
+from moduai.scheduling.types import WHOLE, ReplicaSpec, Telemetry
 
 LAPSE = 2
 STEPS = 1000
@@ -34,7 +35,10 @@ class Replica:
     """The state of one replica. Times are in ns."""
 
     __slots__ = (
+        "accelerators",
         "active",
+        "budget",
+        "capacity",
         "learn_at",
         "learned",
         "more",
@@ -43,10 +47,11 @@ class Replica:
         "only",
         "open",
         "pending",
+        "pools",
+        "room",
         "running",
         "sent",
         "slip",
-        "spec",
         "speeds",
         "tokens",
         "turn",
@@ -55,11 +60,9 @@ class Replica:
 
     def __init__(self, name: str, spec: ReplicaSpec) -> None:
         self.name = name
-        self.spec = spec
+        self.become(spec)
         self.slip = Grant(NO_TICKET, name)
         """The grant of all that slip in."""
-        self.only = ""
-        """The one pool that it serves."""
         self.open = False
         self.running = 0
         self.tokens = 0
@@ -81,6 +84,13 @@ class Replica:
         self.turns: dict[str, int] = {}
         """Virtual time of each class here, where it serves several pools."""
 
+    def become(self, spec: ReplicaSpec) -> None:
+        """It can do this from now on."""
+        self.pools, self.capacity, self.accelerators = spec.pools, spec.capacity, spec.accelerators
+        self.room, self.budget = spec.room, spec.prefill_budget
+        self.only = next(iter(spec.pools)) if len(spec.pools) == 1 else ""
+        """The one pool that it serves."""
+
     def speed(self, pool: str) -> Speed:
         """What is known of its speed with a pool."""
         speed = self.speeds.get(pool)
@@ -90,23 +100,23 @@ class Replica:
 
     def ready(self, ticket: Ticket) -> bool:
         """It takes requests, has a free slot and may run this one."""
-        return self.open and self.running < self.spec.capacity and self.name not in ticket.avoid
+        return self.open and self.running < self.capacity and self.name not in ticket.avoid
 
     def has_room(self, tokens: int) -> bool:
         """Its KV cache has room for so many more tokens."""
-        room = self.spec.room
+        room = self.room
         return not room or not self.running or self.tokens + self.more + tokens <= room
 
     def has_time(self, pool: str, uncached: int, now: int) -> bool:
         """So many more prompt tokens do not exceed its prefill budget."""
         pending = self.pending
-        if not pending or pending + uncached <= self.spec.prefill_budget:
+        if not pending or pending + uncached <= self.budget:
             return True
         return now - self.sent > LAPSE * self.speed(pool).prefill(pending)
 
     def fits(self, ticket: Ticket, uncached: int, now: int) -> bool:
         """It can run the ticket now, a free slot apart."""
-        return (not self.spec.room or self.has_room(ticket.tokens_in + ticket.out)) and (
+        return (not self.room or self.has_room(ticket.tokens_in + ticket.out)) and (
             not self.pending or self.has_time(ticket.pool, uncached, now)
         )
 
@@ -120,7 +130,7 @@ class Replica:
         self.running += 1
         self.pending += ticket.uncached
         self.sent = now
-        if self.spec.room:
+        if self.room:
             self.active[ticket] = now
             self.tokens += ticket.tokens_in + ticket.out
 
@@ -135,14 +145,14 @@ class Replica:
     def observe(self, telemetry: Telemetry) -> None:
         """What the engine tells of itself."""
         if telemetry.kv_used >= 0:
-            told = min(telemetry.kv_used, WHOLE) * self.spec.room // WHOLE
+            told = min(telemetry.kv_used, WHOLE) * self.room // WHOLE
             self.more = max(0, told - self.tokens)
 
     def reservation(self, ticket: Ticket) -> tuple[int, int]:
         """When there will be room for a ticket, if all goes as expected, and the tokens that are free beside
         it then.
         """
-        free = self.spec.room - self.tokens - self.more - ticket.tokens_in - ticket.out
+        free = self.room - self.tokens - self.more - ticket.tokens_in - ticket.out
         start = 0
         speed = self.speed(ticket.pool)
         step = speed.decode(STEPS, self.running)

@@ -42,10 +42,11 @@ from heapq import heappop, heappush, heapreplace, nlargest
 from itertools import islice
 from typing import Any
 
-from msgspec import Struct
+from mypy_extensions import mypyc_attr
 
 from moduai.scheduling.policy import ClassRule, Limits, NodeRule, Policy
-from moduai.scheduling.types import ONE, WHOLE, Ticket
+from moduai.scheduling.ticket import ONE, Ticket
+from moduai.scheduling.types import WHOLE
 
 VT_ONE = 1_000_000_000
 """Virtual time of a cost of 1 at a weight of one thousandth; so no weight is off by more than 0.1 %."""
@@ -66,63 +67,83 @@ IDLE = 64
 FORGOTTEN_AT_ONCE = 2
 
 Path = tuple[str, str, str]
-Entry = tuple[int, int, Any]
+Entry = tuple[int, int, "Node"]
 """Of a heap: vt, number, child."""
 
 
-class Node(Struct, eq=False, gc=False):
+@mypyc_attr(acyclic=True)
+class Node:
     """A person. Without the garbage collector's care: a million of them would stop it for long. So no
     circle may remain: ``tail`` is empty when nothing waits.
     """
 
+    __slots__ = (
+        "ceiling", "credit", "idle", "key", "mark", "rate", "running", "tail", "up", "vt", "waiting",
+    )  # fmt: skip
+
     key: Any
     """Its path; of a branch its name."""
     up: Branch
+    """Whose child it is; the root is its own."""
     rate: int
     """Virtual time of a cost of 1: the inverse of its weight."""
-    vt: int = 0
-    credit: int = 0
+    vt: int
+    credit: int
     """Virtual time that it was charged too much: it lessens its next charge."""
-    running: int = 0
-    waiting: int = 0
-    mark: int = 0
+    running: int
+    waiting: int
+    mark: int
     """Number of its one live entry in the parent's heap; 0: none, for it does not wait or is at its cap."""
-    ceiling: int = UNCAPPED
+    ceiling: int
     """The cap in places."""
-    idle: bool = False
+    idle: bool
     """It stands among the parent's idle ones."""
-    tail: Ticket | None = None
+    tail: Ticket | None
     """Last of its tickets; they form a ring, so ``tail.next`` is the first."""
 
+    def __init__(self, key: Any, up: Branch, rate: int) -> None:
+        self.key, self.up, self.rate = key, up, rate
+        self.vt = self.credit = self.running = self.waiting = self.mark = 0
+        self.ceiling = UNCAPPED
+        self.idle = False
+        self.tail = None
 
-class Branch(Node, eq=False, gc=True):
+
+class Branch(Node):
     """A class or an organisation; or the root."""
 
-    virtual: int = 0
-    heap: list[Entry] = []
-    """Children, lazily: an entry whose number is not the child's mark is dead; one whose ``vt`` has risen
-    since is put right when it comes to the top.
-    """
-    trimmed: int = 0
-    """Where in the heap is looked next for what is of no more use."""
-    lines: int = 0
-    """Children with something waiting."""
-    idlers: list[Node] = []
-    """Children that are idle, or were."""
-    looked: int = 0
-    """Which of them is looked at next."""
-    children: int = 0
-    favoured: list[Branch] = []
-    """Children that have a guarantee."""
-    floor: int = 0
-    """The guarantee in places."""
-    served: int = 0
-    """Cost settled."""
-    limits: Limits = NO_LIMITS
-    """Of a class: most of it that may wait."""
-    rule: ClassRule | NodeRule = NodeRule()
-    branches: dict[str, Branch] = {}
-    """Of the root the classes, of a class its organisations, by name."""
+    __slots__ = (
+        "branches", "children", "favoured", "floor", "heap", "idlers", "limits", "lines", "looked", "rule",
+        "served", "trimmed", "virtual",
+    )  # fmt: skip
+
+    def __init__(self, key: str, up: Branch | None) -> None:
+        super().__init__(key, self if up is None else up, VT_COST)
+        self.virtual = 0
+        self.heap: list[Entry] = []
+        """Children, lazily: an entry whose number is not the child's mark is dead; one whose ``vt`` has risen
+        since is put right when it comes to the top.
+        """
+        self.trimmed = 0
+        """Where in the heap is looked next for what is of no more use."""
+        self.lines = 0
+        """Children with something waiting."""
+        self.idlers: list[Node] = []
+        """Children that are idle, or were."""
+        self.looked = 0
+        """Which of them is looked at next."""
+        self.children = 0
+        self.favoured: list[Branch] = []
+        """Children that have a guarantee."""
+        self.floor = 0
+        """The guarantee in places."""
+        self.served = 0
+        """Cost settled."""
+        self.limits = NO_LIMITS
+        """Of a class: most of it that may wait."""
+        self.rule: ClassRule | NodeRule = NodeRule()
+        self.branches: dict[str, Branch] = {}
+        """Of the root the classes, of a class its organisations, by name."""
 
 
 class Tree:
@@ -134,7 +155,7 @@ class Tree:
         self.policy = policy
         self.capacity = 0
         """Places of the replicas that take requests of this pool."""
-        self.root: Branch = Branch("", None, VT_COST)  # type: ignore[arg-type]
+        self.root: Branch = Branch("", None)
         self.lenders: dict[Branch, None] = {}
         """Branches with idle children."""
         self._people: list[dict[Path, Node]] = [{} for _ in range(SHARDS)]
@@ -173,7 +194,7 @@ class Tree:
         return self.policy.classes.get(name) or ClassRule(name)
 
     def _branch(self, above: Branch, name: str, rule: NodeRule | ClassRule) -> Branch:
-        branch = above.branches[name] = Branch(name, above, VT_COST)
+        branch = above.branches[name] = Branch(name, above)
         above.children += 1
         self._set_rule(branch, rule)
         return branch
@@ -214,7 +235,7 @@ class Tree:
             if not front:
                 node.tail = ticket
         ticket.node = node
-        while not node.waiting and (up := node.up) is not None:
+        while not node.waiting and (up := node.up) is not node:
             up.lines += 1
             if node.credit:
                 node.vt -= node.credit
@@ -225,9 +246,10 @@ class Tree:
             if node.running < node.ceiling:
                 self._enter(up, node)
             node = up
-        while node is not None:
+        while node.up is not node:
             node.waiting += 1
             node = node.up
+        node.waiting += 1
 
     def take(self, ticket: Ticket, cost: int) -> None:
         """A ticket that waited runs now, charged ``cost``."""
@@ -236,8 +258,7 @@ class Tree:
             ticket.next = node.tail = None
         else:
             _unlink(node, ticket)
-        up = node.up
-        while up is not None:
+        while (up := node.up) is not node:
             heap = up.heap
             least, number, _ = heap[0]  # not above its own
             if up.virtual < least:
@@ -260,7 +281,6 @@ class Tree:
                 if not waiting:
                     up.lines -= 1
             node = up
-            up = node.up
         node.running += 1
         node.waiting -= 1
 
@@ -268,7 +288,7 @@ class Tree:
         """A ticket leaves the line without having run."""
         node: Node = ticket.node
         _unlink(node, ticket)
-        while (up := node.up) is not None:
+        while (up := node.up) is not node:
             node.waiting -= 1
             if not node.waiting:
                 node.mark = 0
@@ -279,7 +299,7 @@ class Tree:
 
     def release(self, node: Node) -> None:
         """Drop what is idle of a node and those above it, and entries that are of no more use."""
-        while (up := node.up) is not None:
+        while (up := node.up) is not node:
             if len(up.heap) > up.lines + SPARE:
                 _trim(up)
             if not (node.waiting or node.running or node.idle):
@@ -294,7 +314,7 @@ class Tree:
     def _wake(self, branch: Branch) -> None:
         """It may be under its cap again, and so may be what is above it."""
         node: Node = branch
-        while (up := node.up) is not None and node.waiting:
+        while (up := node.up) is not node and node.waiting:
             if not node.mark and node.running < node.ceiling:
                 self._enter(up, node)
             node = up
@@ -305,32 +325,23 @@ class Tree:
         """The first ticket of whoever is due; None if nobody who waits may run."""
         branch = root = self.root
         while True:
-            for each in branch.favoured:
-                if each.running < each.floor and each.mark:
-                    child = self._due(branch)
-                    break
-            else:
-                if heap := branch.heap:
-                    vt, number, child = heap[0]
-                    if child.mark != number or child.vt != vt:
-                        child = self._due(branch)
-                else:
-                    child = None
-            if child.__class__ is Node:
-                return child.tail.next  # type: ignore[union-attr]
-            if child is not None:
+            child = self._due(branch)
+            if isinstance(child, Branch):
                 branch = child
+            elif child is not None:
+                return first(child)
             elif branch is root:
                 return None
             else:  # all that is below it is at its cap
                 branch.mark = 0
                 branch = root
 
-    def _due(self, branch: Branch) -> Any:
+    def _due(self, branch: Branch) -> Node | None:
         """The child whose turn it is; None if none may run. Children at their cap are not in the heap."""
-        for child in branch.favoured:
-            if child.mark and child.running < child.floor:
-                return _under_guarantee(branch)[0]
+        if branch.favoured:
+            for child in branch.favoured:
+                if child.running < child.floor and child.mark:
+                    return _under_guarantee(branch)[0]
         heap = branch.heap
         while heap:
             vt, number, node = heap[0]
@@ -347,7 +358,7 @@ class Tree:
         for above in children(self.root):
             for branch in children(above):
                 for node in children(branch):
-                    yield node.tail.next
+                    yield first(node)
 
     def beside(self, due: Ticket, window: int, most: int) -> Iterator[Ticket]:
         """The first tickets of some others of the same organisation that may go within the window."""
@@ -355,32 +366,32 @@ class Tree:
         latest = node.vt + window
         for _, number, other in node.up.heap[1 : most + 1]:
             if other.mark == number and other.vt <= latest:
-                yield other.tail.next
+                yield first(other)
 
     def within(self, ticket: Ticket, due: Ticket, window: int) -> bool:
         """Whether a waiting ticket may go before the one that is due: at every level its ``vt`` is within the
         window of the least, it may run, and nobody under a guarantee is passed over.
         """
         node: Node = ticket.node
-        first: Node | None = due.node
-        branch, least = node.up, due.node.up
-        if branch.up is not least.up:
-            if branch.up.vt - least.up.vt > window or not _close(branch.up, least.up):
+        lead: Node = due.node
+        ahead: Node | None = lead
+        branch = node.up
+        least: Node | None = lead.up
+        if branch.up is not lead.up.up:
+            if not _close(branch.up, lead.up.up, window):
                 return False
             least = self._due(branch.up)
-        if branch is not due.node.up:
-            if branch is not least and (
-                least is None or branch.vt - least.vt > window or not _close(branch, least)
-            ):
+        if branch is not lead.up:
+            if branch is not least and not (isinstance(least, Branch) and _close(branch, least, window)):
                 return False
-            first = self._due(branch)
-        return first is not None and node.vt - first.vt <= window
+            ahead = self._due(branch)
+        return ahead is not None and node.vt - ahead.vt <= window
 
     # cost
 
     def start(self, node: Node, cost: int) -> None:
         """Something of a node runs now, charged ``cost``, and nobody waits."""
-        while (up := node.up) is not None:
+        while (up := node.up) is not node:
             vt = node.vt
             if vt < up.virtual:
                 vt = up.virtual
@@ -398,15 +409,14 @@ class Tree:
 
     def charge(self, node: Node, cost: int) -> None:
         """Something of a node that runs is charged so much more."""
-        while node.up is not None:
+        while node.up is not node:
             node.vt += cost * node.rate
             node = node.up
 
     def end(self, node: Node, charged: int, cost: int) -> None:
         """Something of a node that was charged has ended, and costs so much."""
         more = cost - charged
-        up = node.up
-        while up is not None:
+        while (up := node.up) is not node:
             node.running -= 1
             up.served += cost
             if more > 0:
@@ -426,7 +436,6 @@ class Tree:
                 if not (node.running or node.idle):
                     self._rest(up, node)
             node = up
-            up = node.up
         node.running -= 1
 
     # forgetting
@@ -481,7 +490,7 @@ class Tree:
             most = self._forget(up, most)
             if up.idlers:
                 self.lenders[up] = None
-            elif not (up.running or up.waiting or up.idle or up.up is None):
+            elif not (up.running or up.waiting or up.idle or up.up is up):
                 self._rest(up.up, up)
 
     # what outlives the process
@@ -505,7 +514,7 @@ class Tree:
             node = self._at(path)
             if not (node.vt or node.running or node.waiting):
                 node.vt = node.up.virtual + debt
-            while node.up is not None and not (node.running or node.waiting or node.idle):
+            while node.up is not node and not (node.running or node.waiting or node.idle):
                 self._rest(node.up, node)
                 node = node.up
 
@@ -524,8 +533,8 @@ def _debt(node: Node) -> int:
 
 def children(branch: Branch) -> Iterator[Any]:
     """Those who wait and may run, in fair order."""
-    first = _under_guarantee(branch)
-    yield from first
+    favoured = _under_guarantee(branch)
+    yield from favoured
     heap = branch.heap
     todo = [(*heap[0], 0)] if heap else []
     while todo:
@@ -536,7 +545,7 @@ def children(branch: Branch) -> Iterator[Any]:
         for below in (2 * at + 1, 2 * at + 2):
             if below < len(heap):
                 heappush(todo, (*heap[below], below))
-        if node.mark != number or node in first:
+        if node.mark != number or node in favoured:
             continue
         if vt == node.vt:
             yield node
@@ -594,9 +603,14 @@ def _under_guarantee(branch: Branch) -> list[Branch]:
     return found
 
 
-def _close(branch: Branch, first: Branch) -> bool:
+def _close(branch: Branch, due: Branch, window: int) -> bool:
     """A branch may run, and may go before the one that is due among its siblings."""
-    return bool(branch.mark) and first.running >= first.floor
+    return branch.mark > 0 and branch.vt - due.vt <= window and due.running >= due.floor
+
+
+def first(node: Node) -> Ticket:
+    """The first ticket of a person who waits."""
+    return node.tail.next  # type: ignore[union-attr, return-value]
 
 
 def _order(node: Node) -> tuple[int, int]:

@@ -4,64 +4,12 @@ integer micro-accelerator-seconds (µas), tokens whole, so that decisions are th
 
 from __future__ import annotations
 
-from typing import Any
-
 from msgspec import Struct
 
-ONE = 1000
-"""Weights are in thousandths: this is a weight of 1."""
+from moduai.scheduling.ticket import Grant
+
 WHOLE = 1000
 """Guarantees and caps are per mille of a capacity: this is all of it."""
-
-
-class Ticket(Struct, eq=False, gc=False):
-    """One request that asks for a place: who, for which pool, how much work it seems to be."""
-
-    id: int
-    pool: str
-    """Name of the model: the pool of replicas it may run on."""
-    path: tuple[str, str, str]
-    """Its place in the fair tree: class, organisation (zone, network prefix), person (key, guest token)."""
-    app: str
-    """What sends requests like this one: the length of its answers is learned for each."""
-    tokens_in: int
-    """Estimate of the prompt's tokens."""
-    max_out: int
-    """The client's bound on output tokens, times its choices; 0: none."""
-    arrived: int
-    blocks: tuple[int, ...] = ()
-    """Chained hashes of the prompt's blocks: each stands for the whole prefix up to its end."""
-    avoid: tuple[str, ...] = ()
-    """Replicas that may not run it: they failed it, or cannot do what it asks."""
-    weight: int = ONE
-    """The person's, in thousandths."""
-
-    # The queue's own:
-    node: Any = None
-    """Its person in the tree, while it waits or runs."""
-    next: Ticket | None = None
-    """Who stands behind it in its person's line."""
-    out: int = 0
-    """Estimate of its output tokens."""
-    uncached: int = 0
-    """Prompt tokens that its replica is expected to compute."""
-    charged: int = 0
-    """Cost charged so far."""
-    home: str = ""
-    """While it waits: the replica that holds most of its prompt."""
-    held: int = 0
-    """Blocks that its home holds."""
-    state: int = 0
-    """0 not known to the queue, 1 waits, 2 runs, 3 its first token has come."""
-
-
-class Grant(Struct, frozen=True, gc=False):
-    """The ticket may run now, on this replica."""
-
-    ticket: Ticket
-    replica: str
-    max_out: int = 0
-    """Above 0: shorten the answer to this many tokens, for many wait."""
 
 
 class Queued(Struct, frozen=True):
@@ -122,6 +70,19 @@ class Telemetry(Struct, frozen=True):
     """Per mille of its KV cache's room."""
 
 
+class Figure(Struct, frozen=True):
+    """How good the predictions of one kind are, all per mille."""
+
+    kind: str
+    """light or heavy."""
+    error: int
+    """Median of the difference as a part of the wait that came."""
+    covered: int
+    """How many waits fell into their interval."""
+    seen: int
+    """How many waits this rests on."""
+
+
 class Share(Struct, frozen=True):
     """One node of the tree for the console: what it is due and what it has."""
 
@@ -141,6 +102,4 @@ class Share(Struct, frozen=True):
     """It is at its cap."""
 
 
-NO_TICKET = Ticket(0, "", ("", "", ""), "", 0, 0, 0)
-"""Of a grant to one that slipped in."""
 Decision = Grant | Queued | Refused

@@ -20,8 +20,9 @@ sample of the siblings is needed: the cost of a prediction does not grow with th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from msgspec import Struct
+from mypy_extensions import mypyc_attr
 
 from moduai.scheduling.types import WHOLE
 
@@ -41,34 +42,49 @@ MOST_OVERTAKING = 0.9
 DEPTHS = 48
 
 
-class Peer(Struct, frozen=True, gc=False):
+@mypyc_attr(acyclic=True)
+class Peer:
     """A sibling that waits for the same pool."""
 
-    vt: int
-    rate: int
-    """Virtual time of a cost of 1: the inverse of its weight."""
-    cost: int
-    """Of all that it has waiting for the pool."""
-    tickets: int
-    """How many these are, at least 1."""
-    guarantee: int = 0
-    cap: int = WHOLE
+    __slots__ = ("cap", "cost", "guarantee", "rate", "tickets", "vt")
+
+    def __init__(
+        self, vt: int, rate: int, cost: int, tickets: int, guarantee: int = 0, cap: int = WHOLE
+    ) -> None:
+        self.vt = vt
+        self.rate = rate
+        """Virtual time of a cost of 1: the inverse of its weight."""
+        self.cost = cost
+        """Of all that it has waiting for the pool."""
+        self.tickets = tickets
+        """How many these are, at least 1."""
+        self.guarantee, self.cap = guarantee, cap
 
 
-class Level(Struct, frozen=True, gc=False):
+@mypyc_attr(acyclic=True)
+class Level:
     """A node on the ticket's path, among its siblings."""
 
-    vt: int
-    rate: int
-    peers: Sequence[Peer] = ()
-    """Its siblings that wait for the pool, or an even sample of them."""
-    siblings: int = 0
-    """How many there are in all, where the peers are a sample."""
-    guarantee: int = 0
-    cap: int = WHOLE
+    __slots__ = ("cap", "guarantee", "peers", "rate", "siblings", "vt")
+
+    def __init__(
+        self,
+        vt: int,
+        rate: int,
+        peers: Sequence[Peer] = (),
+        siblings: int = 0,
+        guarantee: int = 0,
+        cap: int = WHOLE,
+    ) -> None:
+        self.vt, self.rate = vt, rate
+        self.peers = peers
+        """Its siblings that wait for the pool, or an even sample of them."""
+        self.siblings = siblings
+        """How many there are in all, where the peers are a sample."""
+        self.guarantee, self.cap = guarantee, cap
 
 
-class Ahead(Struct, frozen=True, gc=False):
+class Ahead(NamedTuple):
     """What goes before a ticket."""
 
     cost: int
