@@ -141,6 +141,8 @@ class Served:
     url: str
     script: Script
     services: Services
+    open: contextlib.AsyncExitStack
+    """What is closed at its end."""
 
 
 @cache
@@ -218,8 +220,12 @@ async def keep(services: Services, person: Person, *turns: tuple[str, str], conv
 @contextlib.asynccontextmanager
 async def serve(script: Script, **overrides: Any) -> AsyncIterator[Served]:
     """Serve the pages until left."""
-    async with services(script, **overrides) as parts, _listening(create_app(parts)) as url:
-        yield Served(url, script, parts)
+    async with (
+        services(script, **overrides) as parts,
+        _listening(create_app(parts)) as url,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        yield Served(url, script, parts, stack)
 
 
 @contextlib.asynccontextmanager

@@ -22,6 +22,7 @@ class Client:
 
     def __init__(self, served, **headers):
         self.http = httpx.AsyncClient(base_url=served.url, headers={"accept-language": "en", **headers})
+        served.open.push_async_callback(self.http.aclose)
 
     async def get(self, path):
         return await self.http.get(path)
