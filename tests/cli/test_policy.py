@@ -197,6 +197,7 @@ def test_diff_says_what_would_change_for_whom(home: Path) -> None:
         ("weight = 10\n", "weight = 4\n"),
         ("student = 2,", "student = 3, farmer = 1.5,"),
         ("guarantee = 5\n", ""),
+        ("person_cap = 5\n", ""),
         ("person = 64\n", "person = 32\n"),
         ("locality_window_ms = 200", "locality_window_ms = 100"),
         ('# [pressure.lighter]\n# "large-model" = "small-model"', '[pressure.lighter]\nbig = "small"'),
@@ -204,6 +205,7 @@ def test_diff_says_what_would_change_for_whom(home: Path) -> None:
         more=f"""
         [class.school]
         title = {{ ko = "학교", en = "Schools" }}
+        person_cap = 10
         [class.research.organisation.{lab}]
         weight = 3
         [class.research.each]
@@ -226,6 +228,8 @@ def test_diff_says_what_would_change_for_whom(home: Path) -> None:
         "  each organisation that is not named: cap 100 % → 50 %\n",
         "Businesses (business): 0 people, 0 keys, 0 organisations\n",
         "  guarantee 5 % → 0 %\n",
+        "  cap of each person 5 % → 100 %\n",
+        "guarantee 0 %, cap 100 %, of one person 10 %\n",
         "Schools (school): 0 people, 1 key, 1 organisation\n  a new class: weight 1 (3.7 % of a full",
         "From business to school: 0 people, 1 key, 1 organisation\n  they change their class\n",
         "Everyone: 2 people, 2 keys, 2 organisations\n",
@@ -323,11 +327,11 @@ def test_a_broken_file_is_shown_and_undone(home: Path) -> None:
     good = (home / "policy.toml").read_text()
     (home / "policy.toml").write_text(good[: good.index("[class.business]")])
     result = run(home, policy.app, "show")
-    assert "policy.toml cannot be used: line 14, default: the default class 'business'" in result.stderr
+    assert "policy.toml cannot be used: line 15, default: the default class 'business'" in result.stderr
     assert "the last good one" in result.stdout
     assert run(home, policy.app, "check").exit_code == 1
     found = asyncio.run(doctor.policy(settings.load(home, {})))
-    assert (found[0].state, "line 14" in found[0].told) == ("problem", True)
+    assert (found[0].state, "line 15" in found[0].told) == ("problem", True)
     ran(home, policy.app, "undo", "--yes")
     assert (home / "policy.toml").read_text() == good
     assert asyncio.run(doctor.policy(settings.load(home, {})))[0].state == "ok"

@@ -45,6 +45,7 @@ b = { title = { ko = "나", en = "B" }, weight = 0.1, guarantee = 12.5, cap = 50
     + CLASS
     + """
 groups.student = 1.5
+person_cap = 7.5
 limits.person = 2
 [class.a.each]
 cap = 10
@@ -79,6 +80,7 @@ def test_everything_that_a_file_can_say() -> None:
     a, b = made.classes["a"], made.classes["b"]
     assert (b.weight, b.guarantee, b.cap, b.share_by, b.limits) == (100, 125, 500, "zone", made.limits)
     assert (a.weight, a.guarantee, a.cap, a.share_by) == (1000, 0, 1000, "organisation")
+    assert (a.person_cap, b.person_cap) == (75, 1000)
     assert (a.groups, a.limits, a.each) == ({"student": 1500}, Limits(2, 2, 3), NodeRule(cap=100))
     assert a.organisations == {"203.0.113.0/24": NodeRule(weight=20_000)}
     one, other = made.assign
@@ -95,6 +97,7 @@ def test_the_shipped_policy_follows_the_plan() -> None:
     assert classes["guest"].guarantee > 0
     assert classes["batch"].guarantee == 0
     assert classes["batch"].cap < 1000
+    assert classes["guest"].person_cap < 1000, "a few guests cannot hold all places"
     assert min(classes, key=lambda name: classes[name].weight) == "batch"
     student, other = (made.place("resident", "org", group) for group in ("student", ""))
     assert student.weight == 2 * other.weight
@@ -107,13 +110,14 @@ def test_the_shipped_policy_follows_the_plan() -> None:
 def test_what_the_documents_show_is_valid() -> None:
     page = (Path(__file__).parents[2] / "docs" / "operate" / "policy.md").read_text("utf-8")
     shown = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
-    assert len(shown) == 5
+    assert len(shown) == 6
     made = parse(shipped_text() + "".join(shown))
     assert made.classes["school"].weight == 5000
     for name, rule in shipped().classes.items():
         row = next(line for line in page.splitlines() if line.startswith(f"| `{name}`"))
-        cells = [cell.strip() for cell in row.split("|")[3:6]]
-        written = [f"{rule.weight / 1000:g}", *(f"{each / 10:g} %" for each in (rule.guarantee, rule.cap))]
+        cells = [cell.strip() for cell in row.split("|")[3:7]]
+        parts = (rule.guarantee, rule.cap, rule.person_cap)
+        written = [f"{rule.weight / 1000:g}", *(f"{each / 10:g} %" for each in parts)]
         assert cells == [words if words not in {"0 %", "100 %"} else "" for words in written]
 
 
@@ -140,6 +144,9 @@ def test_what_the_documents_show_is_valid() -> None:
         (GOOD + "wieght = 1\n", 5, "class.a.wieght", "did you mean weight?"),
         (GOOD + "zzz = 1\n", 5, "class.a.zzz", "there are weight, guarantee"),
         (GOOD + "share_by = 'x'\n", 5, "class.a.share_by", "'organisation' or 'zone', not 'x'"),
+        (GOOD + "person_cap = 0\n", 5, "class.a.person_cap", "0 %: it must be 0.1 % to 100 %"),
+        (GOOD + "person_cap = '5 %'\n", 5, "class.a.person_cap", "is a number, not '5 %'"),
+        (GOOD + "each.person_cap = 5\n", 5, "class.a.each.person_cap", "nothing here is called"),
         (GOOD + "limits.person = 1.5\n", 5, "class.a.limits.person", "whole number, not 1.5"),
         (GOOD + "each.guarantee = 5\n", 5, "class.a.each.guarantee", "named"),
         (GOOD + "[class.a.each]\nweigt = 1\n", 6, "class.a.each.weigt", "did you mean weight?"),

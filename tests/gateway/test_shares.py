@@ -72,6 +72,7 @@ async def test_what_each_is_due_and_has(fake: FakeEngine) -> None:
         assert list(by_id) == ["resident", "guest", "public-duty", "research", "business", "batch"]
         resident, guest = by_id["resident"], by_id["guest"]
         assert (resident.weight, resident.guarantee, resident.cap) == (10, 40, 100)
+        assert (resident.person_cap, guest.person_cap) == (100, 5)
         assert resident.title == {"ko": "주민", "en": "Residents"}
         assert (resident.running + guest.running, resident.waiting + guest.waiting) == (2, 10)
         assert (guest.networks, guest.organisations, guest.kept_back) == (2, [], 0)

@@ -128,7 +128,7 @@ def _gives_lighter(gateway: Gateway) -> None:
     rule = f'lighter = {{ "{MODEL}" = "{LIGHT}" }}\n'
     shared(gateway, more=f'[pressure]\nlighter_after_s = 1\nlighter_mode = "auto"\n{rule}')
     (pool,) = (each for name, each in gateway.lane.line._pools.items() if name == MODEL)
-    pool.mean_run = 2_000_000_000
+    pool.outlook.mean_run = 2_000_000_000
 
 
 async def test_a_place_in_line_is_given_up_only_for_another(fake: FakeEngine) -> None:
@@ -160,7 +160,7 @@ async def test_an_embedding_is_not_called_shortened(fake: FakeEngine) -> None:
     fake.behaviour = Behaviour(fault="slow_head", head_s=0.05)
     async with running_gateway(engine_of(fake, concurrency=1)) as gateway:
         shared(gateway, more="[pressure]\nshorten_after_s = 1\nshorten_to = 7\n")
-        gateway.lane.line._pools[MODEL].mean_run = 2_000_000_000
+        gateway.lane.line._pools[MODEL].outlook.mean_run = 2_000_000_000
         replies = await asyncio.gather(
             *[gateway.ask("/v1/embeddings", model=MODEL, input="a") for _ in range(4)]
         )

@@ -6,6 +6,7 @@ whoever comes (the delay bound of start-time fair queueing).
 """
 
 import pytest
+from msgspec.structs import replace
 
 from moduai.planner import DEVICES, MODELS, Engine, Record, Request, Twin, step_time, traffic
 from moduai.planner.clock import SECOND
@@ -20,13 +21,15 @@ STEP = step_time(MODELS["llama-8b"], DEVICES["h100"])
 WIDE = Limits(100_000, 100_000, 100_000)
 PRICE = 34_000
 SECONDS = 30.0
+SQUATTING = Sizes(100, 2500, 0.1, 200, 3000)
+"""Short prompts, and answers of thousands of tokens."""
 LIGHT = 300
 RATE = 1 / 40
 """Requests a second of each light person: a quarter of what the pool can do."""
 
 
 def policy(*classes: ClassRule, window: int = 0) -> Policy:
-    rules = {rule.name: rule for rule in (*classes, ClassRule("resident", limits=WIDE))}
+    rules = {rule.name: rule for rule in (ClassRule("resident", limits=WIDE), *classes)}
     return Policy(
         "test", rules, "resident", limits=WIDE, prices={POOL: PRICE}, locality_window=window * PRICE // 1000
     )
@@ -101,8 +104,19 @@ def test_one_huge_request_then_leave_and_return():
 def test_long_answers_in_a_class_with_a_cap():
     """Half of the places are never theirs, so squatting on the others leaves room for everyone."""
     batch = ClassRule("batch", weight=ONE // 10, cap=500, limits=WIDE)
-    squatters = heavy(40.0, Sizes(100, 2500, 0.1, 200, 3000), service_class="batch")
+    squatters = heavy(40.0, SQUATTING, service_class="batch")
     assert p99(attacked(squatters, policy(batch))) <= 1
+
+
+def test_long_answers_where_each_person_has_a_cap():
+    """Eight people at a tenth of the places each leave a fifth to all others of their class, whose places
+    nothing else bounds; without it others wait until the answers end.
+    """
+    squatters = heavy(40.0, SQUATTING)
+    resident = ClassRule("resident", limits=WIDE)
+    capped = replace(resident, person_cap=100)
+    assert p99(attacked(squatters, policy(capped))) <= 1
+    assert p99(attacked(squatters, policy(resident))) > 5
 
 
 @pytest.mark.parametrize("lie", [1 << 20, 0], ids=["huge", "none"])

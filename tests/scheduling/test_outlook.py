@@ -145,3 +145,15 @@ def test_the_queue_tells_how_good_its_forecasts_are_and_how_many_accelerators_se
     queue.finish(running, None, 0, 9 * SECOND, 9 * SECOND)
     assert queue.figures()["m"][0].seen == 1
     assert queue._pools["m"].outlook.flow.accelerators == 4
+
+
+def test_who_is_at_the_cap_waits_for_the_own_answers_to_end() -> None:
+    """However much room there is: two run, so the third in line waits until three have ended."""
+    classes = {"all": ClassRule("all", person_cap=200)}
+    line = Line(Policy("capped", classes, "all"))
+    tickets = [line.join("many") for _ in range(5)]
+    assert [line.serve(0), line.serve(0)] == tickets[:2]
+    line.outlook.mean_run = 40 * SECOND
+    waits = [line.outlook.place(ticket).wait for ticket in tickets[2:]]
+    assert waits == pytest.approx([20 * SECOND, 40 * SECOND, 60 * SECOND], rel=0.05)
+    assert line.outlook.place(line.join("other")).wait < waits[0]

@@ -6,7 +6,8 @@ import pytest
 
 from moduai.scheduling import Grant, Queued, Refused, ReplicaSpec, Telemetry, Used
 from moduai.scheduling.policy import ClassRule, Limits, NodeRule, Pressure
-from moduai.scheduling.queue import CLOSED_RETRY, FAR, Pool
+from moduai.scheduling.queue import CLOSED_RETRY, FAR, LOOK, Pool
+from moduai.scheduling.types import WHOLE
 from tests.scheduling.world import SECOND, M, World, policy, queued, rule
 
 
@@ -83,6 +84,97 @@ def test_a_class_whose_organisations_are_all_at_their_caps_is_passed_over() -> N
     world.ask("d/o/p")
     assert world.end(world.running[1]) == ["d/o/p"]
     assert world.end(world.running[0]) == ["c/o/p"]
+
+
+def test_each_person_of_a_class_has_a_cap() -> None:
+    world = World(policy(rule("c", person_cap=300), rule("d")), slots=10)
+    for _ in range(6):
+        world.ask("c/o/p")  # nobody waits before the fourth: what ran until then counts too
+    assert world.who == ["c/o/p"] * 3
+    for who in ("c/o/q", "c/x/p", "d/o/p", "d/o/p", "d/o/p", "d/o/p"):
+        world.ask(who)
+    assert len(world.running) == 9, "others run beside the one at the cap"
+    assert world.serve(3) == ["c/o/p"] * 3
+    assert world.end(world.running[0]) == [], "one place stays free"
+
+
+def test_one_place_is_always_allowed() -> None:
+    world = World(policy(rule("c", person_cap=1)), slots=4)
+    for who in ("c/o/p", "c/o/p", "c/o/q", "c/o/q"):
+        world.ask(who)
+    assert world.who == ["c/o/p", "c/o/q"]
+    assert world.serve(4) == ["c/o/p", "c/o/q"]
+
+
+@pytest.mark.parametrize("who", ["c/o/new", "c/new/p"])
+@pytest.mark.parametrize(
+    "capped", [rule("c", person_cap=1), rule("c", each=NodeRule(cap=1))], ids=["person", "organisation"]
+)
+def test_who_comes_while_all_others_of_the_class_are_at_their_caps(capped: ClassRule, who: str) -> None:
+    """Whoever is above them was passed over, until someone comes who may run."""
+    world = World(policy(capped, rule("d")), slots=4)
+    for other in ("c/o/p", "c/o/p", "d/o/p"):
+        world.ask(other)
+    assert world.queue.tick(0) == [], "the whole class was passed over"
+    here = queued(world.send(world.ticket(who)))
+    assert here == (capped.person_cap == WHOLE and who == "c/o/new")
+
+
+def test_at_a_cap_nothing_is_saved_up() -> None:
+    """Who waited at the cap while others were served does not make up for it when the cap is gone."""
+    world = World(policy(rule("c", person_cap=1, weight=9000), rule("d")), slots=4)
+    for _ in range(30):
+        world.ask("c/o/p")
+        world.ask("d/o/p")
+    for _ in range(20):
+        world.end(next(grant for grant in world.running if grant.ticket.path[0] == "d"))
+    world.queue.set_policy(policy(rule("c"), rule("d")), 0)
+    assert world.end() == ["c/o/p"]
+    assert world.serve(8).count("c/o/p") <= 5, "half from now on, and one by which it was behind"
+
+
+def test_a_persons_cap_follows_the_policy_and_the_places() -> None:
+    world = World(policy(rule("c", person_cap=500)), slots=4)
+    for _ in range(20):
+        world.ask("c/o/p")
+    assert len(world.running) == 2
+    world.add("s", 4)  # half of eight
+    assert len(world.running) == 2, "until one of the person's own ends"
+    world.end()
+    world.running += world.queue.tick(0)
+    assert len(world.running) == 4
+    world.queue.set_policy(policy(rule("c", person_cap=250)), 0)
+    assert world.serve(2) == []
+    assert world.serve(3) == ["c/o/p"] * 3
+    assert len(world.running) == 2
+
+
+def test_a_lower_cap_holds_though_nothing_of_the_person_ran() -> None:
+    world = World(policy(rule("c", person_cap=500), rule("d")), slots=4)
+    for who in ["d/o/p"] * 4 + ["c/o/p"] * 4:
+        world.ask(who)
+    world.queue.set_policy(policy(rule("c", person_cap=1), rule("d")), 0)
+    assert world.serve(4) == ["c/o/p"]
+
+
+def test_a_person_at_the_cap_is_let_run_by_asking_again_when_the_cap_has_risen() -> None:
+    world = World(policy(rule("c", person_cap=1)), slots=4)
+    for _ in range(4):
+        world.ask("c/o/p")
+    world.queue.set_policy(policy(rule("c")), 0)
+    assert len(world.running) == 1
+    world.ask("c/o/p")
+    world.running += world.queue.tick(0)
+    assert len(world.running) == 4
+
+
+def test_no_window_passes_over_a_persons_cap() -> None:
+    """Who is at the cap stays there, whatever an engine has of the prompt in its cache."""
+    world = World(policy(rule("c", person_cap=1), locality_window=10_000), slots=2)
+    for who in ("c/o/p", "c/o/p", "c/o/q", "c/o/q"):
+        world.ask(who, blocks=(1, 2, 3) if who == "c/o/p" else (), tokens_in=800)
+    assert world.who == ["c/o/p", "c/o/q"]
+    assert world.end(world.running[1]) == ["c/o/q"]
 
 
 def test_lines_are_bounded_and_say_which_is_full() -> None:
@@ -334,6 +426,17 @@ def test_only_so_many_are_looked_at_when_the_first_may_not_run_there() -> None:
     assert world.end(on_s) == []
     assert world.end() == ["c/o/0"]
     assert world.queue.tick(0)[0].ticket is last
+
+
+def test_only_so_many_that_do_not_fit_are_looked_at() -> None:
+    world = World(slots=3, room=1000)
+    world.ask(tokens_in=900)
+    for number in range(LOOK):
+        world.ask(f"c/o/{number}", tokens_in=900)
+    small = world.ask("c/o/small", tokens_in=50)
+    assert small.state == 1
+    world.queue.cancel(next(iter(world.queue._pools["m"].tree.in_order())), 0)
+    assert world.queue.tick(0)[0].ticket is small
 
 
 def test_a_large_one_keeps_its_reservation_on_one_replica() -> None:

@@ -26,6 +26,7 @@ TOKENS = 100
 PLAIN = policy(rule("c"), rule("d"))
 LOCAL = policy(rule("c"), rule("d", weight=3000), locality_window=10_000)
 CAPPED = policy(rule("c", cap=500, each=NodeRule(cap=400)), rule("d", guarantee=300))
+EACH = policy(rule("c", person_cap=300), rule("d", person_cap=500, weight=3000), locality_window=10_000)
 TIGHT = Policy(
     "tight",
     {"c": ClassRule("c", limits=Limits(1, 2, 3)), "d": ClassRule("d", guarantee=500, limits=WIDE)},
@@ -33,7 +34,7 @@ TIGHT = Policy(
     limits=Limits(1, 2, 4),
     pressure=Pressure(shorten_after_s=1, lighter_after_s=2, lighter={"m": "n"}, refuse_after_s=3),
 )
-POLICIES = [PLAIN, LOCAL, CAPPED, TIGHT]
+POLICIES = [PLAIN, LOCAL, CAPPED, EACH, TIGHT]
 SMALL = {"r": ReplicaSpec(frozenset({"m"}), 1), "s": ReplicaSpec(frozenset({"m"}), 1)}
 ALONE = {"r": ReplicaSpec(frozenset({"m"}), 2)}
 SHARED = {"r": ReplicaSpec(BOTH, 1), "s": ReplicaSpec(frozenset({"n"}), 2)}
@@ -64,7 +65,7 @@ class Race:
         self.specs, self.open = dict(specs), dict.fromkeys(specs, True)
         self.numbers = iter(range(1, 10_000))
         self.all = [Asked(self._ticket(number)) for number in range(requests)]
-        self.strict = rules in (PLAIN, LOCAL, TIGHT) and specs not in (ROOMY, HASTY)
+        self.strict = rules in (PLAIN, LOCAL, TIGHT, EACH) and specs not in (ROOMY, HASTY)
         """No place is free beside one who waits, at any time; else (a cap, room that is counted, a replica
         that was closed while it ran something) not longer than to the next tick.
         """
@@ -239,7 +240,7 @@ class Race:
 
     def _no_place_for(self, ticket: Ticket) -> None:
         node = ticket.node
-        if node.up.running >= node.up.ceiling or node.up.up.running >= node.up.up.ceiling:
+        if any(each.running >= each.ceiling for each in (node, node.up, node.up.up)):
             return
         for replica in self.queue._pools[ticket.pool].replicas:
             free = replica.ready(ticket) and replica.fits(ticket, TOKENS, self.now)

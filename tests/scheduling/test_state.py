@@ -69,7 +69,7 @@ def test_what_was_learned_outlives_the_process() -> None:
     assert speeds[0].dump() == speeds[1].dump()
     pools = [world.queue._pools["m"] for world in (old, new)]
     assert pools[0].price.value == pools[1].price.value
-    assert pools[0].mean_run == pools[1].mean_run >= 0
+    assert pools[0].outlook.mean_run == pools[1].outlook.mean_run >= 0
     assert new.queue.figures() == old.queue.figures()
     assert new.queue.figures()["m"]
     assert ticket.id == 1

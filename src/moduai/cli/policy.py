@@ -45,6 +45,7 @@ COLUMNS = {
     "part": "% when full",
     "guarantee": "guarantee %",
     "cap": "cap %",
+    "person_cap": "person cap %",
     "people": "people",
     "keys": "keys",
 }

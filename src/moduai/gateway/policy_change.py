@@ -61,6 +61,7 @@ class ClassShown(Struct, frozen=True, kw_only=True):
     """
     guarantee: float
     cap: float
+    person_cap: float
     people: int
     keys: int
 
@@ -132,6 +133,7 @@ def shown(policy: Policy, crowds: Iterable[Crowd]) -> list[ClassShown]:
             part=parts[rule.name],
             guarantee=rule.guarantee / 10,
             cap=rule.cap / 10,
+            person_cap=rule.person_cap / 10,
             people=count.into(rule.name).people,
             keys=count.into(rule.name).keys,
         )
@@ -214,6 +216,8 @@ def _place(policy: Policy, crowd: Crowd) -> str:
 
 def _new(rule: ClassRule, part: float) -> str:
     of_places = f"guarantee {_percent(rule.guarantee)}, cap {_percent(rule.cap)}"
+    if rule.person_cap < WHOLE:
+        of_places += f", of one person {_percent(rule.person_cap)}"
     return f"a new class: weight {_weight(rule.weight)} ({part:g} % of a full service), {of_places}"
 
 
@@ -271,6 +275,7 @@ _LABELS: dict[str, tuple[str, Callable[[object], str]]] = {
     "weight": ("weight", _weight),
     "guarantee": ("guarantee", _percent),
     "cap": ("cap", _percent),
+    "person_cap": ("cap of each person", _percent),
     "share_by": ("shared by", _plain),
     "person": ("most requests of one person that wait", _plain),
     "organisation": ("most requests of one organisation that wait", _plain),

@@ -242,6 +242,7 @@ def _class(table: _Table, name: str, limits: Limits) -> ClassRule:
         weight=node.weight,
         guarantee=node.guarantee,
         cap=node.cap,
+        person_cap=table.number("person_cap", WHOLE, _PERCENT),
         share_by=cast("Any", table.text("share_by", "organisation", "organisation", "zone")),
         each=_ended(table.table("each")),
         organisations={name: _ended(organisations.table(name)) for name in organisations.names()},

@@ -73,6 +73,8 @@ class ClassPart(Part, frozen=True, kw_only=True):
     id: str
     title: dict[str, str]
     """By language; empty for a class that the policy no longer has."""
+    person_cap: float
+    """In percent of the model's places, of each of its people."""
     organisations: list[OrganisationPart]
     kept_back: int
     """Organisations of too few people to tell of."""
@@ -205,6 +207,7 @@ def _class(
         **_part(own, served),
         id=rule.name,
         title=dict(rule.title),
+        person_cap=rule.person_cap / 10,
         organisations=sorted(parts, key=lambda one: (-one.running - one.waiting, one.id)),
         kept_back=len(organisations) - len(parts),
         networks=len(below) - len(organisations),

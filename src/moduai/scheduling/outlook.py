@@ -46,12 +46,14 @@ class _Remembered(NamedTuple):
 class Outlook:
     """The forecasts of one pool. Times are in ns, costs in µas."""
 
-    __slots__ = ("_due", "_judge", "_price", "_remembered", "calibration", "flow")
+    __slots__ = ("_due", "_judge", "_price", "_remembered", "calibration", "flow", "mean_run")
 
     def __init__(self, price: Price) -> None:
         self._price = price
         self.calibration = Calibration()
         self.flow = Flow()
+        self.mean_run = -1
+        """Moving mean of run times in ns; -1 before the first."""
         self._remembered: dict[int, _Remembered] = {}
         self._due = 0
         self._judge = [0, 0]
@@ -96,8 +98,12 @@ class Outlook:
 
     def _foretell(self, ticket: Ticket) -> tuple[Ahead, Forecast]:
         node: Node = ticket.node
-        before = ahead(*self._own(node, ticket), list(self._levels(node)))
+        cost, tickets = self._own(node, ticket)
+        before = ahead(cost, tickets, list(self._levels(node)))
         raw = self.flow.expect(before, self._cost(ticket))
+        over = tickets + 1 + node.running - node.ceiling
+        if over > 0:  # so many of its person's own have to end first
+            raw = max(raw, over * self.mean_run // node.ceiling)
         return before, self.calibration.forecast(node.waiting, raw)
 
     def _cost(self, ticket: Ticket) -> int:

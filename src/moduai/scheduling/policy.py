@@ -4,7 +4,7 @@ Words: a *class* (of service) is a node below the root, such as residents or bat
 *organisations* (or special zones, or for guests the networks they come from), below those people. A
 *weight* is a node's part among siblings that want more than there is. A *place* is room for one
 request on an engine; a *guarantee* is the part of the places of each model that a node gets before others,
-a *cap* the part that it never exceeds. Rules, in words:
+a *cap* the part that it never exceeds; a *person cap* is that of each person of a class. Rules, in words:
 
 * Who belongs to which class: the first assignment that fits, else the class that bears the name of the
   principal's own class of service, else the default class.
@@ -73,6 +73,8 @@ class ClassRule(Struct, frozen=True):
     weight: int = ONE
     guarantee: int = 0
     cap: int = WHOLE
+    person_cap: int = WHOLE
+    """Of each of its people; one place is always allowed."""
     share_by: Literal["organisation", "zone"] = "organisation"
     """What stands below the class; ``zone``: the special zone of those who have one."""
     each: NodeRule = NodeRule()
@@ -255,6 +257,7 @@ def _class(rule: ClassRule) -> _Found:
         if not (0 < len(title := rule.title.get(language, "")) <= MOST_TITLE and title.isprintable()):
             yield (*here, "title"), f"a class has a title in {language!r} of 1 to {MOST_TITLE} characters"
     yield from _node(NodeRule(rule.weight, rule.guarantee, rule.cap), here)
+    yield from _range((*here, "person_cap"), rule.person_cap, 1, WHOLE, 10, PERCENT)
     yield from _node(rule.each, (*here, "each"))
     if rule.each.guarantee:
         yield (*here, "each", "guarantee"), "a guarantee is for organisations that are named"

@@ -5,7 +5,7 @@ Rules, in words (who is due: `tree`; what fits: `replica`):
 * While nobody waits for a pool there is nothing to share, and its tree sleeps: a ticket runs at once where it
   fits, on the replica that is expected to have answered it first, and is held against nobody. When the first
   one has to wait, the tree wakes: everything that still runs is charged its estimate, in order of its start.
-  (A class for which there is a cap, its own or an organisation's, is counted always.)
+  (A class for which there is a cap, its own, an organisation's or a person's, is counted always.)
 * Otherwise it waits, unless a line is full (its person's, organisation's, class's, or all): then it is
   refused, with the time in which a tenth of the line should have been served.
 * A freed replica takes the ticket that is due in its pool; where it serves several pools, that of the class
@@ -85,7 +85,7 @@ class Pool:
     """Everything about the requests for one model."""
 
     __slots__ = (
-        "_full_since", "alone", "costliest", "loose", "mean_run", "name", "near", "outlook", "price",
+        "_full_since", "alone", "costliest", "loose", "name", "near", "outlook", "price",
         "replicas", "reserved", "tokens", "tree",
     )  # fmt: skip
 
@@ -106,15 +106,13 @@ class Pool:
         self._full_since = -1
         self.costliest = 0
         """Most that one request was charged: the locality window is never wider."""
-        self.mean_run = -1
-        """Moving mean of run times in ns; -1 before the first."""
         self.reserved: tuple[Ticket, Replica] | None = None
         """Whoever is due and did not fit, and where it will start."""
 
     def expected(self, position: int) -> int:
         """Time in ns until so many have been served; -1 if nothing is known."""
-        capacity = self.tree.capacity
-        return position * self.mean_run // capacity if self.mean_run >= 0 and capacity else -1
+        capacity, run = self.tree.capacity, self.outlook.mean_run
+        return position * run // capacity if run >= 0 and capacity else -1
 
     def serves(self, avoid: tuple[str, ...]) -> bool:
         """A replica that takes requests is not among those to avoid."""
@@ -369,8 +367,8 @@ class FairQueue:
             ticket.node, ticket.charged = None, cost
         ticket.state = 0
         if ran >= 0:
-            mean = pool.mean_run
-            pool.mean_run = ran if mean < 0 else mean + (ran - mean) // SMOOTHING
+            mean = pool.outlook.mean_run
+            pool.outlook.mean_run = ran if mean < 0 else mean + (ran - mean) // SMOOTHING
         if not replica.running and not replica.pools:
             del self._replicas[grant.replica]
         return self._fill(replica, now) if self._waiting else []
@@ -491,7 +489,7 @@ class FairQueue:
             PoolState(
                 name,
                 pool.price.value,
-                pool.mean_run,
+                pool.outlook.mean_run,
                 pool.costliest,
                 pool.tree.owed(MOST_OWING),
                 pool.outlook.calibration.dump(),
@@ -518,7 +516,7 @@ class FairQueue:
             pool = self._pools.get(kept.name)
             if pool is not None:
                 pool.price.value = self.policy.prices.get(kept.name, kept.price)
-                pool.mean_run, pool.costliest = kept.mean_run, kept.costliest
+                pool.outlook.mean_run, pool.costliest = kept.mean_run, kept.costliest
                 pool.tree.owe(kept.owed if away < KEPT else ())
                 pool.outlook.calibration.restore(kept.predictions)
         for name, served, speed in found.speeds:
@@ -734,11 +732,12 @@ class FairQueue:
 
 
 def _capped(policy: Policy) -> frozenset[str]:
-    """Classes for which there is a cap, their own or an organisation's."""
+    """Classes for which there is a cap, their own, an organisation's or a person's."""
     return frozenset(
         name
         for name, rule in policy.classes.items()
-        if min(rule.cap, rule.each.cap, *(each.cap for each in rule.organisations.values())) < WHOLE
+        if min(rule.cap, rule.person_cap, rule.each.cap, *(o.cap for o in rule.organisations.values()))
+        < WHOLE
     )
 
 
@@ -755,8 +754,11 @@ def _between(told: int, most: int) -> int:
 
 
 def _uncapped(node: Node) -> bool:
-    above: Branch = node.up
-    return above.running < above.ceiling and above.up.running < above.up.ceiling
+    while (up := node.up) is not node:
+        if node.running >= node.ceiling:
+            return False
+        node = up
+    return True
 
 
 def _load(replica: Replica) -> float:

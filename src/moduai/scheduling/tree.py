@@ -6,8 +6,8 @@ was served, divided by its weight; a branch's own ``virtual`` time is what its c
 
 * **due**: among a branch's children that wait and are not at their cap, first those under their guarantee,
   then the one with the least ``vt``; of equals, the one that has waited longest.
-* **start**: a node that begins to wait gets ``vt = max(vt, virtual)``: nothing is saved up while away, and
-  nobody is punished for coming back.
+* **start**: a node that begins to wait, or comes under its cap again, gets ``vt = max(vt, virtual)``:
+  nothing is saved up while away or at a cap, and nobody is punished for coming back.
 * **virtual time** only rises: at each dispatch to the least ``vt`` among those who wait, the dispatched one
   included; and, while no child waits, to the ``vt`` of a child that settles (there was room for everyone,
   so nobody owes anybody).
@@ -16,7 +16,8 @@ was served, divided by its weight; a branch's own ``virtual`` time is what its c
   it is taken off before the rule of the start, so it is no gain over those who were away.
 * **guarantee and cap** are in places (requests in flight), parts of the open capacity: under the guarantee
   is who with one more still has at most ``guarantee x capacity / 1000``; at the cap is who with one more had
-  more than ``cap x capacity / 1000``, one place being always allowed.
+  more than ``cap x capacity / 1000``, one place being always allowed. A person's cap is that of the class for
+  each of its people: where it changes, it counts from the person's next start or end.
 * **forgetting**: a node goes only when nothing of it waits or runs (so all is settled) and its parent's
   virtual time has reached its ``vt``, or nothing at all waits or runs below the parent.
 
@@ -113,8 +114,8 @@ class Branch(Node):
     """A class or an organisation; or the root."""
 
     __slots__ = (
-        "branches", "children", "favoured", "floor", "heap", "idlers", "limits", "lines", "looked", "rule",
-        "served", "trimmed", "virtual",
+        "branches", "children", "each", "favoured", "floor", "heap", "idlers", "limits", "lines", "looked",
+        "rule", "served", "trimmed", "virtual",
     )  # fmt: skip
 
     def __init__(self, key: str, up: Branch | None) -> None:
@@ -137,6 +138,8 @@ class Branch(Node):
         """Children that have a guarantee."""
         self.floor = 0
         """The guarantee in places."""
+        self.each = UNCAPPED
+        """The cap of each person below it, in places."""
         self.served = 0
         """Cost settled."""
         self.limits = NO_LIMITS
@@ -174,6 +177,7 @@ class Tree:
             node = shard[path] = Node(path, above, VT_ONE // ticket.weight)
         elif ticket.weight != ONE or node.rate != VT_COST:
             node.rate = VT_ONE // ticket.weight
+        node.ceiling = node.up.each
         return node
 
     @property
@@ -202,7 +206,8 @@ class Tree:
     def _set_rule(self, branch: Branch, rule: NodeRule | ClassRule) -> None:
         branch.rule, branch.rate = rule, VT_ONE // rule.weight
         branch.floor = rule.guarantee * self.capacity // WHOLE
-        branch.ceiling = UNCAPPED if rule.cap >= WHOLE else max(1, rule.cap * self.capacity // WHOLE)
+        branch.ceiling = self._places(rule.cap)
+        branch.each = self._places(rule.person_cap) if isinstance(rule, ClassRule) else branch.up.each
         if branch.running >= branch.ceiling:
             branch.mark = 0
         if isinstance(rule, ClassRule):
@@ -213,6 +218,9 @@ class Tree:
         elif not rule.guarantee and branch in favoured:
             favoured.remove(branch)
         self._wake(branch)
+
+    def _places(self, cap: int) -> int:
+        return UNCAPPED if cap >= WHOLE else max(1, cap * self.capacity // WHOLE)
 
     def set_rules(self, policy: Policy, capacity: int) -> None:
         """Another policy, or another capacity."""
@@ -237,23 +245,21 @@ class Tree:
         ticket.node = node
         while not node.waiting and (up := node.up) is not node:
             up.lines += 1
-            if node.credit:
-                node.vt -= node.credit
-                node.credit = 0
-            if node.vt < up.virtual:
-                node.vt = up.virtual
             node.waiting = 1
             if node.running < node.ceiling:
                 self._enter(up, node)
             node = up
-        while node.up is not node:
+        while (up := node.up) is not node:
             node.waiting += 1
-            node = node.up
+            if not node.mark and node.running < node.ceiling:  # whoever else waits below it is at a cap
+                self._enter(up, node)
+            node = up
         node.waiting += 1
 
     def take(self, ticket: Ticket, cost: int) -> None:
         """A ticket that waited runs now, charged ``cost``."""
         node: Node = ticket.node
+        node.ceiling = node.up.each
         if ticket.next is ticket:
             ticket.next = node.tail = None
         else:
@@ -307,6 +313,12 @@ class Tree:
             node = up
 
     def _enter(self, up: Branch, node: Node) -> None:
+        """A node that waits may run, after it did not wait or was at its cap."""
+        if node.credit:
+            node.vt -= node.credit
+            node.credit = 0
+        if node.vt < up.virtual:
+            node.vt = up.virtual
         self._number += 1
         node.mark = self._number
         heappush(up.heap, (node.vt, self._number, node))
@@ -385,7 +397,7 @@ class Tree:
             if branch is not least and not (isinstance(least, Branch) and _close(branch, least, window)):
                 return False
             ahead = self._due(branch)
-        return ahead is not None and node.vt - ahead.vt <= window
+        return ahead is not None and node.mark > 0 and node.vt - ahead.vt <= window
 
     # cost
 
@@ -415,6 +427,7 @@ class Tree:
 
     def end(self, node: Node, charged: int, cost: int) -> None:
         """Something of a node that was charged has ended, and costs so much."""
+        node.ceiling = node.up.each
         more = cost - charged
         while (up := node.up) is not node:
             node.running -= 1

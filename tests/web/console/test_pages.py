@@ -108,6 +108,7 @@ async def test_shares_are_shown_and_few_people_are_not(desk: Office, language: s
             assert "org_few" not in page
             assert "net_" not in page
             assert "modu policy diff" in page
+            assert {"en": "Cap of each person, %", "ko": "한 사람의 상한, %"}[language] in page
         assert "<html" not in page
 
 
