@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 
 import msgspec
 from benchmarks.harness.behaviour import Behaviour
 from benchmarks.harness.engine import MODEL, FakeEngine
+from msgspec.structs import replace
 
 from moduai.accounts.keys import digest
 from moduai.accounts.principal import Principal
+from moduai.engines.health import HealthWatch
+from moduai.scheduling.estimate import Estimates
+from moduai.settings import Upstream
 
 from .conftest import KEY, OTHER_KEY, Gateway, engine_of, request, running_gateway, shared, until
 
@@ -153,3 +158,46 @@ async def test_who_leaves_the_line_is_gone_from_it(fake: FakeEngine) -> None:
         writer.close()
         await until(lambda: sum(gateway.lane.line.waiting().values()) == 2)
         await asyncio.gather(*tasks)
+
+
+def cache(blocks: int, used: float) -> bytes:
+    """What vLLM tells of a KV cache of so many blocks."""
+    return (
+        b'vllm:num_requests_running{engine="0",model_name="m"} 0.0\n'
+        b'vllm:kv_cache_usage_perc{engine="0",model_name="m"} %.2f\n'
+        b'vllm:cache_config_info{block_size="16",engine="0",num_gpu_blocks="%d"} 1.0\n' % (used, blocks)
+    )
+
+
+async def test_the_room_that_an_engine_tells_bounds_what_it_is_sent(fake: FakeEngine) -> None:
+    """Of answers of 256 tokens, as new ones are expected to be, four fit into 1,280 tokens. Then others use
+    half of it; then the engine comes back with more; and where it tells no more, that still counts.
+    """
+    fake.behaviour = Behaviour(fault="slow_head", head_s=0.2)
+    engine = replace(engine_of(fake, concurrency=8), kind="vllm")
+    async with running_gateway(engine) as gateway:
+        lane = gateway.lane
+        watch = HealthWatch(lane.fleet, Upstream(health_s=0.01), _nothing, lane.loaded)
+
+        async def most(told: bytes) -> int:
+            """Requests that run at once after the engine has told this."""
+            fake.pages["/metrics"] = told
+            fake.reset()
+            watch.tick(time.monotonic() + 1)
+            await until(lambda: not watch._running)
+            assert [seen.path for seen in fake.seen] == ["/health", "/metrics"]
+            lane.line._estimates = Estimates()  # the short answers of before teach nothing
+            await asyncio.gather(*await _fill(gateway, 8))
+            assert all(row.outcome == "ok" for row in gateway.ledger.rows)
+            return fake.counts.peak
+
+        assert await most(b"vllm:num_requests_running 0.0\n") == 8
+        assert await most(cache(80, 0.0)) == 4
+        assert await most(cache(80, 0.5)) == 2
+        assert await most(cache(800, 0.0)) == 8
+        assert await most(cache(80, 0.0)) == 4
+        assert await most(b"vllm:num_requests_running 0.0\n") == 4
+
+
+async def _nothing(_engine: object) -> None:
+    raise AssertionError("no engine has changed")

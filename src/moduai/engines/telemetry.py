@@ -9,7 +9,12 @@
 
 SGLang tells it with --enable-metrics, llama.cpp with --metrics (newer ones without the cache).
 
-Requests of several series of a name (data-parallel ranks) add up, parts of the cache are averaged. SGLang's
+The room of the KV cache, in tokens, is ``kv_cache_size_tokens`` of vllm:cache_config_info, or where vLLM is
+older ``block_size`` x ``num_gpu_blocks``; of SGLang sglang:max_total_num_tokens. llama.cpp has none to tell:
+each of its slots has a context of its own, so a free slot has room.
+
+Requests of several series of a name (data-parallel ranks) add up, parts of the cache are averaged, rooms
+of data-parallel ranks add up (its tensor-parallel ranks hold parts of the same tokens). SGLang's
 series of a single priority repeat the whole and are left out. What is not told is inferred from
 what was sent.
 """
@@ -25,6 +30,8 @@ from moduai.engines.http import FetchError, fetch
 
 ANSWER_LIMIT = 1_048_576
 MOST_REQUESTS = 1_000_000
+LEAST_ROOM, MOST_ROOM = 1024, 1 << 40
+"""In tokens: what is less is no KV cache (a model without attention), what is more is nonsense."""
 _RUNNING = (b"vllm:num_requests_running", b"sglang:num_running_reqs", b"llamacpp:requests_processing")
 _WAITING = (b"vllm:num_requests_waiting", b"sglang:num_queue_reqs", b"llamacpp:requests_deferred")
 _USED = (
@@ -33,12 +40,14 @@ _USED = (
     b"sglang:token_usage",
     b"llamacpp:kv_cache_usage_ratio",
 )
-_NAMES = b"|".join(_RUNNING + _WAITING + _USED)
+_CONFIG, _TOKENS = b"vllm:cache_config_info", b"sglang:max_total_num_tokens"
+_NAMES = b"|".join((*_RUNNING, *_WAITING, *_USED, _CONFIG, _TOKENS))
 _SERIES = re.compile(
     rb"(?m)^(%b)(\{[^\n]*\})?[ \t]+(\d{1,20}(?:\.\d{0,20})?(?:[eE][+-]?\d{1,3})?)(?:[ \t]+\d+)?[ \t]*\r?$"
     % _NAMES
 )
 """A line of the text format: name, labels, value, and perhaps a time."""
+_LABEL = re.compile(rb'(\w+)="([^"]*)"')
 _ONE_PRIORITY = re.compile(rb'priority="[^"]')
 
 
@@ -49,15 +58,39 @@ class Load(NamedTuple):
     waiting: int = -1
     kv_used: int = -1
     """Per mille of the room."""
+    room: int = -1
+    """Tokens that the KV cache holds."""
 
 
 def read(text: bytes) -> Load:
     """The load that a text tells. A number that makes no sense is not told: fails open."""
     found: dict[bytes, list[float]] = {}
+    rooms: dict[bytes, float] = {}
     for name, labels, number in _SERIES.findall(text):
-        if not _ONE_PRIORITY.search(labels):
+        if name in {_CONFIG, _TOKENS}:
+            label: dict[bytes, bytes] = dict(_LABEL.findall(labels))
+            rank = label.get(b"engine" if name == _CONFIG else b"dp_rank", b"")
+            rooms[rank] = _configured(label) if name == _CONFIG else float(number)
+        elif not _ONE_PRIORITY.search(labels):
             found.setdefault(name, []).append(float(number))
-    return Load(_count(found, _RUNNING), _count(found, _WAITING), _part(found))
+    room = sum(rooms.values())
+    return Load(
+        _count(found, _RUNNING),
+        _count(found, _WAITING),
+        _part(found),
+        int(room) if LEAST_ROOM <= room <= MOST_ROOM else -1,
+    )
+
+
+def _configured(label: dict[bytes, bytes]) -> float:
+    """Tokens that vLLM's cache holds; 0: not told."""
+    blocks = _number(label, b"block_size") * _number(label, b"num_gpu_blocks")
+    return _number(label, b"kv_cache_size_tokens") or blocks
+
+
+def _number(label: dict[bytes, bytes], name: bytes) -> float:
+    text = label.get(name, b"")
+    return float(text) if text.isdigit() else 0.0
 
 
 def _count(found: dict[bytes, list[float]], names: tuple[bytes, ...]) -> int:

@@ -99,6 +99,8 @@ class Lane:
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: dict[int, Exchange] = {}
         self._tickets = 0
+        self._rooms: dict[str, int] = {}
+        """Tokens of the engines' KV caches, as far as they told."""
         self._places: dict[tuple[str, str, str, str], tuple[str, str, int]] = {}
         """Where authors stand in the policy, as it was found before."""
         self.line.recall = self._recall
@@ -311,8 +313,15 @@ class Lane:
         self.start(self.line.set_policy(policy, time.monotonic_ns()))
 
     def loaded(self, engine: str, load: Load) -> None:
-        """An engine has told its load."""
-        self.line.observe(engine, Telemetry(*load), time.monotonic_ns())
+        """An engine has told its load. A room that it no longer tells still counts."""
+        replica = self.fleet.replicas.get(engine)
+        if replica is None:
+            return
+        if load.room > 0 and load.room != self._rooms.get(engine):
+            self._rooms[engine] = load.room
+            self._fleet_changed(engine, replica)
+        told = Telemetry(load.running, load.waiting, load.kv_used)
+        self.line.observe(engine, told, time.monotonic_ns())
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Run a task of an exchange and keep it alive."""
@@ -361,12 +370,17 @@ class Lane:
 
     def _fleet_changed(self, engine: str, replica: Replica | None) -> None:
         if replica is None:
+            self._rooms.pop(engine, None)
             self.line.remove_replica(engine)
             return
         self.clocks.setdefault(engine, BusyClock())
         hardware = replica.engine.hardware
         spec = ReplicaSpec(
-            frozenset(replica.models), replica.engine.concurrency, hardware.count, hardware.kind
+            frozenset(replica.models),
+            replica.engine.concurrency,
+            hardware.count,
+            hardware.kind,
+            self._rooms.get(engine, 0),
         )
         now = time.monotonic_ns()
         self.start(self.line.set_replica(engine, spec, is_open=replica.is_open, now=now))
