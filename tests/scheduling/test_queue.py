@@ -439,6 +439,26 @@ def test_only_so_many_that_do_not_fit_are_looked_at() -> None:
     assert world.queue.tick(0)[0].ticket is small
 
 
+@pytest.mark.parametrize("how", ["closed", "smaller", "removed"])
+def test_what_runs_where_there_is_no_place_any_more_takes_none_from_others(how: str) -> None:
+    """Places that are gone were counted as taken elsewhere, until the next tick."""
+    world = World(slots=3)
+    for _ in range(3):
+        world.ask()
+    choosy = world.ask("c/o/choosy", avoid=("s",))
+    if how == "removed":
+        world.queue.remove_replica("r")
+    else:
+        world.add("r", slots=1, is_open=how == "smaller")
+    world.add("s", slots=2)
+    assert [world.ask(who).state for who in ("c/o/a", "c/o/b", "c/o/c")] == [2, 2, 1]
+    assert choosy.state == 1
+    while len(world.running) > 1:
+        world.end()
+        world.queue.tick(0)
+    assert not world.queue._askew
+
+
 def test_a_large_one_keeps_its_reservation_on_one_replica() -> None:
     """Who would delay it there waits; the other replica is free to all."""
     world = World(slots=8, room=1000)

@@ -66,8 +66,8 @@ class Race:
         self.numbers = iter(range(1, 10_000))
         self.all = [Asked(self._ticket(number)) for number in range(requests)]
         self.strict = rules in (PLAIN, LOCAL, TIGHT, EACH) and specs not in (ROOMY, HASTY)
-        """No place is free beside one who waits, at any time; else (a cap, room that is counted, a replica
-        that was closed while it ran something) not longer than to the next tick.
+        """No place is free beside one who waits, at any time; else (a cap, room that is counted) not longer
+        than to the next tick.
         """
         for name in specs:
             self._put(name)
@@ -135,7 +135,7 @@ class Race:
         self._take(asked, decision)
 
     def close(self, name: str = "r") -> None:
-        self.open[name] = self.strict = False
+        self.open[name] = False
         self._put(name)
 
     def reopen(self, name: str = "r") -> None:
@@ -143,7 +143,7 @@ class Race:
         self._put(name)
 
     def remove(self, name: str = "r") -> None:
-        self.open[name] = self.strict = False
+        self.open[name] = False
         self.queue.remove_replica(name)
         self.queue.remove_replica(name)
 

@@ -153,8 +153,8 @@ class FairQueue:
     """All waiting lines of one gateway. Every method that can free a place returns new grants."""
 
     __slots__ = (
-        "_capped", "_estimates", "_kept_until", "_pools", "_prefixes", "_replicas", "_to_learn", "_waiting",
-        "_window", "policy", "recall",
+        "_askew", "_capped", "_estimates", "_kept_until", "_pools", "_prefixes", "_replicas", "_to_learn",
+        "_waiting", "_window", "policy", "recall",
     )  # fmt: skip
 
     def __init__(self, policy: Policy) -> None:
@@ -167,6 +167,10 @@ class FairQueue:
         self._to_learn = LEARNED
         self._capped = _capped(policy)
         self._window = policy.locality_window
+        self._askew = False
+        """Something may run where it has no place: on a replica that was closed, made smaller or removed.
+        Then how many run does not tell how many places are free.
+        """
         self._kept_until = 0
         """Until then nothing is forgotten: people are about to come back."""
         self.recall: Callable[[str], Iterable[tuple[Ticket, bool]]] = lambda _pool: ()
@@ -193,6 +197,7 @@ class FairQueue:
         if replica is None:
             replica = self._replicas[name] = Replica(name, spec)
         old, replica.open = replica.pools, is_open
+        self._askew = self._askew or replica.running > 0
         replica.become(spec)
         for each in spec.pools:
             if each not in self._pools:
@@ -210,6 +215,7 @@ class FairQueue:
         if replica is None:
             return
         replica.open = False
+        self._askew = self._askew or replica.running > 0
         pools = replica.pools
         replica.become(ReplicaSpec(frozenset(), 0))
         self._prefixes.forget(name)
@@ -253,8 +259,10 @@ class FairQueue:
         self._waiting += 1
         if self._window and ticket.blocks:
             self._settle_down(pool, ticket)
-        if tree.root.running < tree.capacity and (grant := self._at_once(pool, ticket, now)):
-            return grant
+        if tree.root.running < tree.capacity or self._askew:
+            grant = self._at_once(pool, ticket, now)
+            if grant is not None:
+                return grant
         pool.outlook.joined(ticket, tree.root.waiting, now)
         return QUEUED
 
@@ -438,6 +446,8 @@ class FairQueue:
     def tick(self, now: int) -> list[Grant]:
         """Housekeeping, twice a second; more often while something waits."""
         self._to_learn = LEARNED
+        if self._askew:
+            self._askew = any(map(_overfull, self._replicas.values()))
         for pool in self._pools.values():
             if now >= self._kept_until:
                 pool.tree.sweep(SWEPT)
@@ -759,6 +769,11 @@ def _uncapped(node: Node) -> bool:
             return False
         node = up
     return True
+
+
+def _overfull(replica: Replica) -> bool:
+    """It runs more than it has places for."""
+    return replica.running > (replica.capacity if replica.open else 0)
 
 
 def _load(replica: Replica) -> float:
