@@ -439,6 +439,15 @@ def test_only_so_many_that_do_not_fit_are_looked_at() -> None:
     assert world.queue.tick(0)[0].ticket is small
 
 
+def test_beside_one_at_the_cap_others_go_where_they_are_answered_first() -> None:
+    """They once all went to the first replica that had a place."""
+    world = World(policy(rule("c", person_cap=1), rule("d")), slots=8)
+    world.add("s", 8)
+    for who in ("c/o/p", "c/o/p", *["d/o/p"] * 9):
+        world.ask(who)
+    assert [grant.replica for grant in world.running].count("s") == 5
+
+
 @pytest.mark.parametrize("how", ["closed", "smaller", "removed"])
 def test_what_runs_where_there_is_no_place_any_more_takes_none_from_others(how: str) -> None:
     """Places that are gone were counted as taken elsewhere, until the next tick."""

@@ -341,8 +341,11 @@ class FairQueue:
         return None
 
     def _at_once(self, pool: Pool, ticket: Ticket, now: int) -> Grant | None:
-        """A place for a new ticket while those who wait cannot run where there is room."""
-        for replica in pool.replicas:
+        """A place for a new ticket, the best one, while those who wait cannot run where there is room."""
+        replicas = pool.replicas
+        if len(replicas) > 1 and (best := self._choose(pool, ticket, now)) is not None:
+            replicas = [best, *replicas]
+        for replica in replicas:
             if (
                 replica.ready(ticket)
                 and replica.has_time(pool.name, ticket.tokens_in, now)
