@@ -156,6 +156,31 @@ async def test_an_image_is_not_given_to_a_lighter_model_that_sees_none(fake: Fak
             assert any(row.model == LIGHT for row in gateway.ledger.rows) is sees
 
 
+async def test_a_lighter_model_after_a_failure_is_charged_as_any_other(fake: FakeEngine) -> None:
+    """What ran in vain stays charged where it ran; carried over, it would pay for much of the lighter."""
+    engine = engine_of(fake, concurrency=1)
+    other = msgspec.structs.replace(engine, id="eng_3", name="other")
+    prices = f'[prices]\n"{MODEL}" = 1000\n"{LIGHT}" = 1\n'
+    rule = f'lighter = {{ "{MODEL}" = "{LIGHT}" }}\n'
+    more = f'{prices}[pressure]\nlighter_after_s = 1\nlighter_mode = "auto"\n{rule}'
+    async with running_gateway(engine, other, _light(engine)) as gateway:
+        shared(gateway, "person_cap = 90", more)  # so charges count from the start
+        heavy, light = (gateway.lane.line._pools[name] for name in (MODEL, LIGHT))
+        heavy.outlook.mean_run = 10_000_000_000
+        slow = Behaviour(fault="slow_head", head_s=0.6)
+        fake.script(slow, Behaviour(fault="die"), slow)
+        tasks = [asyncio.create_task(gateway.ask(key=OTHER_KEY))]
+        await until(lambda: fake.counts.running == 1)
+        tasks.append(asyncio.create_task(gateway.ask()))
+        await until(lambda: light.tree.root.running == 1)
+        (charged,) = (e.ticket for e in gateway.lane.exchanges if e.ticket.pool == LIGHT)
+        assert charged.charged == light.cost(charged.uncached, charged.out)
+        (spent,) = (each.served for each in heavy.tree.root.branches.values())
+        assert spent > 10 * charged.charged
+        assert [reply.status for reply in await asyncio.gather(*tasks)] == [200, 200]
+        assert {row.step for row in gateway.ledger.rows if row.model == LIGHT} == {"lighter"}
+
+
 async def test_an_embedding_is_not_called_shortened(fake: FakeEngine) -> None:
     fake.behaviour = Behaviour(fault="slow_head", head_s=0.05)
     async with running_gateway(engine_of(fake, concurrency=1)) as gateway:

@@ -195,7 +195,8 @@ class Lane:
 
     def _lighten(self, exchange: Exchange) -> bool:
         """Let a lighter model answer instead, if the wait has come to that and it can; a place in line is
-        given up only for another one.
+        given up only for another one. It is charged in full, whatever was charged for a run that failed:
+        that was taken from those who wait for the other model, and carried over it would be a credit here.
         """
         ask, place = exchange.ask, self.place(exchange)
         if ask is None or place is None or not place.lighter or exchange.step == "lighter":
