@@ -1,10 +1,13 @@
-"""Reading a document: bytes in, text and passages out, and nothing else. Pure: no file, no network, no clock.
+"""Reading a document: bytes in, text and passages out, and nothing else. Pure: no file, no network, no
+clock.
 
-``read`` picks the reader by what the bytes are, then by the name's ending. A reader takes any bytes and gives a
-``Parsed`` or raises ``ReadError`` with one of these codes; all of them fail closed, the document is refused:
+``read`` picks the reader by what the bytes are, then by the name's ending. A reader takes any bytes and
+gives a ``Parsed`` or raises ``ReadError`` with one of these codes; all of them fail closed, the document is
+refused:
 
 * ``empty``: nothing to read is in it
 * ``unknown_format``: no reader for it
+* ``several``: one document was asked for, and it holds more
 * ``broken``: it does not keep to its own format
 * ``encrypted``: it is protected by a password
 * ``too_large``, ``too_deep``: more than ``Limits`` allows
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import PurePosixPath
 from typing import Protocol, cast
@@ -23,17 +27,24 @@ from msgspec.structs import replace
 
 from moduai.knowledge.readers import decisions, hypertext, lines
 from moduai.knowledge.readers.limits import LIMITS, Limits
-from moduai.knowledge.readers.text import decoded
+from moduai.knowledge.readers.text import opening
 from moduai.knowledge.types import Parsed, ReadError
 
 __all__ = ["LIMITS", "SUFFIXES", "Limits", "read", "read_all"]
 
-SUFFIXES = frozenset(
-    ".md .markdown .txt .text .html .htm .xhtml .jsonl .ndjson .json .csv .tsv .pdf .docx .hwpx .hwp".split()
+_SUFFIXES = {".md": "markdown", ".markdown": "markdown", ".html": "hypertext", ".htm": "hypertext"} | {
+    ".jsonl": "lines", ".ndjson": "lines", ".json": "lines", ".csv": "table", ".tsv": "table", ".txt": "text",
+}  # fmt: skip
+_LOOKS: tuple[tuple[str, Callable[[str], bool]], ...] = (
+    ("hypertext", hypertext.looks_like_it),
+    ("markdown", lambda text: text.startswith("---\n")),
+    ("lines", lines.looks_like_it),
+    ("decisions", decisions.looks_like_one),
 )
-"""Endings of the files that a folder's documents have; others are not looked at."""
-
 _PARTS = {"word/document.xml": "docx", "Contents/content.hpf": "hwpx"}
+
+SUFFIXES = frozenset((*_SUFFIXES, ".pdf", ".docx", ".hwpx", ".hwp"))
+"""Endings of the files in a folder that are documents."""
 
 
 class Reader(Protocol):
@@ -44,7 +55,7 @@ class Reader(Protocol):
 
 
 def read(name: str, data: bytes, limits: Limits = LIMITS) -> Parsed:
-    """The one document of a file. Raises ReadError, where the file holds several with the code ``several``."""
+    """The one document of a file. Raises ReadError; ``several`` where it holds more."""
     documents = read_all(name, data, limits)
     if len(documents) > 1:
         raise ReadError("several", f"The file holds {len(documents):,} documents.")
@@ -74,19 +85,8 @@ def _format(name: str, data: bytes) -> str:
         return "hwp5"
     if data.startswith(b"PK"):
         return _packed(data)
-    text = decoded(data, limits=LIMITS)
-    suffix = PurePosixPath(name).suffix.lower()
-    if hypertext.looks_like_it(text):
-        return "hypertext"
-    if text.startswith("---\n") or suffix in {".md", ".markdown"}:
-        return "markdown"
-    if lines.looks_like_it(text):
-        return "lines"
-    if suffix in {".csv", ".tsv"}:
-        return "table"
-    if suffix in {".html", ".htm", ".xhtml"}:
-        return "hypertext"
-    return "decisions" if decisions.looks_like_one(text) else "text"
+    text, suffix = opening(data), PurePosixPath(name).suffix.lower()
+    return next((module for module, fits in _LOOKS if fits(text)), "") or _SUFFIXES.get(suffix, "text")
 
 
 def _packed(data: bytes) -> str:

@@ -1,9 +1,9 @@
 """How articles of statutes are named: found in text, and written in one form.
 
-The one form is what Korean law writes: ``민법 제750조``, ``제27조의2제1항제3호가목``. Found are also what people
-write, ``근로기준법 60조 1항``, names in brackets, ``제2조(정의)제1항``, and English: ``Article 27-2 (1) 3``,
-``Article 750 of the Civil Act``. What stands without its article takes it from what it follows (``제1항 및
-제3항``); else it is relative, and ``Reference.within`` says where it lies.
+The one form is what Korean law writes: ``민법 제750조``, ``제27조의2제1항제3호가목``. Found are also what
+people write, ``근로기준법 60조 1항``, names in brackets, ``제2조(정의)제1항``, and English: ``Article 27-2
+(1) 3``, ``Article 750 of the Civil Act``. What stands without its article takes it from what it follows
+(``제1항 및 제3항``); else it is relative, and ``Reference.within`` says where it lies.
 
 This looks for names; whether such an article exists, it does not know.
 """
@@ -89,15 +89,16 @@ _RELATIVE = re.compile(
     r"(?<![가-힣])(같은\s(?:법|영|규칙)|이\s(?:법|영|규칙)|동법|본법|법|영|규칙)(\s?시행령|\s?시행규칙)?\s$"
 )
 _SAME = re.compile(r"(?:같은\s조|동조|이\s조)\s*$")
-_NAME = re.compile(
-    r"(?:^|(?<=[\s(\[\"'“‘]))(?:[^\s\[\](){}<>「」\"'“”‘’.,;:?!]+[ ]){0,12}[가-힣A-Za-z0-9ㆍ·]*(?:법|법률|령|규칙|규정|조례|직제)[ ]?$"
-)
+_STOPS = re.compile(r"[\[\](){}<>「」\"'“”‘’.,;:?!]")
+_MOST_WORDS = 13
 _GENERIC = frozenset(
-    "법률 시행령 시행규칙 규칙 규정 특별법 특례법 령 조례 기본법 보호법 진흥법 지원법 관리법 촉진법 육성법 처벌법 방지법 보장법".split()
+    "법률 시행령 시행규칙 규칙 규정 특별법 특례법 령 조례 기본법 보호법 진흥법 지원법 관리법 촉진법 육성법 "
+    "처벌법 방지법 보장법".split()
 )
 """Last words that name nothing alone: words before them belong to the name."""
 _BOUND = ("관한", "위한", "대한", "따른")
 _LAW_WORD = re.compile(r"[가-힣ㆍ·]*(?:법|법률|령|규칙|규정|조례|직제)$")
+_WORDS = re.compile(r"\S+")
 _BEFORE = 120
 
 _ENGLISH = re.compile(
@@ -169,31 +170,30 @@ def _law(head: str, known: Callable[[str], bool] | None) -> tuple[str, int]:
     if quoted:
         return " ".join(filter(None, (quoted[1].strip(), quoted[2]))), len(head) - quoted.start()
     relative = _RELATIVE.search(head)
+    words = list(_WORDS.finditer(_STOPS.split(head)[-1].rjust(len(head))))[-_MOST_WORDS:]
+    starts = [word.start() for word in words]
+    if known:
+        start = next((at for at in starts if known(head[at:].strip())), -1)
+        if start >= 0:
+            return head[start:].strip(), len(head) - start
     if relative:
-        return " ".join("".join(part or "" for part in relative.groups()).split()), len(
-            head
-        ) - relative.start()
-    name = _NAME.search(head)
-    if name is None:
+        return " ".join("".join(filter(None, relative.groups())).split()), len(head) - relative.start()
+    count = _guessed([word[0] for word in words])
+    if not count:
         return "", 0
-    words = name[0].split()
-    count = next((n for n in range(len(words), 0, -1) if known(" ".join(words[-n:]))), 0) if known else 0
-    chosen = words[-(count or _guessed(words)) :]
-    if not count and (chosen[0] in _GENERIC or not _LAW_WORD.search(chosen[-1])):
-        return "", 0
-    return " ".join(chosen), len(head) - head.rfind(
-        chosen[0], 0, len(head) - len(" ".join(chosen)) + len(chosen[0]) + 1
-    )
+    return " ".join(head[starts[-count] :].split()), len(head) - starts[-count]
 
 
 def _guessed(words: list[str]) -> int:
-    """How many of the last words are the name, without knowing the names."""
+    """How many of the last words are the law's name, without knowing the names; 0: none of them."""
+    if not words or not _LAW_WORD.search(words[-1]):
+        return 0
     count = 1
     while count < len(words) and words[-count] in _GENERIC:
         count += 1
-    if count < len(words) and words[-count].endswith(_BOUND):
+    if words[-count].endswith(_BOUND):
         return len(words)
-    return count
+    return 0 if words[-count] in _GENERIC else count
 
 
 def _english(text: str) -> Iterator[Mention]:

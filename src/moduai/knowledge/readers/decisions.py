@@ -1,9 +1,9 @@
 """Decisions of courts, as Markdown with Korean fields (the form of precedent-kr) or as plain text.
 
-Parts are the headings (판시사항, 판결요지, 참조조문, 판례내용) and, in the decision itself, what stands in heavy
-brackets: 【주문】, 【이유】, 【청구취지】. Case number, court and date come from the fields, or from how a decision
-is cited at its head: ``대법원 2003. 11. 14. 선고 2000므1257 판결``. The articles it cites are those under 참조조문;
-where there are none, those that it names with their law.
+Parts are the headings (판시사항, 판결요지, 참조조문, 판례내용) and, in the decision itself, what stands in
+heavy brackets: 【주문】, 【이유】, 【청구취지】. Case number, court and date come from the fields, or from
+how a decision is cited at its head: ``대법원 2003. 11. 14. 선고 2000므1257 판결``. The articles it cites
+are those under 참조조문; where there are none, those that it names with their law.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ _CITED_AS = re.compile(
     r"(?P<number>[0-9]{2,4}[가-힣]{1,3}[0-9]{1,7}(?:\s?[,ㆍ]\s?[0-9]{1,7}(?![.0-9년]))*)"
 )
 _CASE = re.compile(
-    r"^[ \t]*【?\s*사\s?건(?:번호)?\s*】?[ \t:]*(?P<number>[0-9]{2,4}[가-힣]{1,3}[0-9]{1,7}[^\n(]{0,40})?(?P<name>[^\n]{0,80})",
+    r"^[ \t]*【?\s*사\s?건(?:번호)?\s*】?[ \t:]*"
+    r"(?P<number>[0-9]{2,4}[가-힣]{1,3}[0-9]{1,7}(?:\s?[,ㆍ]\s?[0-9]{1,7})*)(?P<name>[^\n]{0,80})",
     re.MULTILINE,
 )
 _RULING = re.compile(r"【\s*(?:주\s*문|이\s*유)\s*】")
+_WHO = "당사자"
 _HEAD = 2_000
 
 
@@ -77,9 +79,16 @@ class _Decision:
 
     def line(self, line: str) -> None:
         bracketed, heading = _BRACKETED.match(line), _HEADING.match(line)
-        if bracketed and not _PARTIES.search("".join(bracketed["words"].split())):
-            self._open("".join(bracketed["words"].split()))
-            self.outline.heading(3, f"【{bracketed['words']}】", self._part)
+        name = "".join(bracketed["words"].split()) if bracketed else ""
+        if bracketed and _PARTIES.search(name):
+            if self._part != _WHO:
+                self._open(_WHO)
+                self.outline.heading(3, line, _WHO)
+            else:
+                self._block.append(line)
+        elif bracketed:
+            self._open(name)
+            self.outline.heading(3, f"【{bracketed['words']}】", name)
             self.line(bracketed["rest"].strip())
         elif heading and heading["words"] in self._titles and not self.parts:
             self.outline.title(heading["words"])

@@ -1,8 +1,8 @@
 """Front matter: the lines between two ``---`` at the head of a Markdown file.
 
-Read are keys of the first level with a value, quoted or not, over several lines or as a list; what lies deeper
-is passed over. This is the part of YAML that such files use; anchors, tags and types are not read, so a few
-bytes can never become many. What is not understood is left out, never guessed.
+Read are keys of the first level with a value, quoted or not, over several lines or as a list; what lies
+deeper is passed over. This is the part of YAML that such files use; anchors, tags and types are not read,
+so a few bytes can never become many. What is not understood is left out, never guessed.
 """
 
 from __future__ import annotations

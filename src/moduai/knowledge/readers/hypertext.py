@@ -1,8 +1,8 @@
 """Pages of HTML: the main part's headings, paragraphs, lists and tables as text.
 
-The parser's time grows with the depth of what is open, so a file that nests or leaves open too much is refused
-before it is parsed, by counting. Scripts, styles, forms, navigation and what is hidden are not text. The main
-part is ``main`` or the only ``article``; else the body without its head, foot and sides.
+The parser's time grows with the depth of what is open, so a file that nests or leaves open too much is
+refused before it is parsed, by counting. Scripts, styles, navigation and what is hidden are not
+text. The main part is ``main`` or the only ``article``; else the body without its head, foot and sides.
 """
 
 from __future__ import annotations
@@ -21,37 +21,36 @@ from moduai.knowledge.types import Facts, Parsed, ReadError
 OPEN = 5
 """How many times ``Limits.depth`` tags may be open at once: careless pages leave some open."""
 
+_BEGINS = re.compile(r"\s*(?:<\?xml[^<>]{0,200}\?>\s*)?<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 _TAGS = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9-]*)")
 _NEVER_OPEN = frozenset(
     "area base br col embed hr img input link meta param source track wbr p li dd dt tr td th option".split()
 )
 _PASSED = frozenset(
-    "script style noscript template svg math iframe object canvas audio video form button select textarea nav aside "
-    "head footer dialog menu".split()
+    "script style noscript template svg math iframe object canvas audio video button select "
+    "textarea nav aside head footer dialog menu".split()
 )
 _ROLES = frozenset("navigation banner contentinfo search complementary menu".split())
 _BLOCKS = frozenset(
-    "address article blockquote body caption dd details div dl dt fieldset figcaption figure header hr li main ol p pre "
-    "section summary table tbody thead tfoot tr ul".split()
+    "address article blockquote body caption dd details div dl dt fieldset figcaption figure header hr li main "
+    "ol p pre section summary table tbody thead tfoot tr ul".split()
 )
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 
 
 def looks_like_it(text: str) -> bool:
     """Whether the text begins as a page does."""
-    return bool(
-        re.match(
-            r"\s*(?:<\?xml[^<>]{0,200}\?>\s*)?(?:<!--.{0,2000}?-->\s*){0,5}<(?:!doctype\s+html|html|head|body)\b",
-            text,
-            re.IGNORECASE | re.DOTALL,
-        )
-    )
+    return bool(_BEGINS.match(without(text, "<!--", "-->")))
 
 
 def read(data: bytes, limits: Limits = LIMITS) -> Parsed:
     """A page from the bytes of its file."""
     source = decoded(data, limits)
-    for opening, closing in (("<!--", "-->"), ("<script", "</script>"), ("<style", "</style>")):
+    for opening, closing in (
+        ("<!--", "-->"),
+        (r"<script\b", r"</script\s{0,9}>"),
+        (r"<style\b", r"</style\s{0,9}>"),
+    ):
         source = without(source, opening, closing)
     _check(source, limits)
     tree = LexborHTMLParser(source)

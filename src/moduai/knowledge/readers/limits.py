@@ -1,4 +1,5 @@
-"""How much of one document is read. Counts only, never a clock: the same bytes give the same document anywhere.
+"""How much of one document is read. Counts only, never a clock: the same bytes give the same document
+anywhere.
 
 Every count fails closed: past it the document is refused with a reason.
 """

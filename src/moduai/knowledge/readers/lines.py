@@ -1,8 +1,8 @@
 """Programmes and other rows of data: JSON lines, one document a line, or one JSON array of them.
 
-Known fields become facts (title, address, ministry, dates), ``text`` the text; every other field with words in
-it is a line of its own, ``지원대상: …``. A line that is no JSON object refuses the file: half a collection read
-without a word would be worse.
+Known fields become facts (title, address, ministry, dates), ``text`` the text; every other field with words
+in it is a line of its own, ``지원대상: …``. A line that is no JSON object refuses the file: half a
+collection read without a word would be worse.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _document(fields: Mapping[str, object], key: str, limits: Limits) -> Parsed:
     first, _, rest = text.partition("\n")
     outline.add(rest if title and first.strip() == title else text)
     for name, value in fields.items():
-        words = value if name not in _USED and isinstance(value, str) else ""
+        words = str(value) if name not in _USED and isinstance(value, str | int | float) else ""
         if len(words) >= _SECTION:
             outline.heading(2, name)
             outline.add(words)

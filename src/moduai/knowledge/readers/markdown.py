@@ -1,8 +1,8 @@
 """Markdown with front matter: headings, paragraphs, lists, tables and code as plain text.
 
-Line by line, each looked at a fixed number of times: no input takes more than linear time. Marks of emphasis,
-links and HTML go, their words stay; addresses of links go too. Statutes and decisions in Markdown have readers
-of their own, and are handed to them.
+Line by line, each looked at a fixed number of times: no input takes more than linear time. Marks of
+emphasis, links and HTML go, their words stay; addresses of links go too. Statutes and decisions in Markdown
+have readers of their own, and are handed to them.
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ _TAG = re.compile(r"</?[A-Za-z](?![^<>]{0,8}://)[^<>]{0,1000}>")
 _STRONG = re.compile(r"(\*{1,3}|_{2,3}|~~)(?=\S)([^*_~]{1,2000})(?<=\S)\1")
 _EMPHASIS = re.compile(r"(?<!\w)_(?=\S)([^_]{1,2000})(?<=\S)_(?!\w)")
 _CODE = re.compile(r"(`{1,2})([^`]{1,2000})\1")
+_KEPT = 0x10FF00
+"""What is escaped stands here, out of the way of the marks, until they are gone."""
+_KEPT_ONES = re.compile("[\U0010ff21-\U0010ff7e]")
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
 
 
@@ -162,6 +165,7 @@ def inline(words: str) -> str:
     """One line without marks; what they marked stays."""
     if not _MARKED.search(words):
         return words
+    words = _ESCAPED.sub(lambda found: chr(_KEPT + ord(found[1])), words)
     words = _TAG.sub("", _LINK.sub(r"\1", words))
     words = _CODE.sub(r"\2", _EMPHASIS.sub(r"\1", _STRONG.sub(r"\2", words)))
-    return html.unescape(_ESCAPED.sub(r"\1", words))
+    return _KEPT_ONES.sub(lambda found: chr(ord(found[0]) - _KEPT), html.unescape(words))

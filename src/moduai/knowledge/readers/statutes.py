@@ -1,9 +1,10 @@
-"""Statutes: acts, decrees, rules as Markdown, in the form of the repository legalize-kr.
+r"""Statutes: acts, decrees, rules as Markdown, in the form of the repository legalize-kr.
 
-Fields in Korean at the head; ``#`` to ``####`` are parts, chapters, sections (편, 장, 절, 관), ``#####`` articles,
-``**①**`` paragraphs, ``1\\.`` items. What is kept is the law's own text without these marks, a line for each
-paragraph, item or row. Every article is a passage, deleted ones too (that it was deleted is an answer), and so
-is each promulgation's part of the addenda (부칙), below the heading 부칙. Pictures leave a mark in their place.
+Fields in Korean at the head; ``#`` to ``####`` are parts, chapters, sections (편, 장, 절, 관), ``#####``
+articles, ``**①**`` paragraphs, ``1\.`` items. What is kept is the law's own text without these marks, a
+line for each paragraph, item or row. Every article is a passage, deleted ones too (that it was deleted is
+an answer), and so is each promulgation's part of the addenda (부칙), below the heading 부칙. Pictures leave
+a mark in their place.
 """
 
 from __future__ import annotations

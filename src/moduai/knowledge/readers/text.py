@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import re
 from urllib.parse import urlsplit
 
@@ -15,6 +16,7 @@ _LATIN = re.compile("[A-Za-z]")
 _PARAGRAPHS = re.compile(r"\n[ \t]*\n\s*")
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _SAMPLE = 20_000
+_OPENING = 65_536
 _TITLE = 100
 
 
@@ -32,11 +34,10 @@ def read(data: bytes, limits: Limits = LIMITS) -> Parsed:
 
 
 def decoded(data: bytes, limits: Limits = LIMITS) -> str:
-    """The characters, cleaned: UTF-8, UTF-16 with its mark, or Korean Windows' CP949; ReadError for others."""
+    """The characters, cleaned, of UTF-8, UTF-16 with its mark or Windows' CP949; ReadError for others."""
     if len(data) > limits.bytes:
         raise ReadError("too_large", f"The file has more than {limits.bytes >> 20} MiB.")
-    encodings = [name for mark, name in _MARKS if data.startswith(mark)] or ["utf-8", "cp949"]
-    for encoding in encodings:
+    for encoding in _encodings(data):
         try:
             text = data.decode(encoding)
         except UnicodeDecodeError:
@@ -49,6 +50,18 @@ def decoded(data: bytes, limits: Limits = LIMITS) -> str:
     raise ReadError(
         "unknown_format", "The file is neither text in UTF-8, UTF-16 or CP949 nor a format that is read."
     )
+
+
+def opening(data: bytes) -> str:
+    """The first characters, to see what it is; nothing where it is no text."""
+    for encoding in _encodings(data):
+        with contextlib.suppress(UnicodeDecodeError):
+            return clean(codecs.getincrementaldecoder(encoding)().decode(data[:_OPENING]))
+    return ""
+
+
+def _encodings(data: bytes) -> list[str]:
+    return [name for mark, name in _MARKS if data.startswith(mark)] or ["utf-8", "cp949"]
 
 
 def language(text: str) -> str:
@@ -72,8 +85,8 @@ def address(value: str) -> str:
 
 
 def without(text: str, opening: str, closing: str) -> str:
-    """The text without what stands between two marks, in any case; one that is not closed takes all that follows."""
-    begin, finish = (re.compile(re.escape(mark), re.IGNORECASE | re.ASCII) for mark in (opening, closing))
+    """The text without what stands between two patterns; one that is not closed takes all that follows."""
+    begin, finish = (re.compile(mark, re.IGNORECASE | re.ASCII) for mark in (opening, closing))
     parts, at = [], 0
     while start := begin.search(text, at):
         parts.append(text[at : start.start()])
