@@ -97,7 +97,8 @@ def test_the_place_of_a_character_in_an_article() -> None:
 def test_articles_in_plain_lines_are_parts_under_their_chapters() -> None:
     outline = Outline()
     outline.add(
-        "어떤 법\n제1장 총칙\n제1조(목적) 이 법은\n제2조(정의) 말은\n제2장 벌칙\n제3조의2(벌칙) 제1조(목적)를 어기면"
+        "어떤 법\n제1장 총칙\n제1조(목적) 이 법은\n제2조(정의) 말은\n"
+        "제2장 벌칙\n제3조의2(벌칙) 제1조(목적)를 어기면"
     )
     parsed = outline.parsed(FACTS)
     assert [(p.path, p.label) for p in parsed.passages] == [

@@ -198,7 +198,8 @@ def test_decisions_are_read_from_markdown_and_text() -> None:
 def test_a_page_of_markdown_loses_its_marks_and_keeps_its_words() -> None:
     page = (
         "---\ntitle: 'It''s a page'\nlanguage: en\nlicence: Apache-2.0\nsource: javascript:alert(1)\n---\n"
-        "# It's a page\n\nSee [the **rules**](http://x.y) and `a_b` \\*now\\* &amp; snake_case.\n<!-- no -->\n\n"
+        "# It's a page\n\nSee [the **rules**](http://x.y) and `a_b` \\*now\\* &amp; snake_case.\n"
+        "<!-- no -->\n\n"
         "Sub\n---\n\n| a | b \\| c |\n|---|:-:|\n| 1 | `2` |\n\n```\n# code\n```\n> said\n\n* one\n  - two\n"
     )
     parsed = read("x.md", page.encode())
@@ -219,7 +220,8 @@ def test_a_page_of_html_is_its_main_part() -> None:
     page = (
         "<!-- x --><!doctype html><html lang=ko><head><title>시청</title><link rel=canonical "
         'href="https://x.kr/a">'
-        "<style>p{}</style></head><body><nav>홈</nav><main><h1>전입신고</h1><p>이사한 <b>날부터</b><br>14일</p>"
+        "<style>p{}</style></head><body><nav>홈</nav><main>"
+        "<h1>전입신고</h1><p>이사한 <b>날부터</b><br>14일</p>"
         "<h2>준비</h2>"
         "<ul><li>신분증<li>도장</ul><table><tr><th>구분<th>금액<tr><td>방문 "
         "<table><tr><td>안</table><td>무료</table>"
@@ -234,7 +236,8 @@ def test_a_page_of_html_is_its_main_part() -> None:
         "https://x.kr/a",
     )
     assert parsed.text == (
-        "전입신고\n\n이사한 날부터\n14일\n\n준비\n\n- 신분증\n- 도장\n\n구분 | 금액\n방문 안 | 무료\n\na  b\nc\n\n끝"
+        "전입신고\n\n이사한 날부터\n14일\n\n준비\n\n- 신분증\n- 도장\n\n"
+        "구분 | 금액\n방문 안 | 무료\n\na  b\nc\n\n끝"
     )
     holds(parsed)
 
@@ -335,11 +338,12 @@ def test_hostile_text_takes_time_in_proportion(name: str) -> None:
     assert time.process_time() - started < 5
 
 
-PIECES = st.sampled_from(
-    ["---\n", "제목: x\n", "사건번호: 1\n", "##### 제1조 (가)\n", "# x\n", "## 부칙\n", "부칙 <1>\n", "**①** 가\n", "  1\\. 나\n",
-     "<img >", "┌│┐\n", "```\n", "| a | b |\n", "|--|--|\n", "<html>", "<td>", "</table>", "<h1>", "<li>", "<!--", '{"id": 1}', "\n",
-     "【주 문】", "【원고】 가\n", "\r", "\u2028", "\ud7ff", "a" * 700, "말 " * 400, "\ufeff", "[", "](", "`", "&#x110000;", "&#0;", "=", "-"]
-)  # fmt: skip
+PIECES = st.sampled_from([
+    "---\n", "제목: x\n", "사건번호: 1\n", "##### 제1조 (가)\n", "# x\n", "## 부칙\n", "부칙 <1>\n",
+    "**①** 가\n", "  1\\. 나\n", "<img >", "┌│┐\n", "```\n", "| a | b |\n", "|--|--|\n", "<html>", "<td>",
+    "</table>", "<h1>", "<li>", "<!--", '{"id": 1}', "\n", "【주 문】", "【원고】 가\n", "\r", "\u2028",
+    "\ud7ff", "a" * 700, "말 " * 400, "\ufeff", "[", "](", "`", "&#x110000;", "&#0;", "=", "-",
+])  # fmt: skip
 CODES = {"empty", "unknown_format", "broken", "too_large", "too_deep"}
 NAMES = st.sampled_from(["a.md", "a.txt", "a.html", "a.csv", "a.jsonl", "a", "한글.md"])
 

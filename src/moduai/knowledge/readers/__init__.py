@@ -36,8 +36,8 @@ _SUFFIXES = {".md": "markdown", ".markdown": "markdown", ".html": "hypertext", "
     ".jsonl": "lines", ".ndjson": "lines", ".json": "lines", ".csv": "table", ".tsv": "table", ".txt": "text",
 }  # fmt: skip
 _LOOKS: tuple[tuple[str, Callable[[str], bool]], ...] = (
-    ("hypertext", hypertext.looks_like_it),
     ("markdown", lambda text: text.startswith("---\n")),
+    ("hypertext", hypertext.looks_like_it),
     ("lines", lines.looks_like_it),
     ("decisions", decisions.looks_like_one),
 )

@@ -137,13 +137,14 @@ def _korean(text: str, known: Callable[[str], bool] | None) -> Iterator[Mention]
 
 def _reference(found: re.Match[str]) -> Reference:
     """What the match itself says, from whichever of the three ways to write it."""
+    groups = found.groupdict("")
 
     def said(part: str) -> str:
-        return next((value for at in "123" if (value := found.groupdict().get(f"{part}{at}"))), "")
+        return groups.get(f"{part}1", "") or groups.get(f"{part}2", "") or groups.get(f"{part}3", "")
 
     branch = said("letter_branch")
     return Reference(
-        article=re.sub(r"[\s조]", "", found["article"] or ""),
+        article=re.sub(r"[\s조]", "", groups["article"]),
         paragraph=said("paragraph"),
         item=re.sub(r"[\s호]", "", said("item")),
         letter=said("letter") + (f"의{branch}" if branch else ""),

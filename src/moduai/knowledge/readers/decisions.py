@@ -52,12 +52,11 @@ def looks_like_one(text: str) -> bool:
 
 def read(data: bytes, limits: Limits = LIMITS) -> Parsed:
     """A decision from the bytes of its file."""
-    return parse(decoded(data, limits), limits)
+    return parse(*front.split(decoded(data, limits)), limits)
 
 
-def parse(source: str, limits: Limits = LIMITS) -> Parsed:
-    """The same from its characters."""
-    fields, body = front.split(source)
+def parse(fields: front.Fields, body: str, limits: Limits = LIMITS) -> Parsed:
+    """The same from its fields and the text below them."""
     facts = _facts(fields, body)
     decision = _Decision(limits, {facts.title, *fields.get("사건명", ())})
     for line in body.split("\n"):

@@ -1,7 +1,7 @@
 """Front matter: the lines between two ``---`` at the head of a Markdown file.
 
-Read are keys of the first level with a value, quoted or not, over several lines or as a list; what lies
-deeper is passed over. This is the part of YAML that such files use; anchors, tags and types are not read,
+Read are keys of the first level with a value, quoted or not, over several lines or as a list; of what lies
+deeper, the first line. This is the part of YAML that such files use; anchors, tags and types are not read,
 so a few bytes can never become many. What is not understood is left out, never guessed.
 """
 
@@ -66,7 +66,7 @@ def _values(lines: list[str]) -> tuple[str, ...]:
     rest = [line.strip() for line in lines[1:] if line.strip()]
     if not first and any(line.startswith("- ") for line in rest):
         entries = (line.lstrip()[2:] for line in lines[1:] if re.match(r" {0,2}- ", line))
-        return tuple(filter(None, (_scalar(entry) for entry in entries if not _KEY.match(entry))))
+        return tuple(filter(None, (_scalar(entry) for entry in entries)))
     if first[:1] in {"|", ">"}:
         return ("\n".join(rest) if first[0] == "|" else " ".join(rest),)
     if not first and any(_KEY.match(line) for line in rest):

@@ -32,8 +32,8 @@ _PASSED = frozenset(
 )
 _ROLES = frozenset("navigation banner contentinfo search complementary menu".split())
 _BLOCKS = frozenset(
-    "address article blockquote body caption dd details div dl dt fieldset figcaption figure header hr li main "
-    "ol p pre section summary table tbody thead tfoot tr ul".split()
+    "address article blockquote body caption dd details div dl dt fieldset figcaption figure header hr li "
+    "main ol p pre section summary table tbody thead tfoot tr ul".split()
 )
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 

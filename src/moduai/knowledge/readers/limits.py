@@ -18,7 +18,7 @@ class Limits:
     unpacked: int = 256 << 20
     """Bytes of all its parts together, once unpacked."""
     parts: int = 10_000
-    """Entries of an archive, streams of a compound file, documents of a file that holds several."""
+    """Entries of an archive, streams of a compound file."""
     characters: int = 20_000_000
     """Of the text."""
     passages: int = 200_000

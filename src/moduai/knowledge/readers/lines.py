@@ -65,8 +65,6 @@ def _objects(text: str, limits: Limits) -> Iterator[tuple[int, Mapping[str, obje
         for number, entry in enumerate(value, 1) if whole and isinstance(value, list) else [(at, value)]:
             if not isinstance(entry, dict):
                 raise ReadError("broken", f"Line {number} is not an object of JSON.")
-            if number > limits.parts:
-                raise ReadError("too_large", f"The file holds more than {limits.parts:,} documents.")
             yield number, entry
 
 

@@ -52,12 +52,11 @@ _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
 
 def read(data: bytes, limits: Limits = LIMITS) -> Parsed:
     """A page, a statute or a decision."""
-    source = decoded(data, limits)
-    fields, body = front.split(source)
+    fields, body = front.split(decoded(data, limits))
     if statutes.is_statute(fields, body):
-        return statutes.parse(source, limits)
+        return statutes.parse(fields, body, limits)
     if decisions.is_decision(fields):
-        return decisions.parse(source, limits)
+        return decisions.parse(fields, body, limits)
     facts = _facts(fields, body)
     page = _Page(facts.title, limits)
     for line in without(body, "<!--", "-->").split("\n"):

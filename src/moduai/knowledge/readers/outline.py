@@ -160,9 +160,8 @@ class Outline:
         text = "".join(self._parts)
         if not text:
             raise ReadError("empty", "No text was found in the document.")
-        marks = sorted(
-            [*self._marks, *_articles(text, self._marks)], key=lambda mark: (mark.start, mark.rank)
-        )
+        inside = [mark for mark in self._marks if mark.start < len(text)]  # the last page may be empty
+        marks = sorted([*inside, *_articles(text, inside)], key=lambda mark: (mark.start, mark.rank))
         passages: list[Passage] = []
         top = Mark(0, min(self._body, len(text)), 0, "")
         for passage in _parts(text, top, len(text), marks, ()):

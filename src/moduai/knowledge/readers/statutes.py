@@ -40,19 +40,18 @@ def is_statute(fields: front.Fields, body: str) -> bool:
 
 def read(data: bytes, limits: Limits = LIMITS) -> Parsed:
     """A statute from the bytes of its file."""
-    return parse(decoded(data, limits), limits)
+    return parse(*front.split(decoded(data, limits)), limits)
 
 
-def parse(source: str, limits: Limits = LIMITS) -> Parsed:
-    """The same from its characters."""
-    fields, body = front.split(source)
+def parse(fields: front.Fields, body: str, limits: Limits = LIMITS) -> Parsed:
+    """The same from its fields and the text below them."""
     facts = _facts(fields)
     outline = Outline(limits)
     lead, *parts = _HEADINGS.split(_plain(body))
     outline.add(lead)
     for marks, heading, words in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
         _part(outline, len(marks), heading.strip(), words.strip(), facts.title)
-    return outline.parsed(facts, _notes(source, body))
+    return outline.parsed(facts, _notes(fields, body))
 
 
 def _part(outline: Outline, level: int, heading: str, words: str, title: str) -> None:
@@ -105,8 +104,8 @@ def _facts(fields: front.Fields) -> Facts:
     )
 
 
-def _notes(source: str, body: str) -> tuple[str, ...]:
-    annexes, pictures = source.count("\n- 별표번호:"), body.count("<img")
+def _notes(fields: front.Fields, body: str) -> tuple[str, ...]:
+    annexes, pictures = len(fields.get("첨부파일", ())), body.count("<img")
     notes = []
     if annexes:
         notes.append(f"{annexes} annexes and forms (별표, 서식) are files of their own and were not read")
