@@ -85,6 +85,8 @@ def _format(name: str, data: bytes) -> str:
         return "hwp5"
     if data.startswith(b"PK"):
         return _packed(data)
+    if data.startswith(b"---\n"):
+        return "markdown"
     text, suffix = opening(data), PurePosixPath(name).suffix.lower()
     return next((module for module, fits in _LOOKS if fits(text)), "") or _SUFFIXES.get(suffix, "text")
 
