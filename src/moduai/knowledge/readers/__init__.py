@@ -68,7 +68,7 @@ def read_all(name: str, data: bytes, limits: Limits = LIMITS) -> list[tuple[str,
         raise ReadError("too_large", f"The file has more than {limits.bytes >> 20} MiB.")
     if not data.strip():
         raise ReadError("empty", "The file is empty.")
-    chosen = _format(name, data)
+    chosen = _format(name, data, limits)
     if chosen == "lines":
         return lines.read_all(data, limits)
     parsed = cast("Reader", import_module(f"{__name__}.{chosen}")).read(data, limits)
@@ -77,21 +77,23 @@ def read_all(name: str, data: bytes, limits: Limits = LIMITS) -> list[tuple[str,
     return [("", parsed)]
 
 
-def _format(name: str, data: bytes) -> str:
+def _format(name: str, data: bytes, limits: Limits) -> str:
     """The module that reads it."""
     if b"%PDF-" in data[:1024]:
         return "pdf"
     if data.startswith(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"):
         return "hwp5"
     if data.startswith(b"PK"):
-        return _packed(data)
+        return _packed(data, limits)
     if data.startswith(b"---\n"):
         return "markdown"
     text, suffix = opening(data), PurePosixPath(name).suffix.lower()
     return next((module for module, fits in _LOOKS if fits(text)), "") or _SUFFIXES.get(suffix, "text")
 
 
-def _packed(data: bytes) -> str:
+def _packed(data: bytes, limits: Limits) -> str:
+    if data.count(b"PK\x01\x02") > limits.parts:  # before a list of them is built
+        raise ReadError("too_large", f"The archive holds more than {limits.parts:,} parts.")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = set(archive.namelist())
