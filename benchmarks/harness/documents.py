@@ -210,8 +210,8 @@ def _directory(places: Mapping[str, tuple[int, int]], mini_first: int, mini_size
             number = len(entries)
             first, size = places.get(prefix + name, (0, 0))
             entries.append(_Entry(name, 2 if prefix + name in places else 1, first, size))
-            change = {"right": number} if at else {"child": number}
-            entries[above] = entries[above]._replace(**change)
+            one = entries[above]
+            entries[above] = one._replace(right=number) if at else one._replace(child=number)
             above = number
 
     row(0, list(dict.fromkeys(path.partition("/")[0] for path in places)), "")

@@ -26,6 +26,6 @@ def refused(code: str, read: Callable[[], Parsed]) -> str:
         read()
     assert refusal.value.code == code
     reason = str(refusal.value)
-    assert reason[:1].islower()
-    assert not reason.endswith(".")
+    assert reason[:1].isupper()
+    assert reason.endswith(".")
     return reason

@@ -167,8 +167,8 @@ def test_deep_records_are_refused() -> None:
 
 def test_many_records_are_refused() -> None:
     data = compound(hwp5_streams(record(72, 1, bytes(8)) * 1_000))
-    refused("too_large", lambda: hwp5.read(data, replace(LIMITS, elements=1_000)))  # DocInfo has one more
-    refused("empty", lambda: hwp5.read(data, replace(LIMITS, elements=1_001)))
+    refused("too_large", lambda: hwp5.read(data, replace(LIMITS, records=1_000)))  # DocInfo has one more
+    refused("empty", lambda: hwp5.read(data, replace(LIMITS, records=1_001)))
 
 
 def test_many_cells_and_characters_are_refused() -> None:

@@ -159,7 +159,7 @@ def test_deep_elements_are_refused() -> None:
 
 def test_many_elements_are_refused() -> None:
     data = zipped(hwpx_parts(hwpx_paragraph("글") + "<a/>" * 1_000))
-    refused("too_large", lambda: hwpx.read(data, replace(LIMITS, elements=1_000)))
+    refused("too_large", lambda: hwpx.read(data, replace(LIMITS, records=1_000)))
 
 
 def test_an_archive_bomb_is_refused_by_what_comes_out() -> None:

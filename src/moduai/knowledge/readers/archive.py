@@ -45,11 +45,11 @@ class Archive:
         if (
             data.count(_ENTRY) > limits.parts
         ):  # before the list is built: an entry costs far more than its bytes
-            raise ReadError("too_large", f"the archive holds more than {limits.parts:,} parts")
+            raise ReadError("too_large", f"The archive holds more than {limits.parts:,} parts.")
         try:
             self._zip = zipfile.ZipFile(io.BytesIO(data))
         except _BROKEN as error:
-            raise ReadError("broken", "the file is damaged: its archive cannot be opened") from error
+            raise ReadError("broken", "The file is damaged: its archive cannot be opened.") from error
         self._parts = {info.filename: info for info in self._zip.infolist()}
         self._left = limits.unpacked
         self.names = tuple(self._parts)
@@ -58,26 +58,26 @@ class Archive:
         """All of one part; a missing one is a damaged file."""
         info = self._parts.get(name)
         if info is None:
-            raise ReadError("broken", f"the file is damaged: it has no part {name[:100]!r}")
+            raise ReadError("broken", f"The file is damaged: it has no part {name[:100]!r}.")
         if info.flag_bits & _ENCRYPTED:
-            raise ReadError("encrypted", "the file is protected by a password")
+            raise ReadError("encrypted", "The file is protected by a password.")
         if info.compress_type not in _METHODS:
-            raise ReadError("broken", "the file is packed in a way that its format does not allow")
+            raise ReadError("broken", "The file is packed in a way that its format does not allow.")
         try:
             with self._zip.open(info) as stream:
                 data = stream.read(self._left + 1)
         except _BROKEN as error:
-            raise ReadError("broken", f"the file is damaged: {name[:100]!r} cannot be unpacked") from error
+            raise ReadError("broken", f"The file is damaged: {name[:100]!r} cannot be unpacked.") from error
         self._left -= len(data)
         if self._left < 0:
-            raise ReadError("too_large", "the file unpacks to more than is read of one document")
+            raise ReadError("too_large", "The file unpacks to more than is read of one document.")
         return data
 
 
 def check_size(data: bytes, limits: Limits) -> None:
     """Refuse a file that is larger than what is read of one."""
     if len(data) > limits.bytes:
-        raise ReadError("too_large", f"the file is larger than {limits.bytes >> 20:,} MB")
+        raise ReadError("too_large", f"The file is larger than {limits.bytes >> 20:,} MB.")
 
 
 class Elements:
@@ -101,9 +101,9 @@ def walk(data: bytes, elements: Elements, limits: Limits) -> None:
         nonlocal depth, seen
         depth, seen = depth + 1, seen + 1
         if depth > limits.depth:
-            raise ReadError("too_deep", f"the file nests more than {limits.depth} elements")
-        if seen > limits.elements:
-            raise ReadError("too_large", f"a part of the file has more than {limits.elements:,} elements")
+            raise ReadError("too_deep", f"The file nests more than {limits.depth} elements.")
+        if seen > limits.records:
+            raise ReadError("too_large", f"A part of the file has more than {limits.records:,} elements.")
         elements.start(_local(name), {_local(key): value for key, value in attributes.items()})
 
     def end(name: str) -> None:
@@ -112,7 +112,7 @@ def walk(data: bytes, elements: Elements, limits: Limits) -> None:
         elements.end(_local(name))
 
     def doctype(*_: object) -> None:
-        raise ReadError("doctype", "the file declares a document type, which may hide entities")
+        raise ReadError("doctype", "The file declares a document type, which may hide entities.")
 
     parser = expat.ParserCreate()
     parser.buffer_text = True
@@ -129,7 +129,7 @@ def walk(data: bytes, elements: Elements, limits: Limits) -> None:
         LookupError,
         ValueError,
     ) as error:  # the latter two: an encoding it does not know
-        raise ReadError("broken", "the file is damaged: a part is not well-formed XML") from error
+        raise ReadError("broken", "The file is damaged: a part is not well-formed XML.") from error
 
 
 def _local(name: str) -> str:

@@ -73,12 +73,14 @@ class Body:
         """Account for characters before they are kept."""
         self._characters += characters
         if self._characters > self._limits.characters:
-            raise ReadError("too_large", f"the document has more than {self._limits.characters:,} characters")
+            raise ReadError(
+                "too_large", f"The document has more than {self._limits.characters:,} characters."
+            )
 
     def begin(self, level: int = 0) -> None:
         """Open a paragraph, a cell, a note or a table."""
         if len(self._stack) > self._limits.depth:
-            raise ReadError("too_deep", f"the document nests more than {self._limits.depth} parts")
+            raise ReadError("too_deep", f"The document nests more than {self._limits.depth} parts.")
         self._stack.append(Frame(level))
 
     def level(self, level: int) -> None:
@@ -109,7 +111,7 @@ class Body:
         """Close a cell that covers ``span`` columns; what is around it must be its table."""
         self._cells += 1
         if self._cells > self._limits.cells:
-            raise ReadError("too_large", f"the tables have more than {self._limits.cells:,} cells")
+            raise ReadError("too_large", f"The tables have more than {self._limits.cells:,} cells.")
         lines = self.close()
         table = self._stack[-1]
         text = " ".join(line.text.replace("\n", " ") for line in lines)

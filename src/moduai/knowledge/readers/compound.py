@@ -32,12 +32,12 @@ class Compound:
     def __init__(self, data: bytes, limits: Limits) -> None:
         check_size(data, limits)
         if len(data) < 512 or not data.startswith(SIGNATURE):
-            raise ReadError("broken", "the file is damaged: it is not a compound file")
+            raise ReadError("broken", "The file is damaged: it is not a compound file.")
         self._data = data
         header = _HEADER.unpack_from(data)
         shift, mini_shift = header[5], header[6]
         if shift not in {9, 12} or mini_shift != 6:
-            raise ReadError("broken", "the file is damaged: its sectors have no size")
+            raise ReadError("broken", "The file is damaged: its sectors have no size.")
         self._size, self._mini_size = 1 << shift, 1 << mini_shift
         directory, _, self._cutoff, mini_fat, _, more = header[9:15]
         self._fat = self._table(self._fat_sectors(more))
@@ -56,7 +56,7 @@ class Compound:
     def stream(self, path: str) -> bytes:
         """All of one stream; a missing one is a damaged file."""
         if path not in self._streams:
-            raise ReadError("broken", f"the file is damaged: it has no stream {path!r}")
+            raise ReadError("broken", f"The file is damaged: it has no stream {path!r}.")
         start, size = self._streams[path]
         if size > len(self._data):
             raise _broken("a stream is larger than the file")
@@ -119,7 +119,7 @@ class Compound:
         """First sector and size of each stream."""
         listed = b"".join(map(self._sector, self._chain(start, self._fat)))
         if len(listed) // _ENTRY.size > limits.parts:
-            raise ReadError("too_large", f"the file holds more than {limits.parts:,} streams")
+            raise ReadError("too_large", f"The file holds more than {limits.parts:,} streams.")
         entries = list(_ENTRY.iter_unpack(listed[: len(listed) // _ENTRY.size * _ENTRY.size]))
         if not entries or entries[0][2] != _STORAGES[1]:
             raise _broken("it has no root")
@@ -146,4 +146,4 @@ class Compound:
 
 
 def _broken(what: str) -> ReadError:
-    return ReadError("broken", f"the file is damaged: {what}")
+    return ReadError("broken", f"The file is damaged: {what}.")

@@ -23,14 +23,14 @@ from moduai.knowledge.types import Parsed, ReadError
 _SIGNATURE = b"HWP Document File"
 _COMPRESSED = 1 << 0
 _PROTECTED = {
-    1 << 1: ("encrypted", "the document is protected by a password"),
+    1 << 1: ("encrypted", "The document is protected by a password."),
     1 << 2: (
         "distribution",
-        "the document is a copy for distribution, whose text is locked: add the original",
+        "The document is a copy for distribution, whose text is locked: add the original.",
     ),
-    1 << 4: ("encrypted", "the document is protected by digital rights management"),
-    1 << 8: ("encrypted", "the document is encrypted with a certificate"),
-    1 << 10: ("encrypted", "the document is protected by digital rights management"),
+    1 << 4: ("encrypted", "The document is protected by digital rights management."),
+    1 << 8: ("encrypted", "The document is encrypted with a certificate."),
+    1 << 10: ("encrypted", "The document is protected by digital rights management."),
 }
 """Bits of the header's flags."""
 _SECTION = re.compile(r"BodyText/Section(\d{1,5})")
@@ -86,10 +86,10 @@ class _File:
         self._left = limits.unpacked
         self._records = 0
         if "FileHeader" not in self._compound:
-            raise ReadError("unknown_format", "the file is not a Hangul document, but of another program")
+            raise ReadError("unknown_format", "The file is not a Hangul document, but of another program.")
         header = self._compound.stream("FileHeader")
         if not header.startswith(_SIGNATURE) or len(header) < 40:
-            raise ReadError("unknown_format", "the file is not a Hangul document of version 5")
+            raise ReadError("unknown_format", "The file is not a Hangul document of version 5.")
         (self._flags,) = struct.unpack_from("<I", header, 36)
         for bit, (code, reason) in _PROTECTED.items():
             if self._flags & bit:
@@ -99,7 +99,7 @@ class _File:
         ]
         self.sections = [name for _, name in sorted(found)]
         if not self.sections:
-            raise ReadError("broken", "the file is damaged: it has no section of text")
+            raise ReadError("broken", "The file is damaged: it has no section of text.")
 
     def records(self, name: str) -> Iterator[Record]:
         """Records of one stream, in order."""
@@ -119,11 +119,11 @@ class _File:
             if at + size > end:
                 raise _broken("a record is cut short")
             self._records += 1
-            if self._records > self._limits.elements:
-                raise ReadError("too_large", f"the file has more than {self._limits.elements:,} records")
+            if self._records > self._limits.records:
+                raise ReadError("too_large", f"The file has more than {self._limits.records:,} records.")
             level = head >> 10 & 0x3FF
             if level > self._limits.depth:
-                raise ReadError("too_deep", f"the document nests more than {self._limits.depth} parts")
+                raise ReadError("too_deep", f"The document nests more than {self._limits.depth} parts.")
             yield Record(head & 0x3FF, level, data[at : at + size])
             at += size
 
@@ -141,7 +141,7 @@ class _File:
     def _take(self, data: bytes) -> bytes:
         self._left -= len(data)
         if self._left < 0:
-            raise ReadError("too_large", "the file unpacks to more than is read of one document")
+            raise ReadError("too_large", "The file unpacks to more than is read of one document.")
         return data
 
     def title(self) -> str:
@@ -311,4 +311,4 @@ def _annotated(data: bytes) -> str:
 
 
 def _broken(what: str) -> ReadError:
-    return ReadError("broken", f"the file is damaged: {what}")
+    return ReadError("broken", f"The file is damaged: {what}.")

@@ -32,13 +32,13 @@ def read(data: bytes, limits: Limits = LIMITS) -> Parsed:
     if "META-INF/manifest.xml" in archive.names and b"encryption-data" in archive.part(
         "META-INF/manifest.xml"
     ):
-        raise ReadError("encrypted", "the document is protected by a password")
+        raise ReadError("encrypted", "The document is protected by a password.")
     package = _Package()
     if _PACKAGE in archive.names:
         walk(archive.part(_PACKAGE), package, limits)
     sections = package.sections(archive.names)
     if not sections:
-        raise ReadError("broken", "the file is damaged: it has no section of text")
+        raise ReadError("broken", "The file is damaged: it has no section of text.")
     heads = _Heads()
     header = posixpath.join(posixpath.dirname(sections[0]), "header.xml")
     if header in archive.names:

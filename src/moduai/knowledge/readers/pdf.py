@@ -38,15 +38,15 @@ _BYTES = 12
 _TITLE = 100
 _LETTERS = re.compile(r"[^\W\d_]{2}")
 _ENDS = {
-    signal.SIGXCPU: ("too_heavy", "reading the document takes longer than one may"),
-    signal.SIGKILL: ("too_heavy", "reading the document takes longer than one may"),
+    signal.SIGXCPU: ("too_heavy", "Reading the document takes longer than one may."),
+    signal.SIGKILL: ("too_heavy", "Reading the document takes longer than one may."),
 }
 _ERRORS = {
-    "encrypted": ("encrypted", "the document is protected by a password"),
-    "pages": ("too_large", "the document has more pages than are read"),
-    "characters": ("too_large", "the document has more characters than are read"),
+    "encrypted": ("encrypted", "The document is protected by a password."),
+    "pages": ("too_large", "The document has more pages than are read."),
+    "characters": ("too_large", "The document has more characters than are read."),
 }
-_BROKEN = ("broken", "the file is damaged: it cannot be read as a PDF")
+_BROKEN = ("broken", "The file is damaged: it cannot be read as a PDF.")
 
 
 class _Answer(msgspec.Struct, frozen=True):
