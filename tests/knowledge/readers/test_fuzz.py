@@ -7,7 +7,7 @@ import zipfile
 import pytest
 from benchmarks.fuzz import fuzz
 
-from moduai.knowledge.readers import archive, body, compound
+from moduai.knowledge.readers import archive, body, compound, outline, text
 
 pytestmark = pytest.mark.source
 
@@ -23,8 +23,8 @@ async def test_an_error_of_the_archive_that_escapes_is_seen(monkeypatch: pytest.
 
 
 async def test_text_that_is_not_clean_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body, "clean", lambda text: text)
-    monkeypatch.setattr("moduai.knowledge.readers.outline.clean", lambda text: text)
+    for module in (body, outline, text):
+        monkeypatch.setattr(module, "clean", lambda words: words)
     assert "nobody sees" in await found()
 
 

@@ -23,7 +23,7 @@ _OPENING = 20
 _SAMPLE = 500
 """Lines by which the language is told."""
 _CELLS = " | "
-_SPACES = re.compile(r"[^\S\n]+")
+_SPACES = re.compile(r"[^\S\n]{2,}|[^\S\n ]")  # not the single ones, which stay as they are
 
 
 @dataclass(slots=True)
