@@ -30,7 +30,7 @@ def main() -> int:
             bars.add_argument(
                 "--figures", default="", metavar="DIR", help="draw the documentation's figures there"
             )
-    fuzzer = commands.add_parser("fuzz", help="broken requests, answers and bodies for the gateway")
+    fuzzer = commands.add_parser("fuzz", help="broken requests, answers, bodies and documents")
     fuzzer.add_argument("--inputs", type=int, default=1_000_000, help="how many, over all kinds")
     fuzzer.add_argument("--seconds", type=float, default=0.0, help="end after this time; 0: after the inputs")
     fuzzer.add_argument("--seed", type=int, default=1, help="another seed makes other inputs")

@@ -1,7 +1,8 @@
-"""fuzz: many broken inputs for the gateway, and the promises that must hold for each.
+"""fuzz: many broken inputs for the gateway and the readers of documents, and what must hold for each.
 
-Three kinds: ``clients`` (connections of clients), ``engines`` (answers of engines) and ``bodies``. An
-input follows from the seed, its kind and its number; a finding is printed with these three.
+Four kinds: ``clients`` (connections of clients), ``engines`` (answers of engines), ``bodies``, and
+``documents`` of public knowledge. An input follows from the seed, its kind and its number; a finding is
+printed with these three.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from dataclasses import dataclass, field
 
 import uvloop
 
-from benchmarks.fuzzing import bodies, clients, engines, requests
+from benchmarks.fuzzing import bodies, clients, documents, engines, requests
 from benchmarks.fuzzing.world import World, rss
 
-SHARE = {"clients": 0.6, "engines": 0.25, "bodies": 0.15}
+SHARE = {"clients": 0.55, "engines": 0.2, "bodies": 0.15, "documents": 0.1}
 """Parts of all inputs."""
 GROWTH_BYTES = 4 << 20
 """Most that memory may grow in the second half of a run: more is a leak."""
@@ -94,7 +95,10 @@ def _check(kind: str, world: World) -> Check:
         except (Exception, RecursionError) as error:  # noqa: BLE001  (whatever escapes is a finding)
             return f"{type(error).__name__} escapes: {str(error)[:80]}"
 
-    return {"clients": client, "engines": engine, "bodies": body}[kind]
+    async def document(rng: random.Random) -> str | None:
+        return documents.check(*documents.generate(rng), documents.either(rng))
+
+    return {"clients": client, "engines": engine, "bodies": body, "documents": document}[kind]
 
 
 def run(*, inputs: int, seconds: float, seed: int, only: str = "") -> int:
@@ -113,7 +117,7 @@ def run(*, inputs: int, seconds: float, seed: int, only: str = "") -> int:
 def _print(report: Report, seed: int) -> None:
     pace = report.inputs / report.seconds if report.seconds else 0
     print(
-        f"{report.kind:8} {report.inputs:>9,} inputs in {report.seconds:,.0f} s ({pace:,.0f}/s), "
+        f"{report.kind:9} {report.inputs:>9,} inputs in {report.seconds:,.0f} s ({pace:,.0f}/s), "
         f"{sum(report.findings.values())} findings, memory {report.grown / 2**20:+.1f} MB in the second half"
     )
     for problem, count in report.findings.most_common():

@@ -15,7 +15,7 @@ from benchmarks.fuzzing.world import KEY, World
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-INPUTS = {"clients": 4000, "engines": 2000, "bodies": 8000}
+INPUTS = {"clients": 4000, "engines": 2000, "bodies": 8000, "documents": 1000}
 SHORT = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 
 

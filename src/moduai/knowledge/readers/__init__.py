@@ -9,15 +9,13 @@ refused:
 * ``unknown_format``: no reader for it
 * ``several``: one document was asked for, and it holds more
 * ``broken``: it does not keep to its own format
-* ``encrypted``: it is protected by a password
-* ``too_large``, ``too_deep``: more than ``Limits`` allows
+* ``encrypted``: it is protected by a password; ``distribution``: it is a locked copy of a Hangul document
+* ``too_large``, ``too_deep``: more than ``Limits`` allows; ``too_heavy``: more time than a PDF may take
 * ``doctype``: it declares entities, which could hide words or unfold to any size
 """
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import PurePosixPath
@@ -26,6 +24,7 @@ from typing import Protocol, cast
 from msgspec.structs import replace
 
 from moduai.knowledge.readers import decisions, hypertext, lines
+from moduai.knowledge.readers.archive import Archive
 from moduai.knowledge.readers.limits import LIMITS, Limits
 from moduai.knowledge.readers.text import opening
 from moduai.knowledge.types import Parsed, ReadError
@@ -41,7 +40,8 @@ _LOOKS: tuple[tuple[str, Callable[[str], bool]], ...] = (
     ("lines", lines.looks_like_it),
     ("decisions", decisions.looks_like_one),
 )
-_PARTS = {"word/document.xml": "docx", "Contents/content.hpf": "hwpx"}
+_FOLDERS = {"word/": "docx", "Contents/": "hwpx"}
+"""Of an archive: where its text is."""
 
 SUFFIXES = frozenset((*_SUFFIXES, ".pdf", ".docx", ".hwpx", ".hwp"))
 """Endings of the files in a folder that are documents."""
@@ -92,14 +92,10 @@ def _format(name: str, data: bytes, limits: Limits) -> str:
 
 
 def _packed(data: bytes, limits: Limits) -> str:
-    if data.count(b"PK\x01\x02") > limits.parts:  # before a list of them is built
-        raise ReadError("too_large", f"The archive holds more than {limits.parts:,} parts.")
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            names = set(archive.namelist())
-    except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OSError) as error:
-        raise ReadError("broken", "The file is damaged: its archive cannot be opened.") from error
-    chosen = next((reader for part, reader in _PARTS.items() if part in names), "")
+    names = Archive(data, limits).names
+    chosen = next(
+        (reader for at, reader in _FOLDERS.items() if any(name.startswith(at) for name in names)), ""
+    )
     if not chosen:
         raise ReadError("unknown_format", "The archive is neither DOCX nor HWPX.")
     return chosen

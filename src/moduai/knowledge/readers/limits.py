@@ -22,6 +22,8 @@ class Limits:
     characters: int = 20_000_000
     """Of the text."""
     passages: int = 200_000
+    records: int = 4_000_000
+    """Of a binary file, and elements of each XML part of an archive: they cost time beyond their bytes."""
     depth: int = 100
     """Elements within elements."""
     elements: int = 500_000
