@@ -12,7 +12,7 @@ import secrets
 import time
 import zlib
 from collections.abc import Iterable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
@@ -174,15 +174,14 @@ async def put(
     c: Connection, collection_id: str, key: str, parsed: Parsed, digest: str, retrieved_at: datetime
 ) -> Stored:
     """Keep what was read as the newest version of the document ``key``. Where it reads as the one before,
-    only its digest and time are new.
+    only its digest is new.
     """
     number = await _next(c)
     query = select(documents).where(documents.c.collection == collection_id, documents.c.key == key)
     row = (await c.execute(query)).first()
     at = int(retrieved_at.timestamp())
     if row and not row.removed_at and await _reads_the_same(c, row.id, row.version, parsed):
-        kept = documents.update().where(documents.c.id == row.id).values(digest=digest, retrieved_at=at)
-        await c.execute(kept)
+        await c.execute(documents.update().where(documents.c.id == row.id).values(digest=digest))
         found = await document(c, row.id)
         assert found  # noqa: S101  (for the type checker)
         return found
@@ -195,7 +194,6 @@ async def put(
         "version": version,
         "passages": len(parsed.passages),
         "digest": digest,
-        "retrieved_at": at,
         "removed_at": 0,
         "changed": number,
     }
@@ -280,4 +278,4 @@ def _collection(row: Any) -> Collection:
 
 
 def _time(at: int) -> datetime:
-    return datetime.fromtimestamp(at, timezone.utc)
+    return datetime.fromtimestamp(at, UTC)

@@ -46,17 +46,16 @@ documents = Table(
     Column("version", Integer, nullable=False),
     Column("passages", Integer, nullable=False),
     Column("digest", Text, nullable=False),
-    Column("retrieved_at", BigInteger, nullable=False),
     Column("removed_at", BigInteger, nullable=False),
     Column("changed", BigInteger, nullable=False, unique=True),
     UniqueConstraint("collection", "key"),
 )
-"""``changed`` grows with every change of any document. A removed one keeps its bare row, without any text,
+"""``digest`` is of the bytes that were read last. ``changed`` grows with every change of any document. A removed one keeps its bare row, without any text,
 so that who follows the changes hears of it, and so that its version numbers are never used again.
 """
 
 versions = Table(
-    "versions",
+    "document_versions",
     metadata,
     Column("document", Text, ForeignKey(documents.c.id), primary_key=True),
     Column("version", Integer, primary_key=True),
