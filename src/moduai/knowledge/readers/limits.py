@@ -1,0 +1,31 @@
+"""How much of one document is read. Counts only, never a clock: the same bytes give the same document anywhere.
+
+Every count fails closed: past it the document is refused with a reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that a reader takes of one file."""
+
+    bytes: int = 64 << 20
+    """Of the file as it came."""
+    unpacked: int = 256 << 20
+    """Bytes of all its parts together, once unpacked."""
+    parts: int = 10_000
+    """Entries of an archive, streams of a compound file, documents of a file that holds several."""
+    characters: int = 20_000_000
+    """Of the text."""
+    passages: int = 200_000
+    depth: int = 100
+    """Elements within elements."""
+    pages: int = 5_000
+    cells: int = 500_000
+    """Of all tables together."""
+
+
+LIMITS = Limits()
