@@ -1,5 +1,7 @@
 """Collections, documents and their versions in the database.
 
+Words: a collection is *waiting* to be read, is *reading*, *ready*, or *failed* as a whole, with the reason.
+
 Rule: the text of a version never changes; a document that reads otherwise gets the next version. Every
 write announces ``TOPIC`` and gives the document a greater number than any before, in the order in which
 writes become visible, so that who asks ``changed`` after the last number it saw misses nothing. What is
@@ -8,16 +10,18 @@ removed loses its text at once, in every version.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 import zlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
-from msgspec import Struct
-from sqlalchemy import func, select
+from msgspec import Struct, to_builtins
+from msgspec.structs import replace
+from sqlalchemy import func, or_, select
 
 from moduai.knowledge.tables import collections as collection_rows
 from moduai.knowledge.tables import documents, versions
@@ -32,8 +36,8 @@ MOST_REFUSED = 100
 """So many refused documents of a collection are remembered."""
 _PAGE = 500
 
-Source = Literal["folder", "file", "web", "git", "law", "data"]
-"""Where a collection's documents are read from: ``law`` and ``data`` are law.go.kr and data.go.kr."""
+Source = Literal["box", "folder", "file", "web", "git"]
+"""Where a collection's documents are read from: ``box`` is what comes with Modu."""
 State = Literal["waiting", "reading", "ready", "failed"]
 
 
@@ -71,6 +75,15 @@ class Collection(Struct, frozen=True, kw_only=True):
     updated_at: int = 0
     documents: int = 0
     passages: int = 0
+
+
+class Known(NamedTuple):
+    """A document that is there."""
+
+    document: str
+    version: int
+    digest: str
+    """Of the bytes that were read last."""
 
 
 class Change(Struct, frozen=True):
@@ -112,6 +125,45 @@ async def collection(c: Connection, named: str) -> Collection:
     return found[0]
 
 
+async def create(c: Connection, new: Collection) -> Collection:
+    """Keep a new collection, under an id of its own, waiting to be read. Raises KnowledgeError where its
+    name or its address is there.
+    """
+    same = or_(
+        collection_rows.c.name == new.name,
+        (collection_rows.c.kind == new.kind) & (collection_rows.c.address == new.address),
+    )
+    there = (await c.execute(select(collection_rows.c.name).where(same))).first()
+    if there:
+        raise KnowledgeError(f"the collection {there.name!r} is there already: see modu knowledge update")
+    made = replace(new, id=f"col_{secrets.token_hex(8)}", state="waiting", created_at=int(time.time()))
+    row = {name: value for name, value in to_builtins(made).items() if name in collection_rows.c}
+    await c.execute(collection_rows.insert().values(row))
+    await announce(c, TOPIC)
+    return made
+
+
+async def set_state(c: Connection, collection_id: str, state: State, **values: Any) -> bool:
+    """How far its reading is: ``done``, ``total``, ``error``, ``refused``. False: it is no longer there."""
+    if "refused" in values:
+        values["refused"] = to_builtins(values["refused"][:MOST_REFUSED])
+    if state == "ready":
+        values["updated_at"] = int(time.time())
+    row = collection_rows.update().where(collection_rows.c.id == collection_id)
+    found = (await c.execute(row.values(state=state, **values))).rowcount
+    await announce(c, TOPIC)
+    return bool(found)
+
+
+async def drop(c: Connection, collection_id: str) -> int:
+    """Remove a collection with all its documents. Answers how many those were."""
+    await c.execute(collection_rows.delete().where(collection_rows.c.id == collection_id))
+    there = (documents.c.collection == collection_id) & (documents.c.removed_at == 0)
+    ids = (await c.execute(select(documents.c.id).where(there))).scalars().all()
+    await announce(c, TOPIC)
+    return await remove(c, ids)
+
+
 async def document(c: Connection, document_id: str) -> Stored | None:
     """A document as it stands: its newest version. None: there is none, or it was removed."""
     query = _stored().where(documents.c.id == document_id, versions.c.version == documents.c.version)
@@ -147,12 +199,12 @@ async def listed(c: Connection, collection_id: str, after: str = "", most: int =
     return [_document(row._mapping) for row in await c.execute(query.order_by(documents.c.key).limit(most))]
 
 
-async def digests(c: Connection, collection_id: str) -> dict[str, tuple[str, str]]:
-    """Key to id and digest of every document that a collection has."""
-    query = select(documents.c.key, documents.c.id, documents.c.digest).where(
+async def known(c: Connection, collection_id: str) -> dict[str, Known]:
+    """Every document that a collection has, by key."""
+    query = select(documents.c.key, documents.c.id, documents.c.version, documents.c.digest).where(
         documents.c.collection == collection_id, documents.c.removed_at == 0
     )
-    return {row.key: (row.id, row.digest) for row in await c.execute(query)}
+    return {row.key: Known(row.id, row.version, row.digest) for row in await c.execute(query)}
 
 
 async def changed(c: Connection, after: int, most: int) -> list[Change]:
@@ -202,7 +254,8 @@ async def put(
         if row
         else documents.insert().values(values)
     )
-    await c.execute(versions.insert().values(_version(document_id, version, parsed, digest, at)))
+    packed = await asyncio.to_thread(_version, document_id, version, parsed, digest, at)
+    await c.execute(versions.insert().values(packed))
     return Stored(document_id, collection_id, key, version, parsed.facts, _time(at), digest)
 
 
@@ -240,7 +293,7 @@ def _version(document_id: str, version: int, parsed: Parsed, digest: str, at: in
         "version": version,
         "digest": digest,
         "retrieved_at": at,
-        "facts": msgspec.to_builtins(parsed.facts),
+        "facts": to_builtins(parsed.facts),
         "text": zlib.compress(parsed.text.encode()),
         "passages": zlib.compress(msgspec.msgpack.encode(parsed.passages)),
     }
@@ -272,7 +325,9 @@ def _document(row: Any) -> Stored:
 
 
 def _collection(row: Any) -> Collection:
-    named = {name: row[name] for name in collection_rows.c.keys()}  # noqa: SIM118  (a ColumnCollection)
+    named = {
+        name: row[name] for name in Collection.__struct_fields__ if name not in {"documents", "passages"}
+    }
     named |= {"documents": row["documents"] or 0, "passages": row["p"] or 0}
     return msgspec.convert(named, Collection)
 

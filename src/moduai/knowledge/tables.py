@@ -50,8 +50,9 @@ documents = Table(
     Column("changed", BigInteger, nullable=False, unique=True),
     UniqueConstraint("collection", "key"),
 )
-"""``digest`` is of the bytes that were read last. ``changed`` grows with every change of any document. A removed one keeps its bare row, without any text,
-so that who follows the changes hears of it, and so that its version numbers are never used again.
+"""``digest`` is of the bytes that were read last. ``changed`` grows with every change of any document. A
+removed one keeps its bare row, without any text, so that who follows the changes hears of it, and so that
+its version numbers are never used again.
 """
 
 versions = Table(
