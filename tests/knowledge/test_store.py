@@ -136,7 +136,7 @@ async def test_a_collection_is_counted_found_and_dropped(db: Database) -> None:
         assert await store.collection(c, "/law") == found
         assert [one.name for one in await store.collections(c)] == ["다른", "법"]
         assert [one.key for one in await store.listed(c, law.id)] == ["a"]
-        assert await store.listed(c, law.id, "a") == []
+        assert await store.listed(c, law.id, kept.id) == []
     async with db.begin() as c:
         assert await store.drop(c, law.id) == 1
     async with db.begin() as c:

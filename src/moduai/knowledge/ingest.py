@@ -46,6 +46,7 @@ class Report(Struct, kw_only=True):
     """What a reading did, in documents."""
 
     collection: str
+    name: str
     added: int = 0
     changed: int = 0
     same: int = 0
@@ -83,23 +84,23 @@ async def update(
 ) -> Report:
     """Read a collection's source and keep what changed; ``again`` reads also what did not. Raises
     SourceError where the source as a whole cannot be read (its documents stay), KnowledgeError where the
-    collection is removed meanwhile.
+    collection is removed meanwhile. One that is cancelled leaves it waiting, for another to go on.
     """
     try:
         async with sources.opened(collection.kind, collection.address, home, private) as items:
             return await _Reading(db, collection, parsers, progress).run(items, again=again)
     except SourceError as error:
-        await _failed(db, collection, str(error))
+        await _ended(db, collection, "failed", str(error))
         raise
     except asyncio.CancelledError:
         with suppress(*db.errors):
-            await asyncio.shield(_failed(db, collection, "it was broken off; the next update goes on"))
+            await asyncio.shield(_ended(db, collection, "waiting", ""))
         raise
 
 
-async def _failed(db: Database, collection: Collection, why: str) -> None:
+async def _ended(db: Database, collection: Collection, state: State, why: str) -> None:
     async with db.begin() as c:
-        await store.set_state(c, collection.id, "failed", error=why)
+        await store.set_state(c, collection.id, state, error=why)
 
 
 class _Reading:
@@ -112,7 +113,7 @@ class _Reading:
         self._progress = progress
         self._known: dict[str, dict[str, Known]] = {}
         """Documents that were there and did not come up yet: by file, then by key."""
-        self._report = Report(collection=collection.id)
+        self._report = Report(collection=collection.id, name=collection.name)
         self._done = 0
 
     async def run(self, items: list[Item], *, again: bool) -> Report:

@@ -26,7 +26,7 @@ import httpx2
 from moduai.knowledge import git
 from moduai.knowledge.errors import SourceError
 from moduai.knowledge.readers.limits import LIMITS
-from moduai.knowledge.store import Source
+from moduai.knowledge.store import Collection, Source
 from moduai.outbound import Guard, Network, OutboundError, client_options
 
 MOST_ITEMS = 1_000_000
@@ -101,6 +101,20 @@ def title_of(kind: Source, address: str) -> str:
     split = _split(address)
     last = unquote(split.path.rstrip("/").rpartition("/")[2]).removesuffix(".git")
     return f"{split.hostname} {last}".strip()
+
+
+def described(place: str, name: str = "", licence: str = "", ministry: str = "") -> Collection:
+    """The collection that somebody means who adds a place. Raises SourceError."""
+    kind = kind_of(place)
+    address = canonical(kind, place)
+    return Collection(
+        id="",
+        name=name or title_of(kind, address),
+        kind=kind,
+        address=address,
+        licence=licence,
+        ministry=ministry,
+    )
 
 
 @asynccontextmanager

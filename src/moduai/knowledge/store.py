@@ -126,8 +126,8 @@ async def collection(c: Connection, named: str) -> Collection:
 
 
 async def create(c: Connection, new: Collection) -> Collection:
-    """Keep a new collection, under an id of its own, waiting to be read. Raises KnowledgeError where its
-    name or its address is there.
+    """Keep a new collection, under an id of its own. Where it is ``waiting``, the search process reads it.
+    Raises KnowledgeError where its name or its address is there.
     """
     same = or_(
         collection_rows.c.name == new.name,
@@ -136,7 +136,7 @@ async def create(c: Connection, new: Collection) -> Collection:
     there = (await c.execute(select(collection_rows.c.name).where(same))).first()
     if there:
         raise KnowledgeError(f"the collection {there.name!r} is there already: see modu knowledge update")
-    made = replace(new, id=f"col_{secrets.token_hex(8)}", state="waiting", created_at=int(time.time()))
+    made = replace(new, id=f"col_{secrets.token_hex(8)}", created_at=int(time.time()))
     row = {name: value for name, value in to_builtins(made).items() if name in collection_rows.c}
     await c.execute(collection_rows.insert().values(row))
     await announce(c, TOPIC)
@@ -190,12 +190,13 @@ async def text(
 
 
 async def listed(c: Connection, collection_id: str, after: str = "", most: int = 50) -> list[Stored]:
-    """Documents of a collection by key, from behind the key ``after``."""
+    """Documents of a collection by key, from behind the one whose id is ``after``."""
     query = _stored().where(
-        documents.c.collection == collection_id,
-        documents.c.key > after,
-        versions.c.version == documents.c.version,
+        documents.c.collection == collection_id, versions.c.version == documents.c.version
     )
+    if after:
+        last = select(documents.c.key).where(documents.c.id == after).scalar_subquery()
+        query = query.where(documents.c.key > last)
     return [_document(row._mapping) for row in await c.execute(query.order_by(documents.c.key).limit(most))]
 
 
