@@ -50,20 +50,22 @@ _SENTENCES = re.compile(r"(?<=[.!?。？！])\s+(?=\S)")
 _ARTICLE_LINES = re.compile(r"^[ \t]*(제[0-9]{1,4}조(?:의[0-9]{1,3}){0,2})[ \t]?[(（]([^()\n]{1,80})[)）]", re.MULTILINE)
 _CHAPTER_LINES = re.compile(r"^[ \t]*(제[0-9]{1,3}([편장절관])(?:의[0-9]{1,3})?[ \t]+\S[^\n]{0,78})$", re.MULTILINE)
 
-# Controls, marks of direction and invisible characters: they hide words from readers or from the search.
-_UNSEEN = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff"
-                     "\U000e0000-\U000e007f]")  # fmt: skip
-_BREAKS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
-_SURROGATES = re.compile("[\ud800-\udfff]")
+# Controls, marks of direction and invisible characters hide words from people or from the search.
+_UNSEEN = "\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f"
+_BREAKS = "\r\x0b\x0c\x85\u2028\u2029"
+_HALVES = "\ud800-\udfff"
+_UNCLEAN = re.compile(f"[{_UNSEEN}{_BREAKS}{_HALVES}]")
+_CLEANED = tuple(
+    (re.compile(pattern), by) for pattern, by in ((f"\r\n|[{_BREAKS}]", "\n"), (f"[{_HALVES}]", "\ufffd"), (f"[{_UNSEEN}]", ""))
+)
 
 
 def clean(words: str) -> str:
     """The same words in composed form, lines ended by a line feed, without characters that nobody sees."""
-    if not words.isascii():
-        words = _SURROGATES.sub("\ufffd", words)
-        if not unicodedata.is_normalized("NFC", words):
-            words = unicodedata.normalize("NFC", words)
-    return _UNSEEN.sub("", _BREAKS.sub("\n", words))
+    if _UNCLEAN.search(words):
+        for pattern, by in _CLEANED:
+            words = pattern.sub(by, words)
+    return unicodedata.normalize("NFC", words)
 
 
 def row(cells: Sequence[str]) -> str:
@@ -108,6 +110,17 @@ class Outline:
             start = self._append(words)
             self._marks.append(Mark(start, self._size, min(max(level, 1), 6), words, self._page))
 
+    def article(self, words: str, label: str) -> None:
+        """An article of a statute, by its heading as it stands and by its name: always a part of its own."""
+        start = self._append(words)
+        self._marks.append(Mark(start, self._size, ARTICLE, label, self._page))
+
+    def below(self, words: str) -> None:
+        """What an article says, on the lines below its heading; clean already."""
+        words = words.strip()
+        if words:
+            self._append(words, "\n")
+
     def page(self, number: int) -> None:
         """A page begins, from 1."""
         if number > self._limits.pages:
@@ -122,10 +135,10 @@ class Outline:
         if words:
             self._append(words)
 
-    def _append(self, words: str) -> int:
+    def _append(self, words: str, gap: str = "\n\n") -> int:
         if self._size:
-            self._parts.append("\n\n")
-            self._size += 2
+            self._parts.append(gap)
+            self._size += len(gap)
         start = self._size
         self._parts.append(words)
         self._size += len(words)
@@ -172,7 +185,7 @@ def _parts(
     whole = end - own.start <= SECTION and not any(mark.rank >= ARTICLE for mark in marks)
     if whole or not marks:
         if _worded(text, own, end, marks):
-            yield from cut(text, own.start, end, path, own.words, own.page, named=own.rank == ARTICLE)
+            yield from cut(text, own, end, path)
         return
     rank = min(mark.rank for mark in marks)
     opens = [at for at, mark in enumerate(marks) if mark.rank == rank]
@@ -204,22 +217,21 @@ class _Piece(NamedTuple):
     name: str = ""
 
 
-def cut(
-    text: str, start: int, end: int, path: tuple[str, ...], label: str, page: int = 0, *, named: bool = False
-) -> Iterator[Passage]:
-    """One part without headings as passages; ``named``: their places (제2항) stand in the labels."""
-    start, end = _trimmed(text, start, end)
+def cut(text: str, own: Mark, end: int, path: tuple[str, ...]) -> Iterator[Passage]:
+    """One part without headings in it, from ``own`` to ``end``, as passages. An article's say their place."""
+    start, end = _trimmed(text, own.start, end)
     if end - start <= LONG:
         if start < end:
-            yield Passage(start, end, path, label, page)
+            yield Passage(start, end, path, own.words, own.page)
         return
     pieces = _pieces(text, start, end)
-    names = _Names(pieces) if named else None
-    for at, until in _spans(text, start, end, pieces):
+    names = _Names(pieces) if own.rank == ARTICLE else None
+    body = _trimmed(text, own.end, end)[0]
+    for at, until in _spans(text, start, end, [piece for piece in pieces if piece.start > body]):
         at, until = _trimmed(text, at, until)  # noqa: PLW2901
         if at < until:
             place = names.between(at, until) if names else ""
-            yield Passage(at, until, path, f"{label} {place}".strip(), page)
+            yield Passage(at, until, path, f"{own.words} {place}".strip(), own.page)
 
 
 def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:

@@ -1,0 +1,69 @@
+"""Plain text, and what all readers of text share: characters from bytes, the language, a fit address."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from urllib.parse import urlsplit
+
+from moduai.knowledge.readers.limits import LIMITS, Limits
+from moduai.knowledge.readers.outline import Outline, clean
+from moduai.knowledge.types import Facts, Parsed, ReadError
+
+_HANGUL = re.compile("[가-힣]")
+_LATIN = re.compile("[A-Za-z]")
+_PARAGRAPHS = re.compile(r"\n[ \t]*\n\s*")
+_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_SAMPLE = 20_000
+_TITLE = 100
+
+
+def read(data: bytes, limits: Limits = LIMITS) -> Parsed:
+    """Paragraphs between blank lines. A short first line is the title."""
+    text = decoded(data, limits).strip()
+    outline = Outline(limits)
+    paragraphs = _PARAGRAPHS.split(text)
+    title = paragraphs[0] if "\n" not in paragraphs[0] and len(paragraphs[0]) <= _TITLE else ""
+    if title and len(paragraphs) > 1:
+        outline.title(paragraphs.pop(0))
+    for paragraph in paragraphs:
+        outline.add(paragraph)
+    return outline.parsed(Facts(title=title, language=language(text)))
+
+
+def decoded(data: bytes, limits: Limits = LIMITS) -> str:
+    """The characters, cleaned: UTF-8, UTF-16 with its mark, or Korean Windows' CP949; ReadError for others."""
+    if len(data) > limits.bytes:
+        raise ReadError("too_large", f"the file has more than {limits.bytes >> 20} MiB")
+    encodings = [name for mark, name in _MARKS if data.startswith(mark)] or ["utf-8", "cp949"]
+    for encoding in encodings:
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" in text:
+            break
+        if len(text) > limits.characters:
+            raise ReadError("too_large", f"the text has more than {limits.characters:,} characters")
+        return clean(text)
+    raise ReadError("unknown_format", "the file is neither text in UTF-8, UTF-16 or CP949 nor a format that is read")
+
+
+def language(text: str) -> str:
+    """ko, en or nothing, by the letters at its beginning."""
+    sample = text[:_SAMPLE]
+    hangul, latin = len(_HANGUL.findall(sample)), len(_LATIN.findall(sample))
+    if hangul * 4 > latin:
+        return "ko"
+    return "en" if latin > len(sample) // 3 else ""
+
+
+def address(value: str) -> str:
+    """An address that people may be sent to: http(s) with a host; anything else is none. Fails closed."""
+    value = value.strip()
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return ""
+    fit = parts.scheme in {"http", "https"} and parts.netloc and not re.search(r"[\s<>\"'\\^`{|}]", value)
+    return value if fit and len(value) <= 2_000 else ""
