@@ -15,7 +15,9 @@ Fields = dict[str, tuple[str, ...]]
 """A field's values; most have one."""
 
 _FRONT = re.compile(r"---[ \t]*\n(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
-_KEY = re.compile(r"""(?P<quote>["']?)(?P<key>[^\s"':#\-][^"':]*?)(?P=quote)[ \t]*:(?:[ \t]+(?P<value>.*))?$""")
+_KEY = re.compile(
+    r"""(?P<quote>["']?)(?P<key>[^\s"':#\-][^"':]*?)(?P=quote)[ \t]*:(?:[ \t]+(?P<value>.*))?$"""
+)
 _DATE = re.compile(r"(\d{4})[-./년]\s*(\d{1,2})[-./월]\s*(\d{1,2})|(\d{4})(\d{2})(\d{2})")
 _ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\", "/": "/"}
 

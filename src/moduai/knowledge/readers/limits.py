@@ -23,6 +23,8 @@ class Limits:
     passages: int = 200_000
     depth: int = 100
     """Elements within elements."""
+    elements: int = 500_000
+    """Tags of a page of HTML, opening and closing."""
     pages: int = 5_000
     cells: int = 500_000
     """Of all tables together."""

@@ -47,8 +47,12 @@ _RANKS = {
     "article": 10, "paragraph": 11, "item": 12, "letter": 13, "number": 14, "syllable": 15, "entry": 16,
 }  # fmt: skip
 _SENTENCES = re.compile(r"(?<=[.!?。？！])\s+(?=\S)")
-_ARTICLE_LINES = re.compile(r"^[ \t]*(제[0-9]{1,4}조(?:의[0-9]{1,3}){0,2})[ \t]?[(（]([^()\n]{1,80})[)）]", re.MULTILINE)
-_CHAPTER_LINES = re.compile(r"^[ \t]*(제[0-9]{1,3}([편장절관])(?:의[0-9]{1,3})?[ \t]+\S[^\n]{0,78})$", re.MULTILINE)
+_ARTICLE_LINES = re.compile(
+    r"^[ \t]*(제[0-9]{1,4}조(?:의[0-9]{1,3}){0,2})[ \t]?[(（]([^()\n]{1,80})[)）]", re.MULTILINE
+)
+_CHAPTER_LINES = re.compile(
+    r"^[ \t]*(제[0-9]{1,3}([편장절관])(?:의[0-9]{1,3})?[ \t]+\S[^\n]{0,78})$", re.MULTILINE
+)
 
 # Controls, marks of direction and invisible characters hide words from people or from the search.
 _UNSEEN = "\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\xad\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f"
@@ -56,7 +60,8 @@ _BREAKS = "\r\x0b\x0c\x85\u2028\u2029"
 _HALVES = "\ud800-\udfff"
 _UNCLEAN = re.compile(f"[{_UNSEEN}{_BREAKS}{_HALVES}]")
 _CLEANED = tuple(
-    (re.compile(pattern), by) for pattern, by in ((f"\r\n|[{_BREAKS}]", "\n"), (f"[{_HALVES}]", "\ufffd"), (f"[{_UNSEEN}]", ""))
+    (re.compile(pattern), by)
+    for pattern, by in ((f"\r\n|[{_BREAKS}]", "\n"), (f"[{_HALVES}]", "\ufffd"), (f"[{_UNSEEN}]", ""))
 )
 
 
@@ -103,12 +108,12 @@ class Outline:
         self.add(" ".join(clean(words).split()))
         self._body = self._size
 
-    def heading(self, level: int, words: str) -> None:
-        """A heading of level 1 to 6. It opens a part, up to the next of its level or above."""
+    def heading(self, level: int, words: str, name: str = "") -> None:
+        """A heading of level 1 to 6, and its name if that is shorter: a part up to the next one not below it."""
         words = " ".join(clean(words).split())
         if words:
             start = self._append(words)
-            self._marks.append(Mark(start, self._size, min(max(level, 1), 6), words, self._page))
+            self._marks.append(Mark(start, self._size, min(max(level, 1), 6), name or words, self._page))
 
     def article(self, words: str, label: str) -> None:
         """An article of a statute, by its heading as it stands and by its name: always a part of its own."""
@@ -124,7 +129,7 @@ class Outline:
     def page(self, number: int) -> None:
         """A page begins, from 1."""
         if number > self._limits.pages:
-            raise ReadError("too_large", f"the document has more than {self._limits.pages} pages")
+            raise ReadError("too_large", f"The document has more than {self._limits.pages} pages.")
         self._page = number
         here = self._size + 2 * bool(self._size)
         self._marks.append(Mark(here, here, PAGE, f"p. {number}", number))
@@ -143,21 +148,25 @@ class Outline:
         self._parts.append(words)
         self._size += len(words)
         if self._size > self._limits.characters:
-            raise ReadError("too_large", f"the text has more than {self._limits.characters:,} characters")
+            raise ReadError("too_large", f"The text has more than {self._limits.characters:,} characters.")
         return start
 
     def parsed(self, facts: Facts, notes: tuple[str, ...] = ()) -> Parsed:
         """The document. Raises ReadError where nothing is in it or there are too many passages."""
         text = "".join(self._parts)
         if not text:
-            raise ReadError("empty", "no text was found in the document")
-        marks = sorted([*self._marks, *_articles(text, self._marks)], key=lambda mark: (mark.start, mark.rank))
+            raise ReadError("empty", "No text was found in the document.")
+        marks = sorted(
+            [*self._marks, *_articles(text, self._marks)], key=lambda mark: (mark.start, mark.rank)
+        )
         passages: list[Passage] = []
         top = Mark(0, min(self._body, len(text)), 0, "")
         for passage in _parts(text, top, len(text), marks, ()):
             passages.append(passage)
             if len(passages) > self._limits.passages:
-                raise ReadError("too_large", f"the document has more than {self._limits.passages:,} passages")
+                raise ReadError(
+                    "too_large", f"The document has more than {self._limits.passages:,} passages."
+                )
         return Parsed(facts=facts, text=text, passages=tuple(passages), notes=notes)
 
 
@@ -178,9 +187,7 @@ def _articles(text: str, marks: list[Mark]) -> list[Mark]:
     return articles + chapters
 
 
-def _parts(
-    text: str, own: Mark, end: int, marks: Sequence[Mark], path: tuple[str, ...]
-) -> Iterator[Passage]:
+def _parts(text: str, own: Mark, end: int, marks: Sequence[Mark], path: tuple[str, ...]) -> Iterator[Passage]:
     """The passages from ``own`` to ``end``, where ``marks`` are those between."""
     whole = end - own.start <= SECTION and not any(mark.rank >= ARTICLE for mark in marks)
     if whole or not marks:
@@ -225,8 +232,8 @@ def cut(text: str, own: Mark, end: int, path: tuple[str, ...]) -> Iterator[Passa
             yield Passage(start, end, path, own.words, own.page)
         return
     pieces = _pieces(text, start, end)
-    names = _Names(pieces) if own.rank == ARTICLE else None
     body = _trimmed(text, own.end, end)[0]
+    names = _Names([piece for piece in pieces if piece.start >= body]) if own.rank == ARTICLE else None
     for at, until in _spans(text, start, end, [piece for piece in pieces if piece.start > body]):
         at, until = _trimmed(text, at, until)  # noqa: PLW2901
         if at < until:

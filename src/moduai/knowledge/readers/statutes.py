@@ -23,6 +23,7 @@ LICENCE = "저작권법 제7조"
 _HEADINGS = re.compile(r"^(#{1,6})[ \t]+(.*)\n?", re.MULTILINE)
 _ARTICLE = re.compile(r"(제\d+조(?:의\d+)*)\s*(?:[(（](.*)[)）])?")
 _ADDENDUM = re.compile(r"^(부칙\b.*)\n", re.MULTILINE)
+_AMENDED = re.compile(r"\s*<[^<>]*>$")
 _NUMBERS = re.compile(r"\n\*\*(.)\*\*")
 _PICTURES = re.compile(r"<img\b[^<>]*>\s*(</img>)?|</img>")
 _DRAWN = re.compile(r"[─-╿]")
@@ -66,7 +67,10 @@ def _part(outline: Outline, level: int, heading: str, words: str, title: str) ->
             outline.article(name, name)
             outline.below(text)
     else:
-        outline.title(heading) if heading == title else outline.heading(level, heading)
+        if heading == title:
+            outline.title(heading)
+        else:
+            outline.heading(level, heading, _AMENDED.sub("", heading))
         outline.add(words)
 
 

@@ -34,7 +34,7 @@ def read(data: bytes, limits: Limits = LIMITS) -> Parsed:
 def decoded(data: bytes, limits: Limits = LIMITS) -> str:
     """The characters, cleaned: UTF-8, UTF-16 with its mark, or Korean Windows' CP949; ReadError for others."""
     if len(data) > limits.bytes:
-        raise ReadError("too_large", f"the file has more than {limits.bytes >> 20} MiB")
+        raise ReadError("too_large", f"The file has more than {limits.bytes >> 20} MiB.")
     encodings = [name for mark, name in _MARKS if data.startswith(mark)] or ["utf-8", "cp949"]
     for encoding in encodings:
         try:
@@ -44,9 +44,11 @@ def decoded(data: bytes, limits: Limits = LIMITS) -> str:
         if "\0" in text:
             break
         if len(text) > limits.characters:
-            raise ReadError("too_large", f"the text has more than {limits.characters:,} characters")
+            raise ReadError("too_large", f"The text has more than {limits.characters:,} characters.")
         return clean(text)
-    raise ReadError("unknown_format", "the file is neither text in UTF-8, UTF-16 or CP949 nor a format that is read")
+    raise ReadError(
+        "unknown_format", "The file is neither text in UTF-8, UTF-16 or CP949 nor a format that is read."
+    )
 
 
 def language(text: str) -> str:
@@ -67,3 +69,14 @@ def address(value: str) -> str:
         return ""
     fit = parts.scheme in {"http", "https"} and parts.netloc and not re.search(r"[\s<>\"'\\^`{|}]", value)
     return value if fit and len(value) <= 2_000 else ""
+
+
+def without(text: str, opening: str, closing: str) -> str:
+    """The text without what stands between two marks, in any case; one that is not closed takes all that follows."""
+    begin, finish = (re.compile(re.escape(mark), re.IGNORECASE | re.ASCII) for mark in (opening, closing))
+    parts, at = [], 0
+    while start := begin.search(text, at):
+        parts.append(text[at : start.start()])
+        end = finish.search(text, start.end())
+        at = end.end() if end else len(text)
+    return "".join([*parts, text[at:]])
