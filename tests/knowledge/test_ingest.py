@@ -121,6 +121,7 @@ async def test_a_document_that_does_harm_costs_itself_only(reads: Reads, folder:
         (folder / name).write_text(text, encoding="utf-8")
     report = await reads(what)
     assert counts(report) == (2, 0, 1, 0, 5)
+    assert report.partly == 1
     assert {one.key: one.code for one in report.problems} == {
         "a.md": "reader_ended",
         "b.md": "reader_ended",

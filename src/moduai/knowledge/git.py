@@ -23,7 +23,7 @@ from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from moduai.knowledge.errors import SourceError
-from moduai.knowledge.readers.limits import LIMITS
+from moduai.knowledge.readers import LIMITS
 from moduai.outbound import Network, OutboundError, addresses
 
 CLONE_S = 900.0

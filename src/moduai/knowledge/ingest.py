@@ -54,8 +54,12 @@ class Report(Struct, kw_only=True):
     removed: int = 0
     refused: int = 0
     """Files that could not be read."""
+    partly: int = 0
+    """Documents of which a part could not be read."""
     problems: list[Refused] = []
-    """Why; and what could not be read of files that could. At most ``store.MOST_REFUSED``."""
+    """Why a file was refused, and after those what could not be read of documents: at most
+    ``store.MOST_REFUSED``.
+    """
 
 
 class _Outcome(NamedTuple):
@@ -114,6 +118,7 @@ class _Reading:
         self._known: dict[str, dict[str, Known]] = {}
         """Documents that were there and did not come up yet: by file, then by key."""
         self._report = Report(collection=collection.id, name=collection.name)
+        self._notes: list[Refused] = []
         self._done = 0
 
     async def run(self, items: list[Item], *, again: bool) -> Report:
@@ -185,7 +190,7 @@ class _Reading:
                 self._report.same += not outcome.problem
             if outcome.problem:
                 self._report.refused += 1
-                self._note(outcome.problem)
+                _remember(self._report.problems, outcome.problem)
         documents = [(outcome, *one) for outcome in outcomes for one in outcome.documents]
         for start in range(0, max(len(documents), 1), MOST_DOCUMENTS):
             async with self._db.begin() as c:
@@ -206,8 +211,9 @@ class _Reading:
             report.same += 1
         else:
             report.changed += 1
+        report.partly += bool(parsed.notes)
         for note in parsed.notes:
-            self._note(Refused(key, PARTLY, note))
+            _remember(self._notes, Refused(key, PARTLY, note))
 
     async def _end(self) -> None:
         """Remove what did not come up, and say that the collection is read."""
@@ -215,6 +221,8 @@ class _Reading:
         for start in range(0, len(gone), MOST_DOCUMENTS):
             async with self._db.begin() as c:
                 self._report.removed += await store.remove(c, gone[start : start + MOST_DOCUMENTS])
+        for note in self._notes:
+            _remember(self._report.problems, note)
         async with self._db.begin() as c:
             await self._state(c, "ready", refused=self._report.problems)
 
@@ -233,9 +241,10 @@ class _Reading:
             ministry=facts.ministry or self._collection.ministry,
         )
 
-    def _note(self, problem: Refused) -> None:
-        if len(self._report.problems) < store.MOST_REFUSED:
-            self._report.problems.append(problem)
+
+def _remember(problems: list[Refused], problem: Refused) -> None:
+    if len(problems) < store.MOST_REFUSED:
+        problems.append(problem)
 
 
 def _file(key: str) -> str:

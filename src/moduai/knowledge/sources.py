@@ -25,7 +25,7 @@ import httpx2
 
 from moduai.knowledge import git
 from moduai.knowledge.errors import SourceError
-from moduai.knowledge.readers.limits import LIMITS
+from moduai.knowledge.readers import LIMITS, SUFFIXES
 from moduai.knowledge.store import Collection, Source
 from moduai.outbound import Guard, Network, OutboundError, client_options
 
@@ -34,8 +34,6 @@ MOST_ITEMS = 1_000_000
 MOST_REDIRECTS = 3
 FETCH_S = 120.0
 """Longest time between two pieces of what is fetched."""
-SUFFIXES = frozenset(".md .markdown .txt .html .htm .xhtml .pdf .docx .hwpx .hwp .jsonl .ndjson".split())
-"""Files of a folder or a repository that are documents; others are not looked at."""
 _TYPES = {
     "text/html": ".html",
     "application/xhtml+xml": ".html",
