@@ -88,7 +88,8 @@ def running_modu(
     listening = socket.create_server(("127.0.0.1", 0), backlog=1024)
     with listening, contextlib.ExitStack() as stack:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        environ = home.environ(embedded__enabled="false", log__level="warning", **(settings or {}))
+        without = {"embedded__enabled": "false", "knowledge__enabled": "false", "log__level": "warning"}
+        environ = home.environ(**{**without, **(settings or {})})
         metering = [sys.executable, "-m", "moduai.metering"]
         loader = stack.enter_context(process.started(metering, on=beside, log=log, environ=environ))
         environ["MODU_LISTEN_FD"] = str(listening.fileno())

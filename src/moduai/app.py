@@ -41,11 +41,14 @@ from moduai.gateway.lane import Lane
 from moduai.gateway.local import LocalAsk
 from moduai.gateway.policy_file import PolicyFile
 from moduai.gateway.routes import Routes
+from moduai.gateway.searches import Searches
 from moduai.gateway.server import Server
 from moduai.gateway.switches import TOPIC as SWITCHES
 from moduai.gateway.switches import load_switches
 from moduai.history.forgetting import replay
 from moduai.history.recorder import FLUSH_S, Recorder
+from moduai.knowledge.client import Search
+from moduai.knowledge.watch import Watch
 from moduai.metering.machine import machine_id
 from moduai.metering.segment import Appender, SegmentWriter
 from moduai.parent import CHECK_S, Parent
@@ -93,7 +96,18 @@ class Worker:
         self.roots = b""
         """The published roots of the audit log, in JSON."""
         self.started = time.time()
-        routes = Routes(self.lane, self.degraded, self.started, lambda: self.roots, lambda: self.policy.found)
+        self.searches = Searches()
+        self.search = Search(loaded, self.searches.ended) if settings.knowledge.enabled else None
+        self.watch = Watch(self.search) if self.search else None
+        """None where nothing is to be searched."""
+        routes = Routes(
+            self.lane,
+            self.degraded,
+            self.started,
+            lambda: self.roots,
+            lambda: self.policy.found,
+            self._searches,
+        )
         self.server = Server(settings, self.lane, self.keys, routes, self._pages)
         self.server.sessions = Sessions(self.sessions, self.database)
         self.server.ready = lambda: self.known
@@ -113,6 +127,8 @@ class Worker:
             self.policy.watch(self.lane.set_policy),
             keep_sealed(self.database, self.loaded.home),
         ]
+        if self.watch:
+            works.append(self.watch.run())
         fd = os.environ.get("MODU_LISTEN_FD")
         if fd:
             works.append(_end_with(self.parent))
@@ -148,8 +164,20 @@ class Worker:
             "policy": bool(self.policy.found.problems),
             "engines": self.engines_unread
             or not any(replica.is_open for replica in self.fleet.replicas.values()),
+            "search": self.watch is not None and not self.watch.ready,
         }
         return [name for name, bad in states.items() if bad]
+
+    def _searches(self) -> Searches | None:
+        """What the metrics tell of search."""
+        if self.watch is None:
+            return None
+        searches, status = self.searches, self.watch.status
+        searches.up = status is not None
+        if status is not None:
+            searches.documents, searches.passages = status.documents, status.passages
+            searches.behind, searches.morphemes = status.behind, status.morphemes
+        return searches
 
     async def _read(self, topics: frozenset[str]) -> None:
         if topics & {"sessions", "people"}:
@@ -229,6 +257,7 @@ class Worker:
             started=int(self.started),
             degraded=self.degraded,
             policy=lambda: self.policy.found,
+            search=self.search,
         )
         return create_app(services)
 

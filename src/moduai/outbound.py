@@ -78,9 +78,8 @@ class Guard(httpx2.AsyncBaseTransport):
         """Send the request to the first checked address that takes it. Raises OutboundError."""
         host = request.url.host
         failure: httpx2.TransportError | None = None
-        for address in await self._addresses(
-            host, request.url.port or (443, 80)[request.url.scheme == "http"]
-        ):
+        port = request.url.port or (443, 80)[request.url.scheme == "http"]
+        for address in await addresses(host, port, self._private):
             aimed = httpx2.Request(
                 request.method,
                 request.url.copy_with(host=str(address)),
@@ -108,15 +107,18 @@ class Guard(httpx2.AsyncBaseTransport):
         """Close every connection."""
         await self._inner.aclose()
 
-    async def _addresses(self, host: str, port: int) -> list[Address]:
-        try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            raise OutboundError(f"{host} is not known to the name server") from None
-        addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
-        if not all(may_reach(address, self._private) for address in addresses):
-            raise OutboundError(f"{host} is a private address that outbound.private does not list")
-        return list(dict.fromkeys(addresses))
+
+async def addresses(host: str, port: int, private: Iterable[Network] = ()) -> list[Address]:
+    """All addresses of a host, if every one may be reached. Raises OutboundError. Fails closed."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise OutboundError(f"{host} is not known to the name server") from None
+    parsed = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+    private = tuple(private)
+    if not all(may_reach(address, private) for address in parsed):
+        raise OutboundError(f"{host} is a private address that outbound.private does not list")
+    return list(dict.fromkeys(parsed))
 
 
 class _Bounded(httpx2.AsyncByteStream):

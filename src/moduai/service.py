@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 BACKLOG = 4096
 LIVE = b'{"status":"live"'
-READY = b'{"status":"ready"'
 """How the answer of /health/live begins: what tells another Modu from another program."""
 
 
@@ -172,9 +171,15 @@ class Answer(NamedTuple):
         return self.body.startswith(LIVE)
 
     @property
-    def ready(self) -> bool:
-        """It answered as Modu answers at /health/ready when nothing is degraded."""
-        return self.body.startswith(READY)
+    def degraded(self) -> set[str]:
+        """What does not work, as /health/ready tells; empty where it tells of nothing."""
+        with suppress(msgspec.DecodeError):
+            return msgspec.json.decode(self.body, type=_Ready).degraded
+        return set()
+
+
+class _Ready(msgspec.Struct):
+    degraded: set[str] = set()
 
 
 async def probe(url: str, path: str, *, within_s: float) -> Answer | None:

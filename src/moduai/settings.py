@@ -131,6 +131,24 @@ class Embedded(Struct, frozen=True, forbid_unknown_fields=True):
     )
 
 
+class Knowledge(Struct, frozen=True, forbid_unknown_fields=True):
+    """Public documents that are searched, in a process of its own."""
+
+    enabled: Annotated[bool, Meta(description="Keep a search process.")] = True
+    folder: Annotated[
+        str, Meta(description="Folder of the index, for it alone; empty: `knowledge` in the home folder.")
+    ] = ""
+    box: Annotated[
+        bool, Meta(description="Have the documents that come with Modu: how it works, rights, a handbook.")
+    ] = True
+    kiwi: Annotated[
+        bool,
+        Meta(description="Search Korean by morphemes too, for 600 MB of memory; else by pairs of letters."),
+    ] = True
+    memory_mb: Annotated[Positive, Meta(description="Most memory of the search process, in MB.")] = 2048
+    search_s: Annotated[Seconds, Meta(description="How long a search may take.")] = 2.0
+
+
 class Ledger(Struct, frozen=True, forbid_unknown_fields=True):
     """How usage reaches the database."""
 
@@ -278,6 +296,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     upstream: Upstream = Upstream()
     database: Database = Database()
     embedded: Embedded = Embedded()
+    knowledge: Knowledge = Knowledge()
     ledger: Ledger = Ledger()
     web: Web = Web()
     people: People = People()
@@ -308,6 +327,11 @@ class Loaded(NamedTuple):
     def database_url(self) -> str:
         """The database's address, with the default filled in."""
         return self.settings.database.url or f"sqlite+aiosqlite:///{quote(str(self.home / 'modu.db'))}"
+
+    @property
+    def index_folder(self) -> Path:
+        """The folder of the search index, with the default filled in."""
+        return self.home / (self.settings.knowledge.folder or "knowledge")
 
     def path(self, *parts: str) -> Path:
         """A path below the home folder."""

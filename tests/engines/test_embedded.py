@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from moduai.child import socket_path
 from moduai.engines.address import parse_url
-from moduai.engines.embedded import record, resolve, socket_path
+from moduai.engines.embedded import record, resolve
 from moduai.engines.http import Reply, fetch
 from moduai.settings import Embedded as EmbeddedSettings
 from tests.engines.conftest import KEY, Embedded, answers, start_embedded, stop_embedded
@@ -120,7 +121,7 @@ def test_is_bounded_and_behind_the_gateway(embedded):
 def test_a_second_child_does_not_take_the_first_ones_place(embedded):
     second = start_embedded(embedded.home)
     assert second.process.wait(30) == 1
-    assert b"another engine serves" in second.process.stderr.read()
+    assert b"another process serves" in second.process.stderr.read()
     second.process.stderr.close()
     assert embedded.socket.exists()
 
@@ -206,7 +207,8 @@ def test_the_record_says_what_it_is(embedded):
 
 
 def test_a_long_home_gets_a_short_socket(tmp_path):
-    assert socket_path(tmp_path) == tmp_path / "run" / "engine.sock"
+    assert socket_path(tmp_path, "engine") == tmp_path / "run" / "engine.sock"
     long = tmp_path / ("x" * 120)
-    assert len(bytes(socket_path(long))) < 100
-    assert socket_path(long) != socket_path(tmp_path / ("y" * 120))
+    assert len(bytes(socket_path(long, "engine"))) < 100
+    assert socket_path(long, "engine") != socket_path(tmp_path / ("y" * 120), "engine")
+    assert socket_path(long, "engine") != socket_path(long, "search")

@@ -18,6 +18,7 @@ import moduai.accounts.tables
 import moduai.engines.tables
 import moduai.gateway.tables
 import moduai.history.tables
+import moduai.knowledge.tables
 import moduai.metering.tables
 import moduai.store.tables  # noqa: F401  (each import adds its tables to the metadata)
 from moduai.store import migrate
@@ -55,6 +56,13 @@ SEEDS = {
             "INSERT INTO usage VALUES ('u', 1, 's', 'o', 'k', 'c', '', '', '', 'chat', 'm', 'e', false,"
             " 1, 0, 1, 'engine', 1, 1, 1, 1, 0, 200, 'ok', '', 'shortened')"
         ),
+    ),
+    "0004": (
+        "INSERT INTO organisations VALUES ('org_1', '서울', 'seoul', '', 1700000000)",
+        "INSERT INTO api_keys VALUES ('k', 'd', 'p', 'n', 'org_1', 's', 'c', '[]', '', '', '', 1, 0, 0)",
+        "INSERT INTO collections VALUES ('col_1', '법', 'git', 'a', '', '', 'ready', 1, 1, '', '[]', 1, 2)",
+        "INSERT INTO documents VALUES ('doc_1', 'col_1', '민법.md', 1, 1, 'd', 0, 3)",
+        "INSERT INTO document_versions VALUES ('doc_1', 1, 'd', 1, '{}', 'x', 'y')",
     ),
 }
 """What a database of each version holds before it is upgraded: add to it with each migration."""

@@ -7,6 +7,7 @@ import dataclasses
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from typing import Any
 
 import httpx2
@@ -21,6 +22,9 @@ from moduai.engines.record import Capability, Engine, Hardware, Model
 from moduai.engines.repository import add_engine, list_engines
 from moduai.gateway.lane import Lane
 from moduai.gateway.switches import load_switches
+from moduai.knowledge import store
+from moduai.knowledge.store import Collection, Refused
+from moduai.knowledge.types import Facts, Parsed, Passage
 from moduai.metering.row import UsageRow
 from moduai.web import Services, create_app
 
@@ -40,6 +44,8 @@ ENGINE = Engine(
         Model(name="Qwen/Qwen3-8B", upstream_name="q"),
     ),
 )
+LAWS = Collection(id="", name="laws", kind="git", address="https://example.org/laws.git", licence="KOGL-1")
+PARSED = Parsed(Facts("민법 <b>", "statute", in_force_from=date(2026, 1, 1)), "제1조", (Passage(0, 3),))
 
 
 @dataclass
@@ -109,6 +115,10 @@ async def office(**overrides: Any) -> AsyncIterator[Office]:
         people, tokens, forms = {}, {}, {}
         async with parts.database.begin() as connection:
             await add_engine(connection, parts.keyring, ENGINE)
+            law = await store.create(connection, LAWS)
+            await store.put(connection, law.id, "kr/<b>.md", PARSED, "d", datetime(2026, 11, 22, tzinfo=UTC))
+            problem = Refused("kr/x.pdf", "encrypted", "it is encrypted")
+            await store.set_state(connection, law.id, "ready", done=2, total=2, refused=[problem])
             for role in ROLES:
                 person = await create_person(connection, parts.subjects, name=f"One {role}", role=role)
                 tokens[role], _ = await start_session(connection, person, "Firefox · Linux", time.time())

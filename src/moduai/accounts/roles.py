@@ -6,8 +6,8 @@ RESIDENT = "resident"
 ADMIN = "admin"
 PERMISSIONS: dict[str, frozenset[str]] = {
     RESIDENT: frozenset(),
-    "operator": frozenset({"console", "engines", "switch", "policy", "usage", "settings"}),
-    "steward": frozenset({"console", "reports", "look", "usage"}),
+    "operator": frozenset({"console", "engines", "switch", "policy", "knowledge", "usage", "settings"}),
+    "steward": frozenset({"console", "reports", "look", "knowledge", "usage"}),
     "officer": frozenset({"console", "usage", "audit"}),
     "committee": frozenset({"console", "usage", "audit"}),
     ADMIN: frozenset(
@@ -21,6 +21,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "audit",
             "switch",
             "policy",
+            "knowledge",
             "settings",
             "usage",
         }

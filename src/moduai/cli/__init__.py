@@ -32,6 +32,7 @@ COMMANDS = {
     "shares": Entry("moduai.cli.shares:app", "Show who runs and waits, and who was served how much."),
     "settings": Entry("moduai.cli.settings:app", "Show every setting, its value and where it came from."),
     "engine": Entry("moduai.cli.engine:app", "Add, list, show, drain and remove engines."),
+    "knowledge": Entry("moduai.cli.knowledge:app", "Add, update, search and remove public documents."),
     "key": Entry("moduai.cli.key:app", "Create, list and revoke API keys."),
     "org": Entry("moduai.cli.org:app", "Create and list organisations, the owners of keys."),
     "person": Entry("moduai.cli.person:app", "List, add, change and delete people with an account."),

@@ -31,15 +31,35 @@ def write(loaded: Loaded, work: Work[T], *refusals: type[Exception]) -> T:
     return run(_do(loaded, work, refusals, write=True))
 
 
+def work(
+    loaded: Loaded, do: Callable[[Database], Awaitable[T]], *refusals: type[Exception], make: bool = True
+) -> T:
+    """Do what takes several transactions, on a database that ``make`` makes first if it is not there yet."""
+    return run(_on(loaded, do, refusals, make=make))
+
+
 async def _do(loaded: Loaded, work: Work[T], refusals: tuple[type[Exception], ...], *, write: bool) -> T:
+    async def once(db: Database) -> T:
+        async with db.begin() if write else db.connect() as connection:
+            return await work(connection)
+
+    return await _on(loaded, once, refusals, make=write)
+
+
+async def _on(
+    loaded: Loaded,
+    do: Callable[[Database], Awaitable[T]],
+    refusals: tuple[type[Exception], ...],
+    *,
+    make: bool,
+) -> T:
     db = Database(loaded.database_url)
     told: tuple[type[Exception], ...] = (*refusals, migrate.SchemaError)
     try:
-        if write and await migrate.current(db) is None:
+        if make and await migrate.current(db) is None:
             await migrate.upgrade(loaded.database_url)
         await migrate.check(db)
-        async with db.begin() if write else db.connect() as connection:
-            return await work(connection)
+        return await do(db)
     except told as error:
         fail(str(error))
     except db.errors as error:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from moduai.store.database import Connection
     from moduai.store.keyring import Keyring
 
-FOLDERS = ("run", "usage", "turns", "weights", "keyring")
+FOLDERS = ("run", "usage", "turns", "weights", "keyring", "knowledge")
 
 
 class Start(Struct, frozen=True):
@@ -159,7 +159,8 @@ async def _prepare(
 
 def _embedded(loaded: Loaded, start: Start) -> tuple[Engine | None, str]:
     """The embedded engine's record for this start, or None and why there is none."""
-    from moduai.engines.embedded import WeightsError, record, resolve, socket_path  # noqa: PLC0415
+    from moduai.child import socket_path  # noqa: PLC0415
+    from moduai.engines.embedded import WeightsError, record, resolve  # noqa: PLC0415
 
     if not start.embedded:
         return None, ""
@@ -170,7 +171,7 @@ def _embedded(loaded: Loaded, start: Start) -> tuple[Engine | None, str]:
         return None, str(error)
     if weights is None:
         return None, ""
-    return record(settings, weights, f"unix://{socket_path(loaded.home)}", start.key), ""
+    return record(settings, weights, f"unix://{socket_path(loaded.home, 'engine')}", start.key), ""
 
 
 async def _record(connection: Connection, keyring: Keyring, embedded: Engine | None) -> None:

@@ -29,7 +29,7 @@ from moduai.supervisor import WORKER_PAUSE_S, Child, supervise
 app = new_app("Start the service on this machine.", group=False)
 
 LOADING_S = 10.0
-"""How long the welcome waits for the model, so that the first question is answered."""
+"""How long the welcome waits for the model and for search, so that the first question is answered."""
 
 EXAMPLES = examples(
     "modu up                                        the model that comes with Modu, on this machine only",
@@ -133,17 +133,23 @@ async def _serve(
     await supervise(loaded.home, url, listening, children, ready)
 
 
-async def _is_loaded(embedded_url: str, url: str) -> bool:
-    """Whether the embedded engine has its model and the gateway knows it; waits a few seconds for both."""
+async def _not_loaded(embedded_url: str, url: str) -> set[str]:
+    """What does not answer yet of the engine and of search; waits a few seconds for both."""
     deadline = time.monotonic() + LOADING_S
-    while time.monotonic() < deadline:
-        engine = await service.probe(embedded_url, "/health", within_s=1.0)
-        if engine is not None and engine.status == 200:
-            gateway = await service.probe(url, "/health/ready", within_s=1.0)
-            if gateway is not None and gateway.ready:
-                return True
+    while True:
+        missing = await _missing(embedded_url, url)
+        if not missing or time.monotonic() >= deadline:
+            return missing
         await asyncio.sleep(0.1)
-    return False
+
+
+async def _missing(embedded_url: str, url: str) -> set[str]:
+    """Whether the embedded engine has its model and the gateway knows it, and whether search is there."""
+    engine = await service.probe(embedded_url, "/health", within_s=1.0) if embedded_url else None
+    gateway = await service.probe(url, "/health/ready", within_s=1.0)
+    degraded = gateway.degraded if gateway is not None else {"engines", "search"}
+    loading = bool(embedded_url) and (engine is None or engine.status != 200 or "engines" in degraded)
+    return (degraded & {"search"}) | ({"engines"} if loading else set())
 
 
 def check_exposure(loaded: Loaded) -> None:
@@ -166,10 +172,14 @@ def plan(
 ) -> list[Child]:
     """The processes of the service; they stop in the reverse order, so usage is loaded last.
 
-    The metering process starts when the service is ready: usage waits in its files until then.
+    The metering process starts when the service is ready: usage waits in its files until then. So does
+    search, which takes a moment and is not needed for the first answer.
     """
     python = (sys.executable, "-m")
     children = [Child("metering", (*python, "moduai.metering"), environ, drain_s=30.0, when_ready=True)]
+    if loaded.settings.knowledge.enabled:
+        search = Child("search", (*python, "moduai.knowledge"), environ, needed=False, when_ready=True)
+        children.append(search)
     if prepared.embedded_url:
         from_start = {"MODU_ENGINE_URL": prepared.embedded_url, "MODU_ENGINE_KEY": start.key}
         command = (*python, "moduai.engines.embedded")
@@ -239,7 +249,7 @@ def _wants_engine(loaded: Loaded) -> bool:
 
 
 async def _welcome(loaded: Loaded, url: str, prepared: Prepared) -> None:
-    loading = bool(prepared.embedded_url) and not await _is_loaded(prepared.embedded_url, url)
+    missing = await _not_loaded(prepared.embedded_url, url)
     bold = typer.style
     lines = [
         bold(f"Modu {__version__} is ready.", bold=True),
@@ -249,10 +259,12 @@ async def _welcome(loaded: Loaded, url: str, prepared: Prepared) -> None:
     ]
     if prepared.why_no_engine:
         lines.append(f"  engine  {prepared.why_no_engine}")
-    elif loading:
+    elif "engines" in missing:
         lines.append("  engine  its model is still loading; questions are refused until then")
     elif not prepared.engines:
         lines.append("  engine  no engine yet: modu engine add URL")
+    if "search" in missing:
+        lines.append("  search  public documents are still being indexed; what is indexed can be found")
     if prepared.first_key and prepared.model:
         lines += ["", "Try it:", _curl(url, prepared)]
     with suppress(BrokenPipeError):  # nobody reads; the service goes on

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from moduai.gateway.searches import Searches
 from moduai.gateway.stats import BOUNDS_S, Histogram
 
 if TYPE_CHECKING:
@@ -56,14 +57,27 @@ WAIT_COVER = Metric(
     "modu_wait_cover_ratio", "gauge", ("model", "kind"),
     "Part of the waits that fell into the 80 % interval that was foretold.",
 )  # fmt: skip
+SEARCHES = Metric(
+    "modu_searches_total", "counter", ("outcome",),
+    "Searches of public documents: found, nothing, or away (no answer in time).",
+)  # fmt: skip
+SEARCH_SECONDS = Metric("modu_search_seconds", "histogram", (), "Time that a search took.")
+SEARCH_UP = Metric("modu_search_up", "gauge", (), "1 if the search process answers.")
+DOCUMENTS = Metric("modu_search_documents", "gauge", (), "Documents that can be found.")
+PASSAGES = Metric("modu_search_passages", "gauge", (), "Passages that can be found.")
+BEHIND = Metric("modu_search_behind", "gauge", (), "Changes of documents that search does not have yet.")
+MORPHEMES = Metric(
+    "modu_search_morphemes_ratio", "gauge", (), "Part of the passages that are found by morphemes too."
+)
 CATALOGUE = (
     REQUESTS, ERRORS, TOKENS, ACCELERATOR, ENERGY, FAILURES, RETRIES, QUEUE, FIRST_TOKEN, DURATION, RUNNING,
-    WAITING, UP, LEDGER, SERVED, CLASS_RUNNING, CLASS_WAITING, STEPS, WAIT_ERROR, WAIT_COVER,
+    WAITING, UP, LEDGER, SERVED, CLASS_RUNNING, CLASS_WAITING, STEPS, WAIT_ERROR, WAIT_COVER, SEARCHES,
+    SEARCH_SECONDS, SEARCH_UP, DOCUMENTS, PASSAGES, BEHIND, MORPHEMES,
 )  # fmt: skip
 
 
-def exposition(lane: Lane) -> bytes:
-    """All metrics of this worker."""
+def exposition(lane: Lane, searches: Searches | None = None) -> bytes:
+    """All metrics of this worker; ``searches`` is None where nothing is searched."""
     stats = lane.stats
     lines: list[str] = []
     lines += _family(REQUESTS, stats.total("requests", 0, 1, 3))
@@ -95,6 +109,8 @@ def exposition(lane: Lane) -> bytes:
     lines += _family(LEDGER, {(): lane.ledger.rows_waiting})
     lines += _family(STEPS, {(step,): count for step, count in stats.steps.items()})
     lines += _sharing(lane)
+    if searches is not None:
+        lines += _searching(searches)
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -107,6 +123,16 @@ def _sharing(lane: Lane) -> Iterator[str]:
     figures = [(model, figure) for model, found in lane.line.figures().items() for figure in found]
     for metric, field in ((WAIT_ERROR, "error"), (WAIT_COVER, "covered")):
         yield from _family(metric, {(model, one.kind): getattr(one, field) / 1000 for model, one in figures})
+
+
+def _searching(searches: Searches) -> Iterator[str]:
+    yield from _family(SEARCHES, {(outcome,): count for outcome, count in searches.outcomes.items()})
+    yield from _histogram(SEARCH_SECONDS, searches.seconds)
+    yield from _family(SEARCH_UP, {(): int(searches.up)})
+    if searches.up:
+        held = [(DOCUMENTS, searches.documents), (PASSAGES, searches.passages), (BEHIND, searches.behind)]
+        for metric, value in [*held, (MORPHEMES, searches.morphemes)]:
+            yield from _family(metric, {(): value})
 
 
 def _family(metric: Metric, values: Mapping[Any, float]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from moduai.gateway.errors import ApiError
 from moduai.gateway.lane import Lane
 from moduai.gateway.metrics import exposition
 from moduai.gateway.policy_file import InForce, without_file
+from moduai.gateway.searches import Searches
 from moduai.gateway.shares import look
 
 JSON = b"application/json"
@@ -33,7 +34,8 @@ class Answer(NamedTuple):
 
 class Routes:
     """Answers from memory. ``degraded`` names what does not work now, for readiness; ``roots`` gives the
-    published roots of the audit log in JSON, ``policy`` what the worker shares by.
+    published roots of the audit log in JSON, ``policy`` what the worker shares by, ``searches`` what it
+    knows of search.
     """
 
     def __init__(
@@ -43,12 +45,14 @@ class Routes:
         started: float,
         roots: Callable[[], bytes] = lambda: b"",
         policy: Callable[[], InForce] = without_file,
+        searches: Callable[[], Searches | None] = lambda: None,
     ) -> None:
         self._lane = lane
         self._degraded = degraded
         self._started = int(started)
         self._roots = roots
         self._policy = policy
+        self._searches = searches
 
     def answer(self, method: bytes, path: bytes, principal: Principal | None, *, local: bool) -> Answer:
         """Answer a GET. Raises ApiError."""
@@ -95,7 +99,9 @@ class Routes:
         """For this machine only; other machines scrape through an agent here. Fails closed."""
         if not local:
             raise ApiError("not_found")
-        return Answer(200, b"text/plain; version=0.0.4; charset=utf-8", exposition(self._lane))
+        return Answer(
+            200, b"text/plain; version=0.0.4; charset=utf-8", exposition(self._lane, self._searches())
+        )
 
     def _shares(self, *, local: bool) -> Answer:
         """For ``modu shares`` on this machine only. Fails closed."""

@@ -13,6 +13,7 @@ from moduai.engines.record import Model
 from moduai.gateway.lane import Lane
 from moduai.gateway.policy_file import InForce, without_file
 from moduai.gateway.switches import Switches
+from moduai.knowledge.client import Search
 from moduai.settings import Loaded
 from moduai.store.database import Database
 from moduai.store.keyring import Keyring
@@ -57,3 +58,5 @@ class Services:
     """What does not work now, by name."""
     policy: Callable[[], InForce] = without_file
     """What the worker shares by."""
+    search: Search | None = None
+    """Public documents; None where nothing is to be searched."""

@@ -90,7 +90,7 @@ def paths(desk: Office) -> tuple[str, ...]:
     """A path of every view, with ids that are there."""
     from moduai.web.console.pages import VIEWS  # noqa: PLC0415
 
-    ids = {"{engine}": ENGINE.id, "{person}": desk.people["resident"]}
+    ids = {"{engine}": ENGINE.id, "{person}": desk.people["resident"], "{collection}": "laws"}
     found = []
     for view in VIEWS:
         path = view.path

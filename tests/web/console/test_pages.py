@@ -169,6 +169,28 @@ async def test_what_cannot_be_taken_back_is_asked_first(desk: Office) -> None:
     assert [one.action for one in await desk.entries()] == ["switch.set", "engine.resume", "engine.remove"]
 
 
+async def test_documents_are_added_looked_at_and_removed(desk: Office) -> None:
+    async with desk.client("steward", form=False) as client:
+        fields = form((await client.get("/console/knowledge")).text, "knowledge.add")
+        done = await post(client, "knowledge.add", {**fields, "address": "https://example.org/guide.pdf"})
+        listed = (await client.get(done.headers["location"])).text
+        assert "example.org guide.pdf" in listed
+        assert "waits to be read" in listed
+        bad = await post(client, "knowledge.add", {**fields, "once": "", "address": "/etc/passwd"})
+        assert (bad.status_code, 'value="/etc/passwd"' in bad.text) == (400, True)
+        page = (await client.get("/console/knowledge/laws")).text
+        assert "민법 &lt;b&gt;" in page
+        assert "it is encrypted" in page
+        done = await post(client, "knowledge.update", form(page, "knowledge.update"))
+        assert "waits to be read" in (await client.get(done.headers["location"])).text
+        asked = await post(client, "knowledge.remove", form(page, "knowledge.remove"))
+        assert "Remove these documents?" in asked.text
+        done = await post(client, "knowledge.remove", form(asked.text, "knowledge.remove"))
+        assert done.headers["location"] == "/console/knowledge?done=knowledge.remove"
+        assert "laws" not in (await client.get(done.headers["location"])).text
+        assert (await client.get("/console/knowledge/laws")).status_code == 404
+
+
 async def test_a_form_that_is_refused_says_why_and_keeps_what_was_written(desk: Office) -> None:
     async with desk.client("admin", form=False) as client:
         fields = form((await client.get("/console/organisations")).text, "org.create")

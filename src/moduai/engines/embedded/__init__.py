@@ -9,23 +9,7 @@ service runs.
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
-from pathlib import Path
-
 from .record import ENGINE_ID, record
 from .weights import Weights, WeightsError, resolve
 
-__all__ = ["ENGINE_ID", "Weights", "WeightsError", "record", "resolve", "socket_path"]
-
-_LONGEST_SOCKET = 100
-"""Bytes of a socket's path that every system takes (Linux 107, macOS 103)."""
-
-
-def socket_path(home: Path) -> Path:
-    """Where the child listens: in ``home/run``, or for a very long home in a folder of ours in /tmp."""
-    path = home / "run" / "engine.sock"
-    if len(bytes(path)) <= _LONGEST_SOCKET:
-        return path
-    digest = hashlib.sha256(bytes(home)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"modu-{digest}" / "engine.sock"
+__all__ = ["ENGINE_ID", "Weights", "WeightsError", "record", "resolve"]

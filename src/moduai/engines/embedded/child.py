@@ -9,14 +9,9 @@ system runs out of memory. SIGTERM ends it and takes the socket away; so does th
 from __future__ import annotations
 
 import argparse
-import contextlib
-import ctypes
-import fcntl
 import logging
 import os
-import resource
 import signal
-import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +19,7 @@ from typing import Any
 
 from moduai import log as logs
 from moduai import settings
+from moduai.child import TakenError, alone, stay_behind
 from moduai.engines.address import AddressError, parse_url
 from moduai.parent import CHECK_S, Parent
 
@@ -35,7 +31,6 @@ log = logging.getLogger(__name__)
 
 NICENESS = 10
 PROMPT_CACHE_MB = 256
-_PR_SET_PDEATHSIG = 1
 
 
 class StartError(RuntimeError):
@@ -57,8 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         if weights is None:
             raise StartError("there are no weights, or their terms are not accepted")
-        with _taken(given.socket):
-            _behind_the_gateway(loaded.settings.embedded)
+        with alone(given.socket):
+            given.socket.unlink(missing_ok=True)
+            os.nice(NICENESS)
+            stay_behind(loaded.settings.embedded.memory_mb)
             server = _serve(loaded.settings.embedded, weights, given.name or weights.name, given)
             log.info("engine ready", extra={"model": given.name or weights.name, "file": weights.path.name})
             while not (stop.wait(CHECK_S) or parent.gone):
@@ -66,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             given.socket.unlink(missing_ok=True)
             log.info("engine stopped")
             _exit_at_once(server)
-    except (StartError, WeightsError) as error:
+    except (StartError, TakenError, WeightsError) as error:
         log.error("engine cannot start", extra={"why": str(error)})  # noqa: TRY400  the line says it all
         return 1
     return 0
@@ -90,36 +87,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             parser.error("give --socket, or MODU_ENGINE_URL as unix:///path")
         given.socket = Path(path)
     return given
-
-
-@contextlib.contextmanager
-def _taken(path: Path) -> Any:
-    """Hold the socket's place alone: a lock beside it outlives no process, the socket file does."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.parent.stat().st_uid != os.getuid():
-        raise StartError(f"{path.parent} belongs to someone else")
-    handle = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink(missing_ok=True)
-        yield
-    except BlockingIOError:
-        raise StartError(f"another engine serves {path}") from None
-    finally:
-        os.close(handle)
-
-
-def _behind_the_gateway(embedded: settings.Embedded) -> None:
-    os.umask(0o077)
-    os.nice(NICENESS)
-    limit = embedded.memory_mb * 1_048_576
-    with contextlib.suppress(ValueError, OSError):  # a lower limit is in force already, or none exists here
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold people's prompts
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        with contextlib.suppress(OSError):
-            Path("/proc/self/oom_score_adj").write_text("500", "ascii")
 
 
 def _serve(embedded: settings.Embedded, weights: Weights, name: str, given: argparse.Namespace) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from moduai.web.api import (
     engines,
     keys,
+    knowledge,
     looks,
     now,
     oversight,
@@ -28,6 +29,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *looks.OPERATIONS,
     *keys.OPERATIONS,
     *reports.OPERATIONS,
+    *knowledge.OPERATIONS,
     *oversight.OPERATIONS,
 )
 BY_NAME = {operation.name: operation for operation in OPERATIONS}

@@ -82,6 +82,19 @@ async def engine(visit: Visit) -> Response:
     return visit.page("engine", engine=await visit.ask("engine.show", **visit.named))
 
 
+async def knowledge(visit: Visit) -> Response:
+    """The collections of public documents, with a form to add one."""
+    return visit.page("knowledge", collections=(await visit.ask("knowledge.list")).items)
+
+
+async def collection(visit: Visit) -> Response:
+    """One collection, what could not be read of it, and its documents."""
+    found = await visit.ask("knowledge.show", **visit.named)
+    after = visit.query.get("after", "")
+    listed = await visit.ask("knowledge.documents", **visit.named, limit=SHOWN, after=after)
+    return visit.page("collection", collection=found, documents=listed.items, next=listed.next)
+
+
 async def switches(visit: Visit) -> Response:
     """The banner and the stops."""
     found = await visit.ask("switch.list")
@@ -196,6 +209,8 @@ VIEWS = (
     View("/console/usage", "usage", usage),
     View("/console/engines", "engines", engines),
     View("/console/engines/{engine}", "engines", engine),
+    View("/console/knowledge", "knowledge", knowledge),
+    View("/console/knowledge/{collection}", "knowledge", collection),
     View("/console/switches", "switch", switches),
     View("/console/reports", "reports", reports),
     View("/console/look", "look", look),

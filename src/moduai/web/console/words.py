@@ -55,6 +55,11 @@ _DONE: dict[str, Says] = {
     "engine.drain": lambda t: t.gettext("The engine ends what it runs and gets nothing new."),
     "engine.resume": lambda t: t.gettext("The engine gets requests again."),
     "engine.remove": lambda t: t.gettext("The engine was removed. You can bring it back below."),
+    "knowledge.add": lambda t: t.gettext(
+        "It was added. Its documents are being read; look again in a while."
+    ),
+    "knowledge.update": lambda t: t.gettext("It is being read again; look again in a while."),
+    "knowledge.remove": lambda t: t.gettext("The documents were removed: nothing of them is found any more."),
     "person.change": lambda t: t.gettext("The person was changed."),
     "person.signout": lambda t: t.gettext("The person was signed out everywhere."),
     "person.delete": lambda t: t.gettext("The account was deleted and its key destroyed."),
@@ -77,7 +82,11 @@ def done(t: Words, operation: str) -> str:
     return says(t) if says else ""
 
 
-AFTER = {"engine.remove": "/console/engines?removed=1", "person.delete": "/console/people"}
+AFTER = {
+    "engine.remove": "/console/engines?removed=1",
+    "knowledge.remove": "/console/knowledge",
+    "person.delete": "/console/people",
+}
 """Where a deed leads to whose own page is no more."""
 _QUESTIONS: dict[str, tuple[Says, Says, Says]] = {
     "engine.remove": (
@@ -87,6 +96,14 @@ _QUESTIONS: dict[str, tuple[Says, Says, Says]] = {
             "stays in the ledger. You can bring it back later."
         ),
         lambda t: t.gettext("Remove the engine"),
+    ),
+    "knowledge.remove": (
+        lambda t: t.gettext("Remove these documents?"),
+        lambda t: t.gettext(
+            "Nothing of them is found or shown from then on, in any version: citations of earlier answers "
+            "lead nowhere. They can be added again from where they came."
+        ),
+        lambda t: t.gettext("Remove the documents"),
     ),
     "key.revoke": (
         lambda t: t.gettext("Revoke this key?"),
@@ -139,6 +156,10 @@ _STATES: dict[str, Says] = {
     "draining": lambda t: t.gettext("draining"),
     "removed": lambda t: t.gettext("removed"),
     "blocked": lambda t: t.gettext("blocked"),
+    "waiting": lambda t: t.gettext("waits to be read"),
+    "reading": lambda t: t.gettext("is being read"),
+    "ready": lambda t: t.gettext("ready"),
+    "failed": lambda t: t.gettext("cannot be read"),
     "well": lambda t: t.gettext("well"),
     "shaky": lambda t: t.gettext("failed just now"),
     "away": lambda t: t.gettext("away"),
@@ -173,6 +194,20 @@ def state(t: Words, code: str) -> str:
 def reason(t: Words, code: str) -> str:
     """A reason of a report, in words."""
     return _say(_REASONS, t, code)
+
+
+_PLACES: dict[str, Says] = {
+    "box": lambda t: t.gettext("came with Modu"),
+    "folder": lambda t: t.gettext("folder"),
+    "file": lambda t: t.gettext("file"),
+    "web": lambda t: t.gettext("web page"),
+    "git": lambda t: t.gettext("repository"),
+}
+
+
+def place(t: Words, code: str) -> str:
+    """Where documents were added from, in words."""
+    return _say(_PLACES, t, code)
 
 
 _DEGRADED: dict[str, Says] = {

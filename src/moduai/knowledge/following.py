@@ -1,0 +1,286 @@
+"""Keeping the index as the database has it.
+
+Words: the *position* is the number of the last change that the index has; it is written with that change, so
+what was under way when the process died is done again. Rule: the index follows from the database and nothing
+is lost with it. Where it cannot be used, or is of another database, it is built anew at the next start; while
+it cannot be written (the disk is full, the database away), what it holds can be searched, and what is new
+waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
+
+from sqlalchemy import func, select
+
+from moduai.knowledge.store import TOPIC, changed, text
+from moduai.knowledge.tables import documents
+from moduai.knowledge.types import Found, Parsed, Query, Stored
+from moduai.knowledge.wire import State, Status
+from moduai.store.database import Connection, Database, brief
+from moduai.store.files import write
+from moduai.store.tables import changes
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+MOST_CHANGES, MOST_CHARACTERS = 500, 4_000_000
+"""What is put into the index at once: a few seconds' work, after which the process may stop."""
+FIRST_WAIT_S, MOST_WAIT_S = 0.2, 30.0
+"""Between two tries while the database is away or the disk is full."""
+NICENESS = 10
+"""Of the thread that builds: people's questions come first."""
+SOURCE = "source"
+"""File that says which database the index is of; without it the index is built anew."""
+PROBE = Query("법 제1조 service", limit=1)
+"""A search that has to work in every index that is whole."""
+
+
+class Held(Protocol):
+    """How much an index holds."""
+
+    @property
+    def documents(self) -> int:
+        """All of them."""
+
+    @property
+    def passages(self) -> int:
+        """Of all documents."""
+
+    @property
+    def waiting(self) -> int:
+        """Documents whose morphemes are still to be filled in."""
+
+    @property
+    def position(self) -> int:
+        """The number of the last change that it has."""
+
+
+class Morphemes(Protocol):
+    """Kiwi."""
+
+    def load(self) -> None:
+        """Bring it into memory."""
+
+
+class Index(Protocol):
+    """``knowledge.search.index.Index``, or another. It is written from one thread, searched from several, and
+    a third one fills in morphemes.
+    """
+
+    @property
+    def morphemes(self) -> Morphemes:
+        """What finds them."""
+
+    def add(self, documents: Iterable[tuple[Stored, Parsed]], *, position: int | None) -> object:
+        """Hold these, each instead of its earlier version, and the position with them."""
+
+    def remove(self, documents: Iterable[str], *, position: int | None) -> object:
+        """Hold these no longer."""
+
+    def fill(self) -> int:
+        """Fill in morphemes for a while; how many documents wait then."""
+
+    def search(self, query: Query, allowed: frozenset[str] | None) -> list[Found]:
+        """The best passages, best first."""
+
+    def status(self) -> Held:
+        """How much is in it."""
+
+    def close(self) -> None:
+        """End what runs in it."""
+
+
+class UnusableError(RuntimeError):
+    """The index cannot be used any more: the process has to begin anew, and with it the index."""
+
+
+class _UnwrittenError(RuntimeError):
+    """The index could not be written; it holds what it held before."""
+
+
+class _Batch(NamedTuple):
+    added: list[tuple[Stored, Parsed]]
+    removed: list[str]
+    number: int
+    changes: int
+
+
+class Follower:
+    """The index of one folder, and what keeps it up."""
+
+    def __init__(self, db: Database, folder: Path, source: str, make: Callable[[Path], Index]) -> None:
+        """``make`` opens the index in a folder, or begins one there."""
+        self._db = db
+        self.errors: tuple[type[Exception], ...] = (*db.errors, _UnwrittenError)
+        """What ``catch_up`` raises where it is worth trying again later."""
+        self._folder = folder
+        self._source = source
+        self._make = make
+        self._writer = ThreadPoolExecutor(1, "index", initializer=_step_back)
+        self._busy = asyncio.Lock()
+        self._news = asyncio.Event()
+        self._added = asyncio.Event()
+        self._number = 0
+        self._behind = 0
+        self._state: State = "building"
+        self._error = ""
+        self._stopping = False
+        self.index: Index
+
+    async def open(self) -> None:
+        """Open the index; one that the process before could not open, or that is of another database, is
+        thrown away first. Raises OSError, or what opening raises.
+        """
+        self.index = await self._in_writer(self._open)
+
+    def _open(self) -> Index:
+        """A mark stands while it is opened: who finds it there knows that the last opening did not end."""
+        mark, place, source = self._folder / "opening", self._folder / "index", self._folder / SOURCE
+        if mark.exists() or not source.exists() or source.read_text("utf-8") != self._source:
+            if place.exists():
+                log.warning("the index cannot be used as it is, and is built anew")
+                shutil.rmtree(place)
+            write(source, self._source)
+        write(mark, "the index is being opened\n")
+        place.mkdir(mode=0o700, exist_ok=True)
+        index = self._make(place)
+        index.search(PROBE, None)
+        self._number = index.status().position
+        mark.unlink()
+        return index
+
+    def forget(self) -> None:
+        """Have the index built anew at the next start."""
+        (self._folder / SOURCE).unlink(missing_ok=True)
+
+    async def stop(self, within_s: float) -> None:
+        """Let the part of the building that is under way come to its end, but wait no longer than this."""
+        self._stopping = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s), self._busy:
+                await self._in_writer(self.index.close)
+
+    def status(self) -> Status:
+        """How it is now."""
+        held = self.index.status()
+        filled = 1 - held.waiting / held.documents if held.documents else 0.0
+        return Status(self._state, held.documents, held.passages, self._behind, filled, self._error)
+
+    async def heard(self, topics: frozenset[str]) -> None:
+        """For ``store.feed.follow``."""
+        if TOPIC in topics:
+            self._news.set()
+
+    async def run(self) -> None:
+        """Follow the database until cancelled. Raises UnusableError."""
+        wait = FIRST_WAIT_S
+        while True:
+            self._news.clear()
+            try:
+                await self.catch_up()
+            except self.errors:
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, MOST_WAIT_S)
+            else:
+                wait = FIRST_WAIT_S
+                await self._news.wait()
+
+    async def catch_up(self) -> Status:
+        """Return once the index has all that the database has now. Raises one of the database's errors,
+        UnusableError, or RuntimeError where the index cannot be written.
+        """
+        async with self._busy:
+            try:
+                while not self._stopping and (batch := await self._next()):
+                    await self._put(batch)
+            except self.errors as error:
+                if not self._error:
+                    log.warning("the index cannot follow the database", extra={"why": brief(error)})
+                self._error = brief(error)
+                raise
+            if self._error:
+                log.warning("the index follows the database again")
+            self._error = ""
+            if self._state == "building" and not self._stopping:
+                self._state = "ready"
+                held = self.index.status()
+                log.info("search is ready", extra={"documents": held.documents, "passages": held.passages})
+        return self.status()
+
+    async def _next(self) -> _Batch | None:
+        """The next changes, with their texts; None when there are none."""
+        async with self._db.connect() as connection:
+            newest = await connection.scalar(select(changes.c.version).where(changes.c.topic == TOPIC))
+            if (newest or 0) < self._number:
+                self.forget()
+                raise UnusableError("the database is an older one than the index")
+            later = select(func.count()).select_from(documents).where(documents.c.changed > self._number)
+            self._behind = await connection.scalar(later) or 0
+            return await self._batch(connection) if self._behind else None
+
+    async def _batch(self, connection: Connection) -> _Batch:
+        added: list[tuple[Stored, Parsed]] = []
+        removed: list[str] = []
+        size = number = count = 0
+        for change in await changed(connection, self._number, MOST_CHANGES):
+            found = await text(connection, change.document, change.version) if change.version else None
+            if found is None:
+                removed.append(change.document)
+            else:
+                stored, whole, passages = found
+                added.append((stored, Parsed(stored.facts, whole, passages)))
+                size += len(whole)
+            number, count = change.number, count + 1
+            if size >= MOST_CHARACTERS:
+                break
+        return _Batch(added, removed, number, count)
+
+    async def _put(self, batch: _Batch) -> None:
+        await self._in_writer(lambda: self._write(batch))
+        self._behind -= batch.changes
+        self._added.set()
+        if self._behind:
+            log.info("indexing", extra={"behind": self._behind})
+
+    def _write(self, batch: _Batch) -> None:
+        """In the writer's thread. Raises _UnwrittenError."""
+        try:
+            if batch.removed:
+                self.index.remove(batch.removed, position=None if batch.added else batch.number)
+            if batch.added:
+                self.index.add(batch.added, position=batch.number)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise _UnwrittenError(str(error)) from error
+        self._number = batch.number
+
+    async def fill(self) -> None:
+        """Fill in morphemes in the background, until cancelled. Where Kiwi cannot be had the index goes on
+        without: fails open.
+        """
+        loop, filler = asyncio.get_running_loop(), ThreadPoolExecutor(1, "fill", initializer=_step_back)
+        try:
+            await loop.run_in_executor(filler, self.index.morphemes.load)
+            while True:
+                self._added.clear()
+                while await loop.run_in_executor(filler, self.index.fill):
+                    pass
+                await self._added.wait()
+        except (ImportError, MemoryError, OSError, RuntimeError, ValueError) as error:
+            log.warning("morphemes are not filled in", extra={"why": brief(error)})
+
+    async def _in_writer(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._writer, work)
+
+
+def _step_back() -> None:
+    """In a thread that builds."""
+    os.nice(NICENESS)
