@@ -64,6 +64,14 @@ def test_a_page_is_short_and_so_is_each_part_of_it(page):
         assert 1 <= len(re.findall(r"[.!?](?:\s|$)", text)) <= 6, heading
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_a_sentence_can_be_quoted_alone(page):
+    """It names what it is about: it does not begin with a word for something in the sentence before."""
+    _, body = front_and_body(page)
+    beginnings = r"(?:It|They|Them|These|Those|If they|그것|그런|그렇|그때|그보다|이것|이런)"
+    assert re.findall(rf"(?:^|[.!?] ){beginnings}[ 은이을에도 ][^.!?]*", body, flags=re.MULTILINE) == []
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_both_languages_have_the_same_parts(name):
     korean, english = (front_and_body(f"{language}/{name}")[1] for language in ("ko", "en"))
