@@ -27,6 +27,8 @@ TITLE_LENGTH = 10
 """Characters of a title whose terms count as they are; a term in a longer one counts less."""
 ADDED = 0.8
 """What a term of law weighs that the asker did not say, beside one that was said."""
+LINE, LINES_OF = 0.2, 15
+"""What the best line adds, and of how many passages from the top it is looked for."""
 LEVELS = {"act": 1.0, "decree": 0.93, "rule": 0.88, "": 1.0}
 OTHER_LANGUAGE = 0.8
 NAMED = 1_000.0
@@ -100,8 +102,20 @@ def order(
     middle = sum(len(each.text) for each in held) / max(1, len(held))
     titles: dict[str, float] = {}
     ordered = [(_score(asked, sought, each, middle, titles), each) for each in held]
-    ordered.sort(key=lambda one: (-one[0], one[1].document, one[1].number))
-    return ordered
+    ordered.sort(key=_place)
+    best = [(score + LINE * _line(sought, each.text.lower()), each) for score, each in ordered[:LINES_OF]]
+    return sorted(best, key=_place) + ordered[LINES_OF:]
+
+
+def _place(one: tuple[float, Candidate]) -> tuple[float, str, int]:
+    return -one[0], one[1].document, one[1].number
+
+
+def _line(sought: Sequence[Term], text: str) -> float:
+    """What the best line has of what is sought: words that stand together answer better than words apart."""
+    return max(
+        (sum(weight for term, weight in sought if term in line) for line in text.split("\n")), default=0.0
+    )
 
 
 def _score(
