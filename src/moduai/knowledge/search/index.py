@@ -1,8 +1,8 @@
 """The index on disk: one folder, one writer, many readers.
 
-A document is written whole or not at all. It is found by grams when ``add`` returns; ``fill`` adds its morphemes
-later, document by document. What was removed is hidden at once, before it leaves the disk. The index holds
-nothing that the store does not: one that cannot be opened is thrown away and built anew from the store's feed.
+A document is written whole or not at all. It is found by grams when ``add`` returns; ``fill`` adds its
+morphemes later, document by document. What was removed is hidden at once, before it leaves the disk. The
+index holds nothing that the store does not: one that cannot be opened is built anew from the feed.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ HEAP_BYTES = 48_000_000
 CANDIDATES = 64
 """Passages that each way of searching may name."""
 POSTINGS = 100_000
-"""Entries that one search may read, so that its time does not grow with the number of passages: of a question's
-grams the rarest are sought, and those that stand everywhere only order what was found."""
+"""Entries that one search may read, so that its time does not grow with the number of passages: of a
+question's grams the rarest are sought, and those that stand everywhere only order what was found."""
 FILL_PASSAGES = 500
 """Passages that one step of ``fill`` reads, about ten CPU-seconds of Kiwi."""
 NEARNESS = 0.5
@@ -58,7 +58,7 @@ class Status(Struct, frozen=True):
 
 
 class Index:
-    """Passages of all collections. Searching is safe from any thread; writing is one at a time, by a lock."""
+    """Passages of all collections. Any thread may search; writing is one at a time, by a lock."""
 
     def __init__(
         self, folder: Path, *, morphemes: tokens.Morphemes | None = None, embedder: Embedder | None = None
@@ -66,6 +66,7 @@ class Index:
         self.folder = folder
         self.morphemes = morphemes if morphemes is not None else tokens.Morphemes()
         self.rebuilt = False
+        self._closed = False
         self._embedder = embedder
         self._schema = _schema()
         self._lock = Lock()
@@ -76,12 +77,14 @@ class Index:
     def close(self) -> None:
         """Wait for what is being written; the index may not be used after it."""
         with self._lock:
-            self._writer.wait_merging_threads()
+            if not self._closed:
+                self._writer.wait_merging_threads()
+            self._closed = True
 
     # writing
 
     def add(self, documents: Iterable[tuple[Stored, Parsed]], *, position: int | None = None) -> int:
-        """Put documents in, each instead of its version before; the number of passages. Found when it returns.
+        """Put documents in, each instead of its version before; the number of passages. Found on return.
 
         ``position``: of the store's feed, kept with them.
         """
@@ -103,7 +106,7 @@ class Index:
         self._gone -= gone
 
     def fill(self, most: int = FILL_PASSAGES) -> int:
-        """Fill in morphemes of about ``most`` passages; how many documents still wait. Slow: not where one waits."""
+        """Fill in morphemes of about ``most`` passages, slowly; how many documents still wait."""
         taken = self._waiting(most)
         ready = []
         for stored, passages in taken:
@@ -124,7 +127,9 @@ class Index:
                 yield
                 if position is not None:
                     self._writer.delete_documents_by_term("id", _MARK)
-                    self._writer.add_document(_document({"id": _MARK, "data": msgspec.msgpack.encode(position)}))
+                    self._writer.add_document(
+                        _document({"id": _MARK, "data": msgspec.msgpack.encode(position)})
+                    )
                     self.position = position
                 self._writer.commit()
             except BaseException:
@@ -141,7 +146,7 @@ class Index:
         self, stored: Stored, passages: list[tuple[int, Passage, str]], morphemes: list[str] | None
     ) -> int:
         facts = stored.facts
-        common = {
+        common: dict[str, str | int | bytes] = {
             "document": stored.id,
             "collection": stored.collection,
             "kind": facts.kind,
@@ -155,7 +160,7 @@ class Index:
             kept = rank.Candidate(
                 stored.id, stored.version, number, facts.title, level, facts.language, passage, text
             )
-            fields = {
+            fields: dict[str, str | int | bytes] = {
                 "head": tokens.line(rank.heading(passage, text)),
                 "body": tokens.line(text),
                 "place": rank.place(facts.title, passage.label),
@@ -164,7 +169,11 @@ class Index:
             }
             self._writer.add_document(_document(common | fields))
         waiting = "1" if morphemes is None else "0"
-        head = {"id": f"={stored.id}", "waiting": waiting, "data": msgspec.msgpack.encode(stored)}
+        head: dict[str, str | int | bytes] = {
+            "id": f"={stored.id}",
+            "waiting": waiting,
+            "data": msgspec.msgpack.encode(stored),
+        }
         self._writer.add_document(_document(head))
         return len(passages)
 
@@ -202,10 +211,14 @@ class Index:
             sought = tantivy.Query.boolean_query([*limits, (tantivy.Occur.Must, way)]) if limits else way
             for _, at in searcher.search(sought, max(CANDIDATES, query.limit), count=False).hits:
                 named[at.segment_ord, at.doc] = at
-        candidates = [each for at in named.values() if (each := _candidate(searcher, at)).document not in gone]
+        candidates = [
+            each for at in named.values() if (each := _candidate(searcher, at)).document not in gone
+        ]
         found = rank.order(asked, rank.terms(asked, self._frequency(searcher), searcher.num_docs), candidates)
         best = self._near(asked, found)[: query.limit]
-        return [_found(score, each, head) for score, each in best if (head := self._head(searcher, each.document))]
+        return [
+            _found(score, each, head) for score, each in best if (head := self._head(searcher, each.document))
+        ]
 
     def _ways(self, searcher: Any, asked: Asked) -> Iterator[Any]:
         """The queries that name candidates: by article, by grams, by morphemes."""
@@ -220,7 +233,8 @@ class Index:
     def _rarest(self, searcher: Any, field: str, words: Iterable[str]) -> list[str]:
         """The rarest words that the index knows, as many as may be read; one at least."""
         known = sorted((count, word) for word in words if (count := searcher.doc_freq(field, word)))
-        kept, read = [], 0
+        kept: list[str] = []
+        read = 0
         for count, word in known:
             read += count
             if kept and read > POSTINGS:

@@ -1,10 +1,10 @@
 """The order of candidates, from their own words alone.
 
 A term is worth more the rarer it is; said again it adds less and less, and less in a long text (BM25). It
-counts again where it stands in the document's title or in the headings and the name of the article. How much of
+counts again where it stands in the document's title, in the headings or the name of the article. How much of
 the title was asked for tells programmes and laws apart whose texts are alike. Where passages are equal an act
-goes before its decree, a decree before its rule, and what is in the asker's language before what is not; what
-was named by article goes before everything.
+goes before its decree, a decree before its rule, what is in the asker's language before what is not; and what
+was named by its article before everything.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from moduai.knowledge.types import Passage
 K1, B = 2.0, 0.75
 RARITY = 1.4
 """The power of the inverse document frequency: above 1, rare words say more than their number tells."""
-TITLE, HEAD, TITLE_COVERED = 0.35, 0.35, 5.0
-ADDED = 0.5
+TITLE, HEAD, TITLE_COVERED = 0.75, 0.35, 5.0
+TITLE_LENGTH = 10
+"""Characters of a title whose terms count as they are; a term in a longer one counts less."""
+ADDED = 0.8
 """What a term of law weighs that the asker did not say, beside one that was said."""
 LEVELS = {"act": 1.0, "decree": 0.93, "rule": 0.88, "": 1.0}
 OTHER_LANGUAGE = 0.8
@@ -87,13 +89,13 @@ def _worth(grams: Sequence[str], frequency: Callable[[str], int], documents: int
     seen = min((frequency(gram) for gram in grams), default=0)
     if not seen:
         return 0.0
-    return math.log(1 + max(0.0, documents - seen + 0.5) / (seen + 0.5)) ** RARITY
+    return math.pow(math.log1p(max(0.0, documents - seen + 0.5) / (seen + 0.5)), RARITY)
 
 
 def order(
     asked: Asked, sought: Sequence[Term], candidates: Iterable[Candidate]
 ) -> list[tuple[float, Candidate]]:
-    """Candidates with their scores, best first; equal ones by document and place, so that it is repeatable."""
+    """Candidates with their scores, best first; equal ones by document and place: repeatable."""
     held = list(candidates)
     middle = sum(len(each.text) for each in held) / max(1, len(held))
     titles: dict[str, float] = {}
@@ -126,13 +128,13 @@ def _score(
 
 
 def _title(sought: Sequence[Term], title: str) -> float:
-    """What a title is worth: the terms in it, and how much of it they cover (characters, squared)."""
+    """What a title is worth: the terms in it, and the share of its characters that they cover."""
     covered = bytearray(len(title))
-    score = 0.0
+    worth = 0.0
     for term, weight in sought:
         at = title.find(term)
         if at >= 0:
-            score += TITLE * weight * 1.5
+            worth += weight
             covered[at : at + len(term)] = b"\x01" * len(term)
     share = sum(covered) / max(1, len(title.replace(" ", "")))
-    return score + TITLE_COVERED * share
+    return TITLE * worth / (0.5 + 0.5 * len(title) / TITLE_LENGTH) + TITLE_COVERED * share

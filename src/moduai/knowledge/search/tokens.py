@@ -17,17 +17,17 @@ _KEPT = ("NN", "NP", "NR", "VV", "VA", "SL", "SN", "SH", "XR", "MA", "MM")
 """Kiwi's tags of words with a meaning of their own; particles and endings are left out."""
 _PLURALS = (("ies", ""), ("ses", "s"), ("xes", "x"), ("s", ""))
 _ENGLISH_STOP = frozenset(
-    "a an the and or of to in on at by for from with is are was were be been am do does did can could may might "
-    "must shall should will would have has had i me my we our you your he she it its they them their this that "
-    "these those what which who whom whose when where why how if not no any some there here about as into than "
-    "then so such please tell".split()
+    "a an the and or of to in on at by for from with is are was were be been am do does did can could may "
+    "might must shall should will would have has had i me my we our you your he she it its they them their "
+    "this that these those what which who whom whose when where why how if not no any some there here about "
+    "as into than then so such please tell".split()
 )
 _KNOWN_AT_MOST = 200_000
 
 
 def stem(word: str) -> str:
     """An English word without its plural, so that it is a prefix of both forms."""
-    if len(word) <= 3 or word.endswith(("ss", "us", "is")):
+    if len(word) <= 3 or word.endswith("ss"):
         return word
     if word.endswith("y") and len(word) > 4:
         return word[:-1]

@@ -1,7 +1,7 @@
 """What a question means: its words, the terms of law that everyday words stand for, articles, numbers, dates.
 
-Nothing is left out of the search because of what is understood here; it only adds. The one exception is a date
-that a question names as the time to look at (2020년 3월 1일 당시): then only what was in force counts.
+Nothing is left out of the search because of what is understood here; it only adds. The one exception is a
+date that a question names as the time to look at (2020년 3월 1일 당시): then only what was in force counts.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from msgspec import Struct
 from moduai.knowledge.search import tokens
 
 _STOP = frozenset(
-    "어떻 어떠하 어떤 어떻게 무엇 무슨 뭐 뭣 어디 언제 누구 얼마 몇 왜 어느 것 거 게 수 때 등 및 저 제 나 내 "
-    "우리 저희 너 그 이 이것 있 없 하 되 받 알 알리 궁금 궁금하 싶 주 좋 대하 관하 위하 경우 가능 가능하 지 중 점 "
-    "때문 더 좀 혹시 만약 원하 필요 필요하 모르 말 말하 보 가 오 같 통하 따르 관련 알아보 찾 정확히 정확 자세히 "
-    "자세하 구체 설명 안내 문의 방법 사람 분".split()
+    "어떻 어떠하 어떤 어떻게 무엇 무슨 뭐 뭣 어디 언제 누구 얼마 몇 왜 어느 것 거 게 수 때 등 및 "
+    "저 제 나 내 우리 저희 너 그 이 이것 있 없 하 되 받 알 알리 궁금 궁금하 싶 주 좋 대하 관하 위하 "
+    "경우 가능 가능하 지 중 점 때문 더 좀 혹시 만약 원하 필요 필요하 모르 말 말하 보 가 오 같 통하 "
+    "따르 관련 알아보 찾 정확히 정확 자세히 자세하 구체 설명 안내 문의 방법 사람 분".split()
 )
 """Words of asking, which say nothing of what is asked."""
-_LAW = re.compile(
-    r"((?:[가-힣ㆍ·]+\s*){1,12}?(?:시행령|시행규칙|법률|헌법|법|령|규칙|규정))\s*"
-    r"(?:제\s*)?(\d{1,4})\s*조(?:\s*의\s*(\d{1,3}))?"
-)
+_ARTICLE = re.compile(r"(?:제\s?)?(\d{1,4})\s?조(?:\s?의\s?(\d{1,3}))?")
+_LAWS = ("법", "법률", "헌법", "령", "시행령", "규칙", "시행규칙", "규정")
+_QUOTES = str.maketrans("「」『』\"'", "      ")
+_NAME_WORDS = 12
+"""Words before an article that may be its law's name."""
 _DAY = re.compile(r"(\d{4})\s*[년.\-/]\s*(\d{1,2})\s*[월.\-/]\s*(\d{1,2})\s*[일.]?\s*(당시|기준|시점|현재)?")
 _SINO = {"일": 1, "이": 2, "삼": 3, "사": 4, "오": 5, "육": 6, "칠": 7, "팔": 8, "구": 9}
 _TENS = {"십": 10, "백": 100, "천": 1000}
@@ -98,9 +99,11 @@ def language(text: str) -> str:
 def places(text: str) -> tuple[str, ...]:
     """Articles that a question names, once for each way to read the law's name from the words before it."""
     named: dict[str, None] = {}
-    for match in _LAW.finditer(text):
-        words = match[1].split()
-        number = f"제{int(match[2])}조" + (f"의{int(match[3])}" if match[3] else "")
+    for match in _ARTICLE.finditer(text):
+        words = text[max(0, match.start() - 100) : match.start()].translate(_QUOTES).split()[-_NAME_WORDS:]
+        if not words or not words[-1].endswith(_LAWS):
+            continue
+        number = f"제{int(match[1])}조" + (f"의{int(match[2])}" if match[2] else "")
         for start in range(len(words)):
             name = squashed("".join(words[start:]))
             named[abbreviations().get(name, name) + number] = None
@@ -138,7 +141,7 @@ def _sino(spelled: str) -> int:
 
 
 def _terms(text: str, found: frozenset[str]) -> list[str]:
-    """Terms of law for the everyday words in a question: a word of Kiwi's, or two and more syllables as written."""
+    """Terms of law for the everyday words in a question: a word of Kiwi's, or two syllables and more."""
     plain = squashed(text)
     said: list[str] = []
     for word, terms in everyday().items():
