@@ -1,0 +1,140 @@
+"""The order of candidates, from their own words alone.
+
+A term is worth more the rarer it is; said again it adds less and less, and less in a long text (BM25). It
+counts again where it stands in the document's title, in the headings or the name of the article. How much of
+the title was asked for tells programmes and laws apart whose texts are alike. Where passages are equal an act
+goes before its decree, a decree before its rule, what is in the asker's language before what is not; and what
+was named by its article before everything.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from moduai.knowledge.search.understand import Asked, squashed
+from moduai.knowledge.types import Passage
+
+K1, B = 2.0, 0.75
+RARITY = 1.4
+"""The power of the inverse document frequency: above 1, rare words say more than their number tells."""
+TITLE, HEAD, TITLE_COVERED = 0.75, 0.35, 5.0
+TITLE_LENGTH = 10
+"""Characters of a title whose terms count as they are; a term in a longer one counts less."""
+ADDED = 0.8
+"""What a term of law weighs that the asker did not say, beside one that was said."""
+LEVELS = {"act": 1.0, "decree": 0.93, "rule": 0.88, "": 1.0}
+OTHER_LANGUAGE = 0.8
+NAMED = 1_000.0
+"""Added where the question names this very article."""
+_ARTICLE = re.compile(r"제\s*(\d+)\s*조(?:의\s*(\d+))?")
+_NAME = re.compile(r"^[#\s]*제\d+조(?:의\d+)?\s*\(([^()\n]{1,60})\)")
+
+
+class Term(NamedTuple):
+    """What is counted in a passage, and what one sight of it is worth."""
+
+    text: str
+    weight: float
+
+
+class Candidate(Struct, frozen=True, array_like=True):
+    """A passage as the index keeps it."""
+
+    document: str
+    version: int
+    number: int
+    title: str
+    level: str
+    language: str
+    passage: Passage
+    text: str
+
+
+def place(title: str, label: str) -> str:
+    """The name of an article in one form, 민법제750조; empty where the label names none."""
+    found = _ARTICLE.match(label)
+    if found is None:
+        return ""
+    return squashed(title) + article(found[1], found[2])
+
+
+def article(number: str, branch: str | None) -> str:
+    """An article's number in one form: 제27조의2."""
+    return f"제{int(number)}조" + (f"의{int(branch)}" if branch else "")
+
+
+def heading(passage: Passage, text: str) -> str:
+    """What stands above a passage: its headings, its label and the article's name."""
+    named = _NAME.match(text)
+    return " ".join((*passage.path[-2:], passage.label, named[1] if named else ""))
+
+
+def terms(asked: Asked, frequency: Callable[[str], int], documents: int) -> list[Term]:
+    """What to count, each once: the grams and words of the question, and the terms of law that it means."""
+    weights: dict[str, float] = {}
+    for gram in asked.grams:
+        weights[gram] = _worth([gram], frequency, documents)
+    for words, share in ((asked.words, 1.0), (asked.added, ADDED)):
+        for word, grams in words.items():
+            weights[word] = weights.get(word, 0.0) + share * _worth(grams, frequency, documents)
+    return [Term(text, weight) for text, weight in weights.items() if weight > 0.0]
+
+
+def _worth(grams: Sequence[str], frequency: Callable[[str], int], documents: int) -> float:
+    seen = min((frequency(gram) for gram in grams), default=0)
+    if not seen:
+        return 0.0
+    return math.pow(math.log1p(max(0.0, documents - seen + 0.5) / (seen + 0.5)), RARITY)
+
+
+def order(
+    asked: Asked, sought: Sequence[Term], candidates: Iterable[Candidate]
+) -> list[tuple[float, Candidate]]:
+    """Candidates with their scores, best first; equal ones by document and place: repeatable."""
+    held = list(candidates)
+    middle = sum(len(each.text) for each in held) / max(1, len(held))
+    titles: dict[str, float] = {}
+    ordered = [(_score(asked, sought, each, middle, titles), each) for each in held]
+    ordered.sort(key=lambda one: (-one[0], one[1].document, one[1].number))
+    return ordered
+
+
+def _score(
+    asked: Asked, sought: Sequence[Term], each: Candidate, middle: float, titles: dict[str, float]
+) -> float:
+    text = each.text.lower()
+    spread = K1 * (1 - B + B * len(text) / max(1.0, middle))
+    head = heading(each.passage, each.text).lower()
+    score = titles.get(each.title, -1.0)
+    if score < 0:
+        score = titles[each.title] = _title(sought, each.title.lower())
+    for term, weight in sought:
+        times = text.count(term)
+        if times:
+            score += weight * times * (K1 + 1) / (times + spread)
+        if term in head:
+            score += HEAD * weight
+    score *= LEVELS.get(each.level, 1.0)
+    if asked.language and each.language and each.language != asked.language:
+        score *= OTHER_LANGUAGE
+    if asked.places and place(each.title, each.passage.label) in asked.places:
+        score += NAMED
+    return score
+
+
+def _title(sought: Sequence[Term], title: str) -> float:
+    """What a title is worth: the terms in it, and the share of its characters that they cover."""
+    covered = bytearray(len(title))
+    worth = 0.0
+    for term, weight in sought:
+        at = title.find(term)
+        if at >= 0:
+            worth += weight
+            covered[at : at + len(term)] = b"\x01" * len(term)
+    share = sum(covered) / max(1, len(title.replace(" ", "")))
+    return TITLE * worth / (0.5 + 0.5 * len(title) / TITLE_LENGTH) + TITLE_COVERED * share

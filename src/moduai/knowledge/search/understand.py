@@ -1,0 +1,174 @@
+"""What a question means: its words, the terms of law that everyday words stand for, articles, numbers, dates.
+
+Nothing is left out of the search because of what is understood here; it only adds. The one exception is a
+date that a question names as the time to look at (2020년 3월 1일 당시): then only what was in force counts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import date
+from functools import cache
+from importlib import resources
+
+from msgspec import Struct
+
+from moduai.knowledge.search import tokens
+
+_STOP = frozenset(
+    "어떻 어떠하 어떤 어떻게 무엇 무슨 뭐 뭣 어디 언제 누구 얼마 몇 왜 어느 것 거 게 수 때 등 및 "
+    "저 제 나 내 우리 저희 너 그 이 이것 있 없 하 되 받 알 알리 궁금 궁금하 싶 주 좋 대하 관하 위하 "
+    "경우 가능 가능하 지 중 점 때문 더 좀 혹시 만약 원하 필요 필요하 모르 말 말하 보 가 오 같 통하 "
+    "따르 관련 알아보 찾 정확히 정확 자세히 자세하 구체 설명 안내 문의 방법 사람 분".split()
+)
+"""Words of asking, which say nothing of what is asked."""
+_ARTICLE = re.compile(r"(?:제\s?)?(\d{1,4})\s?조(?:\s?의\s?(\d{1,3}))?")
+_LAWS = ("법", "법률", "헌법", "령", "시행령", "규칙", "시행규칙", "규정")
+_QUOTES = str.maketrans("「」『』\"'", "      ")
+_NAME_WORDS = 12
+"""Words before an article that may be its law's name."""
+_DAY = re.compile(r"(\d{4})\s*[년.\-/]\s*(\d{1,2})\s*[월.\-/]\s*(\d{1,2})\s*[일.]?\s*(당시|기준|시점|현재)?")
+_SINO = {"일": 1, "이": 2, "삼": 3, "사": 4, "오": 5, "육": 6, "칠": 7, "팔": 8, "구": 9}
+_TENS = {"십": 10, "백": 100, "천": 1000}
+_SPELLED = re.compile(
+    r"(?<![가-힣])(만\s?)?([일이삼사오육칠팔구십백천]{1,7}?)\s?(만\s?)?(년|개월|세|원|퍼센트|시간|조|항|호|회|일)"
+    r"(?=[^가-힣]|[은는이가을를의에도만까부동안간마치로]|$)"
+)
+_NATIVE = {
+    "한": 1, "두": 2, "세": 3, "네": 4, "다섯": 5, "여섯": 6, "일곱": 7, "여덟": 8, "아홉": 9, "열": 10,
+    "열한": 11, "열두": 12, "열다섯": 15, "스무": 20, "서른": 30, "마흔": 40, "쉰": 50, "예순": 60,
+}  # fmt: skip
+_COUNTED = {"달": "개월", "살": "세", "해": "년", "명": "명", "번": "회", "시간": "시간", "주": "주"}
+_NATIVE_COUNT = re.compile(
+    rf"(?<![가-힣])({'|'.join(sorted(_NATIVE, key=len, reverse=True))})\s?({'|'.join(_COUNTED)})"
+)
+_DIGIT_COUNT = re.compile(r"(\d+)\s?(달|살)")
+_HANGUL = re.compile(r"[가-힣]")
+_LATIN = re.compile(r"[A-Za-z]")
+_LONGEST = 2_000
+"""Characters of a question that are read; the rest is left out."""
+
+
+class Asked(Struct, frozen=True):
+    """A question, understood. Words and added terms come with their grams."""
+
+    text: str
+    grams: tuple[str, ...]
+    words: Mapping[str, tuple[str, ...]]
+    """What Kiwi found, or nothing while it is not in memory."""
+    morphemes: tuple[str, ...]
+    added: Mapping[str, tuple[str, ...]]
+    """Terms of law that everyday words stand for."""
+    places: tuple[str, ...]
+    """Articles by name, 민법제750조; some of them may not exist."""
+    day: date | None
+    language: str
+
+
+def understand(text: str, morphemes: tokens.Morphemes | None = None) -> Asked:
+    """Take a question apart. ``morphemes``: used if they are in memory."""
+    asked = text[:_LONGEST]
+    found = morphemes.of(asked) if morphemes is not None and morphemes.ready else []
+    telling = [word for word in dict.fromkeys(found) if word not in _STOP]
+    added = dict.fromkeys((*_terms(asked, frozenset(found)), *numbers(asked)))
+    return Asked(
+        text=asked,
+        grams=tuple(dict.fromkeys(tokens.grams(asked))),
+        words={word: tuple(tokens.grams(word)) for word in telling if len(word) > 1},
+        morphemes=tuple(telling),
+        added={term: tuple(tokens.grams(term)) for term in added},
+        places=places(asked),
+        day=day(asked),
+        language=language(asked),
+    )
+
+
+def squashed(text: str) -> str:
+    """Without blanks and middle dots, in small letters: how names of laws are compared."""
+    return re.sub(r"[\sㆍ·]+", "", text).lower()
+
+
+def language(text: str) -> str:
+    """``ko`` where there is Hangul, else ``en`` where there is Latin, else empty."""
+    if _HANGUL.search(text):
+        return "ko"
+    return "en" if _LATIN.search(text) else ""
+
+
+def places(text: str) -> tuple[str, ...]:
+    """Articles that a question names, once for each way to read the law's name from the words before it."""
+    named: dict[str, None] = {}
+    for match in _ARTICLE.finditer(text):
+        words = text[max(0, match.start() - 100) : match.start()].translate(_QUOTES).split()[-_NAME_WORDS:]
+        if not words or not words[-1].endswith(_LAWS):
+            continue
+        number = f"제{int(match[1])}조" + (f"의{int(match[2])}" if match[2] else "")
+        for start in range(len(words)):
+            name = squashed("".join(words[start:]))
+            named[abbreviations().get(name, name) + number] = None
+    return tuple(named)
+
+
+def day(text: str) -> date | None:
+    """The day that a question wants to be answered for, in its own words; None where it names none."""
+    for match in _DAY.finditer(text):
+        if match[4]:
+            try:
+                return date(int(match[1]), int(match[2]), int(match[3]))
+            except ValueError:
+                continue
+    return None
+
+
+def numbers(text: str) -> list[str]:
+    """Spelled numbers as statutes write them: 두 달 → 2개월, 삼 년 → 3년, 18살 → 18세."""
+    found = [f"{_NATIVE[match[1]]}{_COUNTED[match[2]]}" for match in _NATIVE_COUNT.finditer(text)]
+    found += [f"{match[1]}{_COUNTED[match[2]]}" for match in _DIGIT_COUNT.finditer(text)]
+    found += [f"{_sino(match[2])}{'만' if match[3] else ''}{match[4]}" for match in _SPELLED.finditer(text)]
+    return found
+
+
+def _sino(spelled: str) -> int:
+    total = digit = 0
+    for character in spelled:
+        if character in _TENS:
+            total += (digit or 1) * _TENS[character]
+            digit = 0
+        else:
+            digit = _SINO[character]
+    return total + digit
+
+
+def _terms(text: str, found: frozenset[str]) -> list[str]:
+    """Terms of law for the everyday words in a question: a word of Kiwi's, or two syllables and more."""
+    plain = squashed(text)
+    said: list[str] = []
+    for word, terms in everyday().items():
+        if word in found or (len(word) > 1 and word in plain):
+            said += [term for term in terms if term not in plain]
+    return said
+
+
+@cache
+def everyday() -> Mapping[str, tuple[str, ...]]:
+    """Everyday words, verbs as stems, and what the law calls them: ``everyday.tsv`` in this package."""
+    return _table("everyday.tsv")
+
+
+@cache
+def abbreviations() -> Mapping[str, str]:
+    """Short names of laws and their titles, squashed: ``laws.tsv`` in this package."""
+    return {squashed(short): squashed(titles[0]) for short, titles in _table("laws.tsv").items()}
+
+
+def _table(name: str) -> dict[str, tuple[str, ...]]:
+    """Lines of ``words, with commas <tab> terms, with commas``; a line that opens with # is a remark."""
+    table: dict[str, tuple[str, ...]] = {}
+    for line in resources.files(__package__).joinpath(name).read_text("utf-8").splitlines():
+        if line.strip() and not line.startswith("#"):
+            words, terms = line.split("\t")
+            for word in words.split(","):
+                stem = squashed(word).removesuffix("다") if len(word.strip()) > 2 else squashed(word)
+                table[stem] = (*table.get(stem, ()), *(term.strip() for term in terms.split(",")))
+    return table

@@ -1,0 +1,170 @@
+import threading
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from moduai.knowledge.search.index import Index
+from moduai.knowledge.types import Facts, Parsed, Passage, Query, Stored
+
+
+def law(
+    title: str,
+    *articles: tuple[str, str],
+    level: str = "법률",
+    collection: str = "law",
+    version: int = 1,
+    **facts,
+):
+    text, passages = "", []
+    for label, words in articles:
+        passages.append(Passage(len(text), len(text) + len(words), (), label))
+        text += words + "\n"
+    known = Facts(title=title, kind="statute", language="ko", level=level, **facts)
+    stored = Stored(title, collection, title, version, known, datetime(2026, 1, 1, tzinfo=UTC), "")
+    return stored, Parsed(known, text, tuple(passages))
+
+
+CIVIL = law(
+    "민법",
+    ("제750조", "고의 또는 과실로 인한 위법행위로 타인에게 손해를 가한 자는 그 손해를 배상할 책임이 있다."),
+    (
+        "제618조",
+        "임대차는 임대인이 임차인에게 목적물을 사용하게 하고 차임을 지급할 것을 약정함으로써 효력이 생긴다.",
+    ),
+)
+TRADE = law("상법", ("제750조", "손해배상과 손해를 배상할 책임 그리고 손해"))
+
+
+@pytest.fixture
+def index(tmp_path: Path):
+    made = Index(tmp_path / "index")
+    made.add([CIVIL, TRADE])
+    yield made
+    made.close()
+
+
+def labels(index: Index, text: str, allowed: frozenset[str] | None = None, **limits) -> list[str]:
+    found = index.search(Query(text=text, **limits), allowed)
+    return [f"{one.facts.title} {one.passage.label}" for one in found]
+
+
+def test_an_article_that_is_named_goes_first(index: Index) -> None:
+    assert labels(index, "민법 제750조 손해배상")[0] == "민법 제750조"
+    assert labels(index, "상법 750조 위법행위")[0] == "상법 제750조"
+
+
+def test_what_is_found_has_its_own_words_and_place(index: Index) -> None:
+    found = index.search(Query(text="과실로 손해를 가한 자"))[0]
+    parsed = CIVIL[1]
+    assert found.text == parsed.text[found.passage.start : found.passage.end]
+    assert (found.document, found.version, found.number) == ("민법", 1, 0)
+
+
+def test_everyday_words_find_terms_of_law(index: Index) -> None:
+    assert labels(index, "집주인과 세입자") == ["민법 제618조"]
+
+
+def test_an_act_goes_before_its_decree_and_its_rule(index: Index) -> None:
+    words = ("제1조", "반려동물의 등록을 정한다")
+    index.add([law(f"동물법{n}", words, level=at) for n, at in enumerate(("부령", "대통령령", "법률"))])
+    assert labels(index, "반려동물 등록") == ["동물법2 제1조", "동물법1 제1조", "동물법0 제1조"]
+
+
+def test_only_allowed_collections_are_searched(index: Index) -> None:
+    index.add([law("조례", ("제1조", "과실로 손해를 가한 자"), collection="town")])
+    assert labels(index, "과실로 손해", frozenset({"town"})) == ["조례 제1조"]
+    assert labels(index, "과실로 손해", frozenset()) == []
+    assert labels(index, "과실로 손해", frozenset({"law"}), collections=("town",)) == []
+    assert labels(index, "민법 제750조", frozenset({"town"})) == []
+
+
+def test_filters(index: Index) -> None:
+    old = law("구법", ("제1조", "과실 책임"), in_force_until=date(2010, 1, 1), ministry="법무부")
+    index.add([old])
+    assert "구법 제1조" in labels(index, "과실 책임", in_force_on=date(2009, 1, 1))
+    assert "구법 제1조" not in labels(index, "과실 책임", in_force_on=date(2020, 1, 1))
+    assert "구법 제1조" not in labels(index, "2020년 1월 1일 당시 과실 책임")
+    assert labels(index, "과실 책임", ministry="법무부") == ["구법 제1조"]
+    assert labels(index, "과실 책임", kinds=("page",)) == []
+
+
+def test_a_new_version_takes_the_place_of_the_old_one(index: Index) -> None:
+    index.add([law("민법", ("제1조", "관습법에 의한다"), version=2)])
+    assert labels(index, "관습법") == ["민법 제1조"]
+    assert "민법 제750조" not in labels(index, "과실로 인한 위법행위")
+    assert index.status().documents == 2
+
+
+def test_what_is_removed_is_not_found_even_while_another_writes(index: Index) -> None:
+    with index._lock:
+        remover = threading.Thread(target=index.remove, args=(["민법"],))
+        remover.start()
+        deadline = threading.Event()
+        for _ in range(500):
+            if "민법" in index._gone:
+                break
+            deadline.wait(0.01)
+        assert all("민법" not in one for one in labels(index, "과실로 인한 위법행위"))
+    remover.join()
+    assert all("민법" not in one for one in labels(index, "민법 제750조"))
+    assert index.status().documents == 1
+
+
+def test_morphemes_are_filled_in_later(index: Index) -> None:
+    assert index.status().waiting == 2
+    assert index.fill() == 0
+    assert (index.status().waiting, index.status().documents, index.status().passages) == (0, 2, 3)
+    assert labels(index, "민법 제750조")[0] == "민법 제750조"
+    assert index.fill() == 0
+
+
+def test_a_broken_document_leaves_nothing_behind(index: Index) -> None:
+    def documents():
+        yield law("반쪽", ("제1조", "반쪽짜리"))
+        raise OSError("the source is gone")
+
+    with pytest.raises(OSError, match="gone"):
+        index.add(documents())
+    assert labels(index, "반쪽짜리") == []
+    assert index.status().documents == 2
+
+
+def test_it_is_there_after_a_restart_with_its_position(tmp_path: Path) -> None:
+    first = Index(tmp_path / "index")
+    first.add([CIVIL], position=7)
+    first.close()
+    del first
+    second = Index(tmp_path / "index")
+    assert (second.status().position, second.rebuilt) == (7, False)
+    assert labels(second, "민법 제750조")[0] == "민법 제750조"
+    second.close()
+
+
+@pytest.mark.parametrize("broken", ["meta.json", "*.store", "*.term", "*.idx"])
+def test_a_broken_index_is_built_anew(tmp_path: Path, broken: str) -> None:
+    first = Index(tmp_path / "index")
+    first.add([CIVIL], position=7)
+    first.close()
+    del first
+    for each in (tmp_path / "index").glob(broken):
+        each.write_bytes(b"\x00" * 20)
+    second = Index(tmp_path / "index")
+    assert (second.rebuilt, second.status().position, second.status().documents) == (True, 0, 0)
+    second.add([CIVIL])
+    assert labels(second, "민법 제750조")[0] == "민법 제750조"
+    second.close()
+
+
+def test_an_embedder_lifts_what_is_near(tmp_path: Path) -> None:
+    class Embedder:
+        def question(self, text):
+            return [1.0, 0.0]
+
+        def passages(self, texts):
+            return [[1.0, 0.0] if text.startswith("나법") else [0.0, 1.0] for text in texts]
+
+    index = Index(tmp_path / "index", embedder=Embedder())
+    index.add([law("가법", ("제1조", "등록 절차")), law("나법", ("제1조", "등록 절차"))])
+    assert labels(index, "등록 절차")[0] == "나법 제1조"
+    index.close()
