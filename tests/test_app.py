@@ -18,6 +18,10 @@ from moduai import app, settings
 from moduai.accounts.keys import create_key, revoke_key
 from moduai.engines.record import Capability, Engine, Model
 from moduai.engines.repository import add_engine
+from moduai.gateway.metrics import exposition
+from moduai.knowledge.client import SearchAwayError
+from moduai.knowledge.types import Query
+from moduai.knowledge.wire import Status
 from moduai.service import probe
 from moduai.store import migrate
 from moduai.store.keyring import Keyring
@@ -122,3 +126,41 @@ def test_a_worker_ends_with_its_supervisor_though_no_kernel_tells_it(tmp_path: P
         supervisor.stdout.close()
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+async def test_readiness_and_metrics_tell_of_search(tmp_path: Path) -> None:
+    worker = app.Worker(settings.load(tmp_path / "home", {}))
+    assert worker.watch
+    assert worker.search
+    assert "search" in worker.degraded(), "until it was seen it counts as away"
+    worker.watch.status = Status("building", documents=3)
+    assert "search" in worker.degraded()
+    worker.watch.status = Status("ready", documents=3, passages=7, behind=1, morphemes=0.5)
+    assert "search" not in worker.degraded()
+    with pytest.raises(SearchAwayError):
+        await worker.search.search(Query("apple"))
+    told = exposition(worker.lane, worker._searches()).decode().splitlines()
+    assert {
+        "modu_search_up 1",
+        "modu_search_documents 3",
+        "modu_search_passages 7",
+        "modu_search_behind 1",
+        "modu_search_morphemes_ratio 0.5",
+        'modu_searches_total{outcome="away"} 1',
+        "modu_search_seconds_count 1",
+    } <= set(told)
+    worker.watch.status = None
+    told = exposition(worker.lane, worker._searches()).decode().splitlines()
+    assert "modu_search_up 0" in told
+    assert not [line for line in told if line.startswith("modu_search_documents ")], (
+        "old figures are not told"
+    )
+    await worker.database.dispose()
+
+
+async def test_where_nothing_is_searched_nothing_is_told_of_it(tmp_path: Path) -> None:
+    worker = app.Worker(settings.load(tmp_path / "home", {}, {"knowledge.enabled": False}))
+    assert worker.search is None
+    assert "search" not in worker.degraded()
+    assert b"modu_search" not in exposition(worker.lane, worker._searches())
+    await worker.database.dispose()

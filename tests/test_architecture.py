@@ -22,6 +22,8 @@ HEAVY = (
     "pydantic",
     "httpx",
     "xllamacpp",
+    "tantivy",
+    "kiwipiepy",
 )
 
 
@@ -32,7 +34,9 @@ def modules_after(module: str) -> set[str]:
     return set(ran.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["moduai.app", "moduai.metering.__main__", "moduai.supervisor"])
+@pytest.mark.parametrize(
+    "module", ["moduai.app", "moduai.metering.__main__", "moduai.supervisor", "moduai.knowledge.client"]
+)
 def test_hot_processes_do_not_import_what_they_do_not_need(module):
     assert not modules_after(module) & set(HEAVY)
 

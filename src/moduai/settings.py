@@ -333,6 +333,11 @@ class Loaded(NamedTuple):
         """The folder of the search index, with the default filled in."""
         return self.home / (self.settings.knowledge.folder or "knowledge")
 
+    @property
+    def index_source(self) -> Path:
+        """File that says which database the search index is of; without it the index is built anew."""
+        return self.index_folder / "source"
+
     def path(self, *parts: str) -> Path:
         """A path below the home folder."""
         return self.home.joinpath(*parts)

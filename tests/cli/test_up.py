@@ -105,12 +105,12 @@ def children_of(pid):
 @pytest.mark.slow
 def test_killed_processes_come_back_and_nobody_is_refused_meanwhile(tmp_path):
     with service_of(tmp_path / "home") as (process, url, told):
-        wait_for(lambda: len(children_of(process.pid)) == 2)
+        wait_for(lambda: len(children_of(process.pid)) == 3)
         for _ in range(2):
             for pid in children_of(process.pid):
                 os.kill(pid, signal.SIGKILL)
             assert get(f"{url}/health/live")[0] == 200, "the connection waited for the new worker"
-            wait_for(lambda: len(children_of(process.pid)) == 2)
+            wait_for(lambda: len(children_of(process.pid)) == 3)
         assert "process ended, starting it again child=worker status=-9" in told()
         process.send_signal(signal.SIGTERM)
         assert process.wait(40) == 0
@@ -175,9 +175,16 @@ def test_the_metering_process_starts_first_and_stops_last(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as listening:
         prepared = prepare.Prepared(embedded_url="unix:///x.sock")
         children = up.plan(loaded, listening, prepared, prepare.Start(embedded=True, key="k"), {})
-    assert [child.name for child in children] == ["metering", "engine", "worker"]
-    assert [child.needed for child in children] == [True, False, True]
-    assert children[1].environ["MODU_ENGINE_KEY"] == "k"
+    assert [child.name for child in children] == ["metering", "search", "engine", "worker"]
+    assert [child.needed for child in children] == [True, False, False, True]
+    assert children[2].environ["MODU_ENGINE_KEY"] == "k"
+
+
+def test_without_public_documents_there_is_no_search_process(tmp_path):
+    loaded = settings.load(tmp_path, {}, {"knowledge.enabled": False})
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        children = up.plan(loaded, listening, prepare.Prepared(), prepare.Start(embedded=False, key=""), {})
+    assert [child.name for child in children] == ["metering", "worker"]
 
 
 def answering(answers):
@@ -193,18 +200,25 @@ def answering(answers):
     return handle
 
 
-async def test_the_welcome_waits_for_the_model(tmp_path, monkeypatch):
+async def test_the_welcome_waits_for_the_model_and_for_search(tmp_path, monkeypatch):
     engine = [(b"503 Service Unavailable", b""), (b"200 OK", b"")]
-    gateway = [(b"200 OK", b'{"status":"degraded"}'), (b"200 OK", b'{"status":"ready","degraded":[]}')]
+    gateway = [
+        (b"200 OK", b'{"status":"degraded","degraded":["engines","search"]}'),
+        (b"200 OK", b'{"status":"degraded","degraded":["search"]}'),
+        (b"200 OK", b'{"status":"degraded","degraded":["history"]}'),
+    ]
     async with (
         await asyncio.start_unix_server(answering(engine), tmp_path / "s"),
         await asyncio.start_server(answering(gateway), "127.0.0.1", 0) as listening,
     ):
         url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-        assert await up._is_loaded(f"unix://{tmp_path / 's'}", url)
-    assert (len(engine), len(gateway)) == (1, 1), "it asked until then"
-    monkeypatch.setattr(up, "LOADING_S", 0.3)
-    assert not await up._is_loaded(f"unix://{tmp_path / 'nobody'}", url)
+        assert await up._not_loaded(f"unix://{tmp_path / 's'}", url) == set()
+        assert (len(engine), len(gateway)) == (1, 1), "it asked until then"
+        monkeypatch.setattr(up, "LOADING_S", 0.3)
+        assert await up._not_loaded(f"unix://{tmp_path / 'nobody'}", url) == {"engines"}
+        gateway[:] = [(b"200 OK", b'{"status":"degraded","degraded":["engines","search"]}')]
+        assert await up._not_loaded("", url) == {"search"}, "no engine is awaited where none was started"
+    assert await up._not_loaded("", url) == {"search"}, "nobody answers"
 
 
 def test_a_home_that_cannot_be_made_is_one_clear_line(tmp_path):

@@ -307,6 +307,15 @@ async def test_a_home_with_data_is_replaced_only_by_force_and_kept(home: Path, t
     assert (done.replaced / "modu.toml").exists()
 
 
+def test_a_restored_database_has_its_index_built_anew(home: Path, tmp_path: Path) -> None:
+    backup(loaded_of(home), tmp_path / "b.tar.gz")
+    source = loaded_of(home).index_source
+    source.parent.mkdir(exist_ok=True)
+    source.write_text("of the database that was there")
+    restore(loaded_of(home), tmp_path / "b.tar.gz", force=True)
+    assert not source.exists()
+
+
 def test_a_running_service_is_not_restored_over(home: Path, tmp_path: Path) -> None:
     run(backup_app, tmp_path / "b.tar.gz", "--home", home)
     lock = service.hold(home)

@@ -385,6 +385,29 @@ def _own_weights(loaded: Loaded) -> list[Finding]:
     return [Finding("weights", "ok", found.description)]
 
 
+async def search(loaded: Loaded) -> list[Finding]:
+    """Public documents can be found."""
+    from moduai.knowledge.client import Search, SearchAwayError  # noqa: PLC0415
+
+    if not loaded.settings.knowledge.enabled:
+        return [Finding("search", "ok", "not wanted (knowledge.enabled is false)")]
+    if not await asyncio.to_thread(service.running, loaded.home):
+        return [Finding("search", "ok", "starts with the service")]
+    try:
+        found = await Search(loaded).status()
+    except SearchAwayError as error:
+        todo = "the supervisor restarts it; the service's log says why it ended"
+        return [Finding("search", "problem", f"away: {error.why}", todo)]
+    if found.error:
+        return [
+            Finding("search", "warning", f"does not follow the database: {found.error}", "mend that first")
+        ]
+    told = f"{count(found.documents, 'document')}, {count(found.passages, 'passage')}"
+    if found.behind:
+        told += f"; {count(found.behind, 'change')} still to be indexed"
+    return [Finding("search", "ok", told)]
+
+
 async def policy(loaded: Loaded) -> list[Finding]:
     """The policy file is valid; without one the policy that comes with Modu counts."""
     from moduai.gateway.policy_file import read  # noqa: PLC0415
@@ -411,6 +434,7 @@ CHECKS: tuple[Check, ...] = (
     address,
     weights,
     engines,
+    search,
 )
 
 

@@ -1,15 +1,14 @@
 """The search process, ``python -m moduai.knowledge``: holds the index, and answers on a Unix socket.
 
-It reads the database itself and writes nothing but the index, which is made anew from the database whenever
-it cannot be used. The supervisor keeps it apart from the gateway, for Kiwi alone takes 600 MB: when this
-process is away nothing is found, which is said, and everything else goes on. SIGTERM ends what is asked and
-the part of the building that is under way.
+It follows the database, and makes the index anew from it whenever that cannot be used; documents that wait
+to be read it has read by processes of their own. The supervisor keeps it apart from the gateway, for Kiwi
+alone takes 600 MB: when this process is away nothing is found, which is said, and everything else goes on.
+SIGTERM ends what is asked and the part of the building that is under way.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 import signal
@@ -21,6 +20,7 @@ from moduai import settings
 from moduai.child import TakenError, alone, socket_path, stay_behind
 from moduai.knowledge.boxed import put_box
 from moduai.knowledge.following import FIRST_WAIT_S, MOST_WAIT_S, Follower, Index, UnusableError
+from moduai.knowledge.reading import Reader
 from moduai.knowledge.server import Server
 from moduai.knowledge.wire import SOCKET
 from moduai.log import configure
@@ -31,6 +31,8 @@ from moduai.store.feed import follow
 
 log = logging.getLogger("moduai.knowledge")
 
+NICENESS = 5
+"""Between the gateway's and the engine's."""
 DRAIN_S = 8.0
 """How long the end waits for what is asked and built; what is cut off is done again at the next start."""
 
@@ -47,19 +49,26 @@ async def run(loaded: Loaded, make: Make) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: os._exit(1) if stop.is_set() else stop.set())
     db = Database(loaded.database_url)
-    follower = Follower(db, loaded.index_folder, source_of(db), make)
+    follower = Follower(db, loaded, make)
     await follower.open()
+    morphemes = loaded.settings.knowledge.kiwi and await follower.load()
+    reader = Reader(db, loaded)
     server = Server(follower, loaded.settings.knowledge.search_s)
     socket = socket_path(loaded.home, SOCKET)
     listening = await server.listen(socket)
+
+    async def heard(topics: frozenset[str]) -> None:
+        await follower.heard(topics)
+        await reader.heard(topics)
+
     works = (
-        _follow(db, follower, loaded),
-        follow(db, loaded.settings.database.feed_s, follower.heard),
+        _work(db, loaded, follower, reader),
+        follow(db, loaded.settings.database.feed_s, heard),
         server.watch(),
         _until_orphaned(Parent()),
     )
     tasks = [asyncio.create_task(work) for work in works]
-    filling = [asyncio.create_task(follower.fill())] if loaded.settings.knowledge.kiwi else []
+    filling = [asyncio.create_task(follower.fill())] if morphemes else []
     for task in tasks:
         task.add_done_callback(lambda _: stop.set())
     await stop.wait()
@@ -77,8 +86,10 @@ async def run(loaded: Loaded, make: Make) -> int:
     return status
 
 
-async def _follow(db: Database, follower: Follower, loaded: Loaded) -> None:
-    """Put the box into the database, once that is there; then keep the index up."""
+async def _work(db: Database, loaded: Loaded, follower: Follower, reader: Reader) -> None:
+    """Put the box into the database, once that is there; then read what waits to be read, and keep the index
+    up.
+    """
     wait = FIRST_WAIT_S
     while True:
         try:
@@ -88,7 +99,7 @@ async def _follow(db: Database, follower: Follower, loaded: Loaded) -> None:
             log.warning("the database is away", extra={"why": brief(error)})
         await asyncio.sleep(wait)
         wait = min(wait * 2, MOST_WAIT_S)
-    await follower.run()
+    await asyncio.gather(follower.run(), reader.run())
 
 
 async def _until_orphaned(parent: Parent) -> None:
@@ -104,11 +115,6 @@ def _status(tasks: list[asyncio.Task[None]]) -> int:
         told = {"why": str(error)} if known else {}
         log.error("search has to begin anew", extra=told, exc_info=None if known else error)
     return 1 if errors else 0
-
-
-def source_of(db: Database) -> str:
-    """What an index is of: another database needs another index."""
-    return hashlib.sha256(db.url.render_as_string(hide_password=True).encode()).hexdigest()
 
 
 def open_index(folder: Path) -> Index:
@@ -130,6 +136,7 @@ def main(make: Make = open_index) -> int:
         socket = socket_path(loaded.home, SOCKET)
         with alone(loaded.index_folder / "index"), alone(socket):
             socket.unlink(missing_ok=True)
+            os.nice(NICENESS)
             stay_behind(loaded.settings.knowledge.memory_mb)
             return asyncio.run(run(loaded, make))
     except (TakenError, OSError) as error:

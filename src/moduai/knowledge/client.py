@@ -25,11 +25,15 @@ T = TypeVar("T")
 MOST_ANSWER = 33_554_432
 CHANGED_S = 10.0
 """How long one may wait until a change is in the index, in seconds."""
-STATUS_S = 1.0
+STATUS_S = 5.0
 
 
 class SearchAwayError(RuntimeError):
-    """Nothing can be searched now; the text says why, in words for people."""
+    """Nothing can be searched now."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"search is away: {why}")
+        self.why = why
 
 
 class Search:
@@ -71,11 +75,11 @@ class Search:
         try:
             reply = await fetch(self._address, method, path, body=body, timeout_s=within_s, limit=MOST_ANSWER)
         except FetchError as error:
-            raise SearchAwayError(f"search is away: {error}") from None
+            raise SearchAwayError(str(error)) from None
         try:
             if reply.status == 200:
                 return msgspec.json.decode(reply.body, type=answer)
             why = msgspec.json.decode(reply.body, type=Refusal).error
         except msgspec.DecodeError:
-            raise SearchAwayError("search is away: its process is of another version") from None
-        raise SearchAwayError(f"search is away: {why}")
+            raise SearchAwayError("its process is of another version") from None
+        raise SearchAwayError(why)

@@ -10,8 +10,8 @@ waits.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +25,7 @@ from moduai.knowledge.store import TOPIC, changed, text
 from moduai.knowledge.tables import documents
 from moduai.knowledge.types import Found, Parsed, Query, Stored
 from moduai.knowledge.wire import State, Status
+from moduai.settings import Loaded
 from moduai.store.database import Connection, Database, brief
 from moduai.store.files import write
 from moduai.store.tables import changes
@@ -36,10 +37,6 @@ MOST_CHANGES, MOST_CHARACTERS = 500, 4_000_000
 """What is put into the index at once: a few seconds' work, after which the process may stop."""
 FIRST_WAIT_S, MOST_WAIT_S = 0.2, 30.0
 """Between two tries while the database is away or the disk is full."""
-NICENESS = 10
-"""Of the thread that builds: people's questions come first."""
-SOURCE = "source"
-"""File that says which database the index is of; without it the index is built anew."""
 PROBE = Query("법 제1조 service", limit=1)
 """A search that has to work in every index that is whole."""
 
@@ -117,15 +114,15 @@ class _Batch(NamedTuple):
 class Follower:
     """The index of one folder, and what keeps it up."""
 
-    def __init__(self, db: Database, folder: Path, source: str, make: Callable[[Path], Index]) -> None:
+    def __init__(self, db: Database, loaded: Loaded, make: Callable[[Path], Index]) -> None:
         """``make`` opens the index in a folder, or begins one there."""
         self._db = db
         self.errors: tuple[type[Exception], ...] = (*db.errors, _UnwrittenError)
         """What ``catch_up`` raises where it is worth trying again later."""
-        self._folder = folder
-        self._source = source
+        self._folder = loaded.index_folder
+        self._source = loaded.index_source
         self._make = make
-        self._writer = ThreadPoolExecutor(1, "index", initializer=_step_back)
+        self._writer = ThreadPoolExecutor(1, "index")
         self._busy = asyncio.Lock()
         self._news = asyncio.Event()
         self._added = asyncio.Event()
@@ -144,12 +141,14 @@ class Follower:
 
     def _open(self) -> Index:
         """A mark stands while it is opened: who finds it there knows that the last opening did not end."""
-        mark, place, source = self._folder / "opening", self._folder / "index", self._folder / SOURCE
-        if mark.exists() or not source.exists() or source.read_text("utf-8") != self._source:
+        mark, place = self._folder / "opening", self._folder / "index"
+        url = self._db.url.render_as_string(hide_password=True)
+        source = hashlib.sha256(url.encode()).hexdigest()
+        if mark.exists() or not self._source.exists() or self._source.read_text("utf-8") != source:
             if place.exists():
                 log.warning("the index cannot be used as it is, and is built anew")
                 shutil.rmtree(place)
-            write(source, self._source)
+            write(self._source, source)
         write(mark, "the index is being opened\n")
         place.mkdir(mode=0o700, exist_ok=True)
         index = self._make(place)
@@ -160,7 +159,7 @@ class Follower:
 
     def forget(self) -> None:
         """Have the index built anew at the next start."""
-        (self._folder / SOURCE).unlink(missing_ok=True)
+        self._source.unlink(missing_ok=True)
 
     async def stop(self, within_s: float) -> None:
         """Let the part of the building that is under way come to its end, but wait no longer than this."""
@@ -262,25 +261,32 @@ class Follower:
             raise _UnwrittenError(str(error)) from error
         self._number = batch.number
 
-    async def fill(self) -> None:
-        """Fill in morphemes in the background, until cancelled. Where Kiwi cannot be had the index goes on
-        without: fails open.
+    async def load(self) -> bool:
+        """Bring Kiwi into memory, which holds up everything else for a second. Where it cannot be had the
+        index goes on without: fails open.
         """
-        loop, filler = asyncio.get_running_loop(), ThreadPoolExecutor(1, "fill", initializer=_step_back)
         try:
-            await loop.run_in_executor(filler, self.index.morphemes.load)
-            while True:
-                self._added.clear()
+            await self._in_writer(self.index.morphemes.load)
+        except (ImportError, MemoryError, OSError, RuntimeError) as error:
+            log.warning(
+                "Kiwi cannot be used, so Korean is searched by pairs of letters", extra={"why": str(error)}
+            )
+            return False
+        return True
+
+    async def fill(self) -> None:
+        """Fill in morphemes in the background, until cancelled."""
+        loop, filler = asyncio.get_running_loop(), ThreadPoolExecutor(1, "fill")
+        while True:
+            self._added.clear()
+            try:
                 while await loop.run_in_executor(filler, self.index.fill):
                     pass
+            except (OSError, ValueError, RuntimeError) as error:
+                log.warning("morphemes cannot be filled in now", extra={"why": brief(error)})
+                await asyncio.sleep(MOST_WAIT_S)
+            else:
                 await self._added.wait()
-        except (ImportError, MemoryError, OSError, RuntimeError, ValueError) as error:
-            log.warning("morphemes are not filled in", extra={"why": brief(error)})
 
     async def _in_writer(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._writer, work)
-
-
-def _step_back() -> None:
-    """In a thread that builds."""
-    os.nice(NICENESS)

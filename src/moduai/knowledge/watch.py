@@ -36,7 +36,7 @@ class Watch:
             except SearchAwayError as error:
                 self.status = None
                 if was is not None:
-                    log.warning("search is away", extra={"why": str(error)})
+                    log.warning("search is away", extra={"why": error.why})
             else:
                 if was is None:
                     log.info("search is there", extra={"documents": self.status.documents})

@@ -237,6 +237,7 @@ def restore(
         replaced = _set_aside(loaded, target)
         try:
             _move_in(staging, home, target)
+            restored.index_source.unlink(missing_ok=True)
         except OSError as error:
             kept = f"; what was there is kept in {replaced}" if replaced else ""
             raise BackupError(f"{file} could be restored in part only: {error}{kept}") from None

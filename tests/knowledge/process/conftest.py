@@ -96,9 +96,9 @@ async def until(look: Callable[[], Awaitable[Any]], within_s: float = 15.0) -> A
 
 
 class Process:
-    """A search process of its own, with the small index."""
+    """A search process of its own."""
 
-    def __init__(self, loaded: Loaded, **environ: str) -> None:
+    def __init__(self, loaded: Loaded, module: str, **environ: str) -> None:
         self.loaded = loaded
         self.search = Search(loaded)
         self.log = loaded.home / "search.log"
@@ -110,7 +110,7 @@ class Process:
         }
         with self.log.open("ab") as out:
             self.running = subprocess.Popen(
-                [sys.executable, "-m", "tests.knowledge.process.shelf"],
+                [sys.executable, "-m", module],
                 env={**os.environ, **told, **environ},
                 stdout=out,
                 stderr=out,
@@ -136,11 +136,13 @@ class Process:
 
 @pytest.fixture
 def start(loaded: Loaded, db: Database) -> Iterator[Callable[..., Process]]:
-    """Starts search processes on the home folder; those that still run are ended."""
+    """Starts search processes on the home folder, with the small index unless another module is named; those
+    that still run are ended.
+    """
     started: list[Process] = []
 
-    def begin(**environ: str) -> Process:
-        started.append(Process(loaded, **environ))
+    def begin(module: str = "tests.knowledge.process.shelf", **environ: str) -> Process:
+        started.append(Process(loaded, module, **environ))
         return started[-1]
 
     yield begin

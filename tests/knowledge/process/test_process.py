@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sqlite3
 import stat
 
 import pytest
 
+from moduai import service
 from moduai.child import socket_path
+from moduai.cli import doctor
+from moduai.knowledge import watch
 from moduai.knowledge.client import Search, SearchAwayError
 from moduai.knowledge.types import Query
 from tests.knowledge.process.conftest import put, put_many, remove, until
@@ -183,3 +187,41 @@ async def test_two_on_one_folder_do_not_meet(start, db, loaded):
 async def test_without_a_process_the_client_says_so(loaded):
     with pytest.raises(SearchAwayError, match="search is away"):
         await Search(loaded).search(Query("apple"))
+
+
+async def test_a_worker_sees_it_come_and_go(start, db, loaded, caplog, monkeypatch):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(watch, "EVERY_S", 0.05)
+    eye = watch.Watch(Search(loaded))
+    task = asyncio.create_task(eye.run())
+    assert not eye.ready
+    await put(db, "an apple")
+    here = start()
+    await until(lambda: _is(eye.ready))
+    assert eye.status.documents == 1
+    here.stop(signal.SIGKILL)
+    await until(lambda: _is(not eye.ready))
+    assert eye.status is None
+    task.cancel()
+    assert [record.message for record in caplog.records if "search" in record.message] == [
+        "search is there",
+        "search is away",
+    ]
+
+
+async def _is(told):
+    return told
+
+
+async def test_the_doctor_says_whether_it_is_there(start, db, loaded):
+    (finding,) = await doctor.search(loaded)
+    assert (finding.state, finding.told) == ("ok", "starts with the service")
+    lock = service.hold(loaded.home)
+    (finding,) = await doctor.search(loaded)
+    assert (finding.state, "away" in finding.told) == ("problem", True)
+    await put(db, "an apple")
+    here = start()
+    await here.ready()
+    (finding,) = await doctor.search(loaded)
+    assert (finding.state, finding.told) == ("ok", "1 document, 1 passage")
+    os.close(lock)

@@ -1,0 +1,118 @@
+"""The search process with our own index: the box is put in, and the first question is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import signal
+import sys
+
+import pytest
+
+from moduai.knowledge.client import SearchAwayError
+from moduai.knowledge.types import Query
+from tests.knowledge.process.conftest import Process, put, put_many, until
+
+pytest.importorskip("tantivy")
+
+
+@pytest.fixture
+def begin(start):
+    """Starts the search process as the supervisor does, without Kiwi."""
+
+    def real(**environ: str) -> Process:
+        return start("moduai.knowledge", **environ)
+
+    return real
+
+
+@pytest.mark.parametrize(
+    ("question", "title", "language"),
+    [
+        ("내 대화가 학습에 쓰이나요?", "내 대화가 AI 학습에 쓰입니까", "ko"),
+        ("Is my conversation used to train the model?", "", "en"),
+    ],
+)
+async def test_the_first_question_on_a_new_machine_is_answered(begin, db, question, title, language):
+    here = begin(MODU_KNOWLEDGE__BOX="true")
+    await here.ready()
+    found = await here.search.search(Query(question, language=language))
+    assert found
+    assert title in found[0].facts.title
+    assert found[0].facts.language == language
+    assert "Traceback" not in here.told()
+
+
+async def test_the_box_is_put_in_once(begin, db):
+    here = begin(MODU_KNOWLEDGE__BOX="true")
+    await here.ready()
+    documents = (await here.search.status()).documents
+    assert "the box was put in" in here.told()
+    assert here.stop() == 0
+    again = begin(MODU_KNOWLEDGE__BOX="true")
+    await again.ready()
+    assert (await again.search.status()).documents == documents > 0
+    assert again.told().count("the box was put in") == 1
+
+
+async def test_killed_while_it_builds_and_again_it_holds_all(begin, db):
+    await put_many(db, 1600)
+    for _ in range(3):
+        here = begin()
+        await until(lambda here=here: _there(here))
+        here.stop(signal.SIGKILL)
+    again = begin()
+    await again.ready()
+    status = await again.search.status()
+    assert (status.documents, status.passages, status.behind) == (1600, 1600, 0)
+    assert [one.document for one in await again.search.search(Query("1234"))] == ["doc_1234"]
+
+
+async def _there(here):
+    return await here.search.status()
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x00" * 4096, b"{"])
+async def test_damaged_files_are_made_anew(begin, db, loaded, damage):
+    await put(db, "an apple", "a plum")
+    here = begin()
+    await here.ready()
+    here.stop()
+    for file in (loaded.index_folder / "index").iterdir():
+        if file.is_file():
+            file.write_bytes(damage)
+    for _ in range(3):  # as the supervisor starts it again
+        again = begin()
+        if await _lives(again):
+            break
+    assert [one.text for one in await again.search.search(Query("apple"))] == ["an apple"]
+
+
+async def _lives(here):
+    while here.running.poll() is None:
+        try:
+            if (await here.search.status()).state == "ready":
+                return True
+        except SearchAwayError:
+            await asyncio.sleep(0.02)
+    return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prlimit is Linux's")
+async def test_a_full_disk_stops_the_building_and_not_the_search(begin, db):
+    await put(db, "an apple")
+    here = begin()
+    await here.ready()
+    limits = resource.prlimit(here.running.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(here.running.pid, resource.RLIMIT_FSIZE, (16, limits[1]))
+    await put(db, "a plum")
+    for _ in range(3):
+        with pytest.raises(SearchAwayError):
+            await here.search.changed()
+    assert await here.finds("apple") == ["an apple"]
+    assert await here.finds("plum") == []
+    resource.prlimit(here.running.pid, resource.RLIMIT_FSIZE, limits)
+    await until(lambda: here.finds("plum"))
+    status = await here.search.changed()
+    assert (status.documents, status.error) == (2, "")
+    assert here.running.poll() is None
