@@ -192,9 +192,11 @@ async def _claims(
 
 async def _stored(found: Sequence[Found], shelf: Shelf) -> list[Source]:
     """What was found, with the texts it stands in; what is stored no more, or otherwise, is left out."""
+    places = dict.fromkeys((each.document, each.version) for each in found)
+    texts = {place: await shelf.text(*place) for place in places}
     sources = []
     for each in found:
-        stored, passage = await shelf.text(each.document, each.version), each.passage
+        stored, passage = texts[each.document, each.version], each.passage
         if stored is not None and 0 <= passage.start < passage.end <= len(stored[1]):
             sources.append(Source(each, stored[1]))
     return sources
