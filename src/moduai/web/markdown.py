@@ -165,7 +165,7 @@ def _attribute(tag: str, name: str, value: str) -> str | None:
 
 
 @cache
-def _cleaner(*, sources: bool) -> nh3.Cleaner:
+def _cleaner(*, sources: bool = False) -> nh3.Cleaner:
     # imported here and below because it costs memory: only once a page answers
     from pygments.token import STANDARD_TYPES  # type: ignore[import-untyped]  # noqa: PLC0415
 
