@@ -17,7 +17,18 @@ from typing import Any
 from moduai.knowledge.answer import Citation, Claim, Extracts, NotFound, answer
 from moduai.knowledge.types import Facts, Found, Passage, Query, Stored
 
-_WHO = ("청년 가구", "한부모 가족", "임산부", "장애인 보호자", "농어업인", "소상공인", "대학생", "퇴직자", "유학생", "간병인")
+_WHO = (
+    "청년 가구",
+    "한부모 가족",
+    "임산부",
+    "장애인 보호자",
+    "농어업인",
+    "소상공인",
+    "대학생",
+    "퇴직자",
+    "유학생",
+    "간병인",
+)
 _WHAT = ("월세", "교육비", "진료비", "난방비", "교통비", "훈련비", "급식비", "이사비", "보험료", "통신비")
 _WHOM = ("Tenants", "Students", "Farmers", "Parents", "Nurses", "Drivers", "Widows", "Veterans", "Fishers")
 _COST = ("rent", "tuition", "fuel", "transport", "heating", "childcare", "insurance", "housing", "meals")
@@ -81,7 +92,9 @@ class Case:
         pick, number = self.random.choice, self.random.randint(2, 9_999)
         if self.random.random() < 0.5:
             ends = ("받습니다.", "받을 수 있습니다.", "받지 않습니다.", "소득이 적은 경우에만 받습니다.")
-            return f"{pick(_WHO)}는 {pick(_WHAT)} {number}원을 {self.random.randint(2, 31)}일 안에 {pick(ends)}"
+            return (
+                f"{pick(_WHO)}는 {pick(_WHAT)} {number}원을 {self.random.randint(2, 31)}일 안에 {pick(ends)}"
+            )
         ends = ("each month.", "if they apply in May.", "only once.", "within two weeks.")
         verb = pick(("receive", "do not receive", "may receive", "must repay"))
         return f"{pick(_WHOM)} {verb} {number} won for {pick(_COST)} {pick(ends)}"
@@ -227,7 +240,9 @@ async def run(case: Case) -> tuple[int, list[str]]:
                 shown += 1
                 wrong += _judge(case, event.citation)
                 wrong += [f"claimed: {event.text}" for lie in case.false if _tells(case, event.text, lie)]
-                wrong += [f"quoted: {each}" for each in _quoted(event.text) if each not in event.citation.quote]
+                wrong += [
+                    f"quoted: {each}" for each in _quoted(event.text) if each not in event.citation.quote
+                ]
             case Extracts() | NotFound():
                 citations = event.citations if isinstance(event, Extracts) else event.nearest
                 shown += len(citations)

@@ -24,7 +24,7 @@ from moduai.knowledge.answer import Citation, Claim
 from moduai.knowledge.types import Facts, Found, Query, SearchAwayError
 
 TEXT = "저장된 대화는 동의하지 않으면 학습에 쓰이지 않습니다. 동의는 언제든지 거둘 수 있습니다."
-QUESTION = "내 대화가 학습에 쓰이나요?"
+QUESTION = "내 대화가 학습에 쓰이나요? 동의는 거둘 수 있나요?"
 SAID = [Delta("동의는 언제든지 거둘 수 있습니다. "), Delta("대화는 학습에 쓰입니다.")]
 END = Done("stop", "m", 30, 9, "t1")
 WHO = Principal(subject="sub_1", history=True)
@@ -68,12 +68,13 @@ def text_of(events: Sequence[Event]) -> str:
 
 async def test_a_checked_sentence_is_told_with_its_place_and_the_rest_is_not() -> None:
     room = Room(Begun("t1"), Place(1, 2.0), *SAID, END)
-    begun, place, told, done = await room.told()
+    begun, place, told, beside, done = await room.told()
     assert begun == Begun("t1", "cnv_t1")
     assert place == Place(1, 2.0)
     assert isinstance(told, Told)
     assert told.text.startswith("동의는 언제든지 거둘 수 있습니다. [대화와 학습, 제1조](/source/doc/1?from=")
     assert told.citations[0].quote == "동의는 언제든지 거둘 수 있습니다."
+    assert TEXT in text_of([beside])
     assert done == msgspec.structs.replace(END, model="m+public")
     body, principal = room.asked[0]
     assert body["model"] == "m"

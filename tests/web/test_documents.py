@@ -20,7 +20,7 @@ from .harness import SMALL, Script, Served, _listening, services, spoken
 from .pages import AskPage, check_accessibility
 
 TEXT = "저장된 대화는 동의하지 않으면 학습에 쓰이지 않습니다. 동의는 언제든지 거둘 수 있습니다."
-QUESTION = "내 대화가 학습에 쓰이나요?"
+QUESTION = "내 대화가 학습에 쓰이나요? 동의는 거둘 수 있나요?"
 SAID = "동의는 언제든지 거둘 수 있습니다. 대화는 학습에 쓰입니다."
 
 
@@ -64,7 +64,7 @@ async def test_an_answer_is_cited_and_the_citation_opens_by_keyboard(
     await expect(ask.answer).to_contain_text("동의는 언제든지 거둘 수 있습니다.")
     await expect(ask.answer).not_to_contain_text("쓰입니다")
     await ask.check("answered")
-    link = ask.answer.get_by_role("link", name="대화와 학습 <안내>, 제1조")
+    link = ask.answer.get_by_role("link", name="대화와 학습 <안내>, 제1조").first
     await link.focus()
     async with context.expect_page() as opened:
         await ask.page.keyboard.press("Enter")

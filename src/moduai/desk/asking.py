@@ -145,7 +145,8 @@ class _Turn:
 
     async def _answer(self) -> AsyncGenerator[Event, None]:
         query = Query(self._question, language="ko" if is_korean(self._question) else "en")
-        made = answer(query, self._desk.searcher, self._desk.shelf, self._written, self._known.context)
+        desk, known = self._desk, self._known
+        made = answer(query, desk.searcher, desk.shelf, self._written, known.context, weak=known.in_the_box)
         async with aclosing(made) as events:
             try:
                 async for event in events:

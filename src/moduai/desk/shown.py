@@ -14,11 +14,13 @@ from moduai.knowledge.answer import Citation, Claim, Extracts, NotFound
 _WORDS = {
     "ko": {
         "passages": "AI가 쓴 답 대신, 찾은 글을 그대로 보여 드립니다.",
+        "beside": "찾은 글은 다음과 같습니다.",
         "none": "등록된 공공 자료에서 답을 찾지 못했습니다.",
         "near": "가장 가까운 자료:",
     },
     "en": {
         "passages": "Instead of an answer by AI, these are the passages that were found, as they stand.",
+        "beside": "This is what was found:",
         "none": "The public documents of this service do not answer this.",
         "near": "What comes nearest:",
     },
@@ -45,7 +47,8 @@ def markdown(event: Claim | Extracts | NotFound, language: str) -> str:
         case Claim():
             return f"{_plain(event.text)} {_link(event.citation)}\n\n"
         case Extracts():
-            return f"{words['passages']}\n\n" + "".join(map(_passage, event.citations))
+            above = words["beside" if event.beside else "passages"]
+            return f"{above}\n\n" + "".join(map(_passage, event.citations))
         case NotFound():
             near = _list(event.nearest)
             return f"{words['none']}\n\n" + (f"{words['near']}\n\n{near}\n" if near else "")

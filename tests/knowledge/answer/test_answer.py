@@ -13,7 +13,7 @@ from moduai.knowledge.answer.support import Source
 from moduai.knowledge.types import Found, Query
 
 TEXT = "저장된 대화는 동의하지 않으면 학습에 쓰이지 않습니다. 동의는 언제든지 거둘 수 있습니다."
-QUESTION = "내 대화가 학습에 쓰이나요?"
+QUESTION = "내 대화가 학습에 쓰이나요? 동의를 거둘 수 있나요?"
 
 
 class Desk:
@@ -64,6 +64,20 @@ async def test_who_repeats_is_heard_once() -> None:
     said = "동의는 언제든지 거둘 수 있습니다. "
     events = await Desk(said * 5).events()
     assert events[-1] == Ended(asked=True, shown=1, idle=4)
+
+
+async def test_what_stands_there_but_is_not_about_the_question_is_not_shown() -> None:
+    desk = Desk("도서관은 월요일에 쉽니다. ", texts=(f"{TEXT} 도서관은 월요일에 쉽니다.",))
+    assert (await desk.events())[-1] == Ended(asked=True, idle=1)
+
+
+async def test_beside_a_weak_model_stands_the_best_passage() -> None:
+    desk = Desk("저장된 대화는 동의하지 않으면 학습에 쓰이지 않습니다. ")
+    made = answer(Query(QUESTION), desk, desk.shelf, desk.ask, weak=True)
+    events = [event async for event in made]
+    assert [type(event) for event in events] == [Claim, Extracts, Ended]
+    assert events[1].beside
+    assert len(events[1].citations) == 1
 
 
 async def test_what_has_nothing_to_do_with_the_question_is_not_found() -> None:

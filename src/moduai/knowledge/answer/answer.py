@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 from msgspec import Struct
 
 from moduai.knowledge.answer import prompt, words
-from moduai.knowledge.answer.extract import about, extracts
+from moduai.knowledge.answer.extract import MOST, about, extracts
 from moduai.knowledge.answer.support import Source, supported
 from moduai.knowledge.answer.verify import Citation, Shelf, shown
 from moduai.knowledge.types import Found, Query
@@ -53,9 +53,11 @@ class Claim(Struct, frozen=True):
 
 
 class Extracts(Struct, frozen=True):
-    """No sentence could be shown: the passages are the answer."""
+    """The passages are the answer: no sentence could be shown, or those that were are a weak model's."""
 
     citations: tuple[Citation, ...]
+    beside: bool = False
+    """Whether they stand beside claims."""
 
 
 class NotFound(Struct, frozen=True):
@@ -74,7 +76,7 @@ class Ended(Struct, frozen=True):
     unsupported: int = 0
     """Sentences dropped because no passage supports them."""
     idle: int = 0
-    """Sentences dropped because they repeat, go round, are questions (an echo of ours) or not complete."""
+    """Sentences dropped: they repeat, go round, ask back, are not complete or not about the question."""
 
 
 async def _written(pieces: AsyncGenerator[str | Other, None]) -> AsyncGenerator[str | Other, None]:
@@ -108,8 +110,9 @@ def _split(text: str) -> list[str]:
 class _Checked:
     """What was shown so far, and what was dropped."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, question: str, sources: Sequence[Source]) -> None:
         self.sources = sources
+        self._question = frozenset(stem for word in words.content(question) for stem in words.stems(word))
         self.shown, self.unsupported, self.idle = 0, 0, 0
         self._said: list[frozenset[str]] = []
 
@@ -134,7 +137,8 @@ class _Checked:
         said = words.content(text)
         if not said or not _COMPLETE.search(text) or text in prompt.NONE.values():
             return True
-        return frozenset(said) in self._said or _circles(said)
+        aside = all(self._question.isdisjoint(words.stems(word)) for word in said)
+        return aside or frozenset(said) in self._said or _circles(said)
 
 
 def _circles(said: Sequence[str]) -> bool:
@@ -147,14 +151,21 @@ Event = Claim | Extracts | NotFound | Ended
 
 
 async def answer(
-    question: Query, search: Searcher, shelf: Shelf, ask: Asker[Other] | None, context: int = 0
+    question: Query,
+    search: Searcher,
+    shelf: Shelf,
+    ask: Asker[Other] | None,
+    context: int = 0,
+    *,
+    weak: bool = False,
 ) -> AsyncGenerator[Event | Other, None]:
     """Events of one answer, ``Ended`` last. ``ask``: None where no model is to be asked; ``context``: the
-    model's, in tokens. Raises what the search raises: without it there is no answer.
+    model's, in tokens; ``weak``: the best passage stands beside what it writes. Raises what the search
+    raises: without it there is no answer.
     """
     sources = await _stored(await search.search(question), shelf)
     fitting = about(question.text, sources)
-    checked = _Checked(fitting)
+    checked = _Checked(question.text, fitting)
     if not fitting:
         yield NotFound(await _still(extracts(question.text, sources), shelf))
         yield Ended(asked=False)
@@ -164,9 +175,11 @@ async def answer(
         async with aclosing(_claims(pieces, checked, shelf)) as events:
             async for event in events:
                 yield event
-    if not checked.shown:
-        citations = await _still(extracts(question.text, fitting), shelf)
-        yield Extracts(citations) if citations else NotFound()
+    if weak or not checked.shown:
+        beside = checked.shown > 0
+        citations = await _still(extracts(question.text, fitting, 1 if beside else MOST), shelf)
+        if citations or not beside:
+            yield Extracts(citations, beside) if citations else NotFound()
     yield Ended(ask is not None, checked.shown, checked.unsupported, checked.idle)
 
 

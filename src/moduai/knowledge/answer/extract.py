@@ -14,7 +14,7 @@ from moduai.knowledge.answer.verify import Citation
 
 SHORT = 320
 """Characters: a passage up to this length is shown whole, of a longer one about as much."""
-MOST = 3
+MOST = 2
 """Passages that are shown."""
 ENOUGH = 0.5
 """Share of the question's words that a passage must have, with its headings, to count as being about it."""
