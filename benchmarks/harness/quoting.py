@@ -109,7 +109,7 @@ class Case:
 
     def is_true(self, sentence: str) -> bool:
         """Whether it stands in what was found, letter by letter."""
-        return any(" ".join(sentence.split()) in each.text for each in self.found)
+        return any(" ".join(sentence.split()).strip("“”") in each.text for each in self.found)
 
     async def search(self, query: Query) -> list[Found]:
         """What is found."""

@@ -27,6 +27,6 @@ async def test_the_judge_sees_what_a_missing_check_would_let_through(monkeypatch
 
     monkeypatch.setattr(support, "_quotations_stand", lambda *_: True)
     monkeypatch.setattr(support, "_units", lambda _: frozenset())
-    monkeypatch.setattr(support.words, "marks", lambda _: frozenset())
+    monkeypatch.setattr(support.words, "marks", lambda _: {})
     wrong = [why for seed in range(CASES) for why in (await run(Case(seed)))[1]]
     assert len(wrong) > 10

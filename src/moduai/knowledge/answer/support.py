@@ -4,7 +4,7 @@ A sentence is supported by a passage where one sentence of the passage is such t
 1. each content word of the one is a word of the other, or of the passage's headings, label or title: the
    same word, or another form of it by a closed list of particles and endings (``lists``);
 2. its numbers are there exactly, with the same units behind them;
-3. both deny, demand, allow, set a condition or say "only" or "all", or neither does, for each of these;
+3. both deny, demand, allow, set a condition and say "only" or "all" equally often, each of these;
 4. what it puts in quotation marks stands there word for word (``verify.find``);
 5. at least two of its content words are that sentence's own, not only the headings'.
 That sentence of the passage is the citation. The rule is blind to the order of words (who does what to whom),

@@ -86,9 +86,9 @@ def stems_of(text: str) -> frozenset[str]:
     return frozenset(stem for word in words(text) for stem in stems(word))
 
 
-def marks(text: str) -> frozenset[str]:
-    """Names of the ``lists.MARKS`` that the text has."""
-    return frozenset(mark for mark, pattern in lists.MARKS.items() if pattern.search(text))
+def marks(text: str) -> dict[str, int]:
+    """How often the text has each of the ``lists.MARKS``: in "may apply in May" one of two can be dropped."""
+    return {mark: len(pattern.findall(text)) for mark, pattern in lists.MARKS.items()}
 
 
 def is_korean(text: str) -> bool:
