@@ -20,6 +20,7 @@ from moduai.gateway.ask import look
 from moduai.gateway.author import Author, Authors
 from moduai.gateway.endpoint import Endpoint
 from moduai.gateway.errors import ApiError
+from moduai.gateway.public import PUBLIC
 from moduai.history.record import NEW, PlaceError, TurnPlace
 
 if TYPE_CHECKING:
@@ -352,6 +353,9 @@ class ClientConnection(asyncio.Protocol):
             ask = look(body, endpoint, server.most_choices, server.allowed_fields)
         except ApiError as error:
             server.lane.refuse(endpoint, principal, self, error)
+            return
+        if server.documents is not None and endpoint is Endpoint.CHAT and ask.model.endswith(PUBLIC):
+            self._work = server.documents.answer(ask, principal, self, place)
             return
         exchange = server.lane.submit(ask, principal, self, place)
         if not exchange.over:

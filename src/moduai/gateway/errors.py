@@ -86,6 +86,7 @@ CATALOGUE: dict[str, ErrorKind] = {
     "database_unavailable": ErrorKind(503, _SERVER, "The database does not answer; try again soon."),
     "keyring_lost": ErrorKind(503, _SERVER, "A key that this needs is lost; see modu doctor."),
     "ledger_unavailable": ErrorKind(503, _SERVER, "Usage cannot be written now, so nothing is served."),
+    "search_unavailable": ErrorKind(503, _SERVER, "Public documents cannot be searched now; try again soon."),
     "not_ready": ErrorKind(503, _SERVER, "The service is starting; try again in a moment."),
     "draining": ErrorKind(503, _SERVER, "The service is stopping; try again in a moment."),
     "too_many_connections": ErrorKind(503, _SERVER, "Too many connections; try again in a moment."),

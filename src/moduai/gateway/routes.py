@@ -15,12 +15,13 @@ from moduai.gateway.lane import Lane
 from moduai.gateway.metrics import exposition
 from moduai.gateway.policy_file import InForce, without_file
 from moduai.gateway.searches import Searches
+from moduai.gateway.public import PUBLIC
 from moduai.gateway.shares import look
 
 JSON = b"application/json"
 _PATHS = (
     b"/health/live", b"/health/ready", b"/metrics", b"/metrics/shares", b"/audit/roots.json", b"/v1/models",
-    b"/v1/queue",
+    b"/v1/queue", b"/v1/search",
 )  # fmt: skip
 
 
@@ -53,6 +54,8 @@ class Routes:
         self._roots = roots
         self._policy = policy
         self._searches = searches
+        self.documents = False
+        """Whether each model that talks may answer from public documents too."""
 
     def answer(self, method: bytes, path: bytes, principal: Principal | None, *, local: bool) -> Answer:
         """Answer a GET. Raises ApiError."""
@@ -70,8 +73,7 @@ class Routes:
             case b"/audit/roots.json":
                 found = Answer(200, JSON, self._roots() or b'{"keys":{},"roots":[]}')
             case b"/v1/models":
-                models = self._lane.fleet.models()
-                data = [self._model(name, can) for name, can in models.items()]
+                data = [self._model(name, can) for name, can in self._models().items()]
                 found = _json({"object": "list", "data": data})
             case b"/v1/queue":
                 found = self._queue(principal)
@@ -79,11 +81,17 @@ class Routes:
                 found = self._one_model(path)
         return found
 
+    def _models(self) -> dict[str, Capability]:
+        """All models by name; those that talk a second time, for answers from public documents."""
+        models = dict(self._lane.fleet.models())
+        talking = {name + PUBLIC: can for name, can in models.items() if can.chat}
+        return models | talking if self.documents else models
+
     def _one_model(self, path: bytes) -> Answer:
         if not path.startswith(b"/v1/models/"):
             raise ApiError("not_found")
         name = path[11:].decode("utf-8", "replace")
-        can = self._lane.fleet.models().get(name)
+        can = self._models().get(name)
         if can is None:
             raise ApiError("model_not_found", f"No engine serves {name[:128]!r}.")
         return _json(self._model(name, can))

@@ -17,12 +17,14 @@ from moduai.gateway.author import Author, Sessions, from_our_page, session_token
 from moduai.gateway.connection import ClientConnection
 from moduai.gateway.errors import ApiError
 from moduai.gateway.lane import Lane
+from moduai.gateway.public import Documents
 from moduai.gateway.routes import Routes
 from moduai.settings import Settings
 
 SWEEP_S = 0.5
 OWN = frozenset({b"/metrics", b"/metrics/shares", b"/audit/roots.json"})
 """Addresses beside /v1 and /health that are no pages."""
+SEARCH = b"/v1/search"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -42,6 +44,8 @@ class Server:
         """False until keys and engines are known: a good key must not be called wrong."""
         self.sessions: Sessions | None = None
         """None: nobody can sign in."""
+        self.documents: Documents | None = None
+        """None: there are no public documents to answer from."""
         self._looks: set[asyncio.Task[None]] = set()
         self._routes, self._make_app, self._app = routes, app, None
         self._hosts = {
@@ -212,6 +216,9 @@ class Server:
         path = connection.path
         if not path.startswith((b"/v1/", b"/health/")) and path not in OWN:
             self._serve_page(connection)
+            return
+        if path == SEARCH and self.documents and principal and connection.method == b"GET":
+            connection.begin(self.documents.search(connection.query, principal, connection))
             return
         try:
             address, direct = self.peer(connection)

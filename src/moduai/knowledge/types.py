@@ -68,6 +68,10 @@ class ReadError(ValueError):
         self.code = code
 
 
+class SearchAwayError(RuntimeError):
+    """Nothing can be searched now; the text says why, in words for people."""
+
+
 class Stored(Struct, frozen=True):
     """A document as it stands in a collection."""
 

@@ -18,6 +18,7 @@ from msgspec import Struct
 from moduai.accounts.principal import Principal
 from moduai.engines.record import Model
 from moduai.gateway.local import Begun, Delta, Done, Failed, Place
+from moduai.gateway.public import PUBLIC
 from moduai.history.record import NEW, TurnPlace
 from moduai.web import words
 from moduai.web.conversation import Said, request_body
@@ -131,7 +132,8 @@ async def _answer(ask: Ask, question: Question) -> AsyncGenerator[PageEvent | De
     )
     began = time.monotonic()
     t = question.language.words
-    stream, text = Stream(t.gettext("Copy code")), ""
+    stream = Stream(t.gettext("Copy code"), sources=question.model.name.endswith(PUBLIC))
+    text = ""
     place = question.place
     events = ask(body, question.principal, conversation=place.conversation, parent=place.parent)
     async with _Paced(events) as paced:
@@ -180,7 +182,9 @@ def _written(stream: Stream, *, end: bool = False) -> list[Written]:
 def _finished(question: Question, done: Done, text: str, spent_s: float, *, left_out: bool) -> Finished:
     t = question.language.words
     asked = question.model
-    maker = asked.capability.origin if done.model == asked.name else question.makers.get(done.model, "")
+    maker = asked.capability.origin
+    if done.model != asked.name:
+        maker = question.makers.get(done.model.removesuffix(PUBLIC), "")
     return Finished(
         model=done.model,
         origin=words.origin(t, done.model, maker),

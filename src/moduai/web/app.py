@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from moduai.web import asking, assets, at_provider, histories, join, me, pages, reporting, sign_in
+from moduai.web import asking, assets, at_provider, histories, join, me, pages, reporting, sign_in, source
 from moduai.web.entering import Entrance
 from moduai.web.headers import SecurityHeaders
 from moduai.web.later import Later
@@ -25,6 +25,7 @@ ROUTES = [
     Route("/history/rename", histories.rename, methods=["POST"]),
     Route("/history/delete", histories.delete, methods=["POST"]),
     Route("/report", reporting.post, methods=["POST"]),
+    Route("/source/{document}/{version:int}", source.show),
     Route("/about", pages.about),
     Route("/signin", sign_in.show),
     Route("/signin", sign_in.by_password, methods=["POST"]),

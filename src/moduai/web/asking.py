@@ -15,6 +15,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import Response
 
+from moduai.gateway.public import PUBLIC
 from moduai.history.record import Conversation, TurnPlace
 from moduai.history.record import Turn as Recorded
 from moduai.web import kept, posted, words
@@ -58,6 +59,8 @@ class View:
     draft: str = ""
     chosen: str = ""
     """Name of the model; empty: the first one."""
+    public: bool | None = None
+    """Whether public documents answer; None: as the service has it."""
     conversation: str = ""
     """Id of the kept conversation; empty: a new one, or none is kept."""
     title: str = ""
@@ -77,7 +80,9 @@ async def home(request: Request) -> Response:
         return await _respond(request, View())
     language, packed = site.language(request).code, takes_gzip(request)
     models = tuple((model.name, model.capability.origin) for model in site.models())
-    made_from = (session, language, packed, models, site.services.switches.banner(time.time()))
+    made_from = (
+        session, language, packed, models, site.documents_first, site.services.switches.banner(time.time())
+    )  # fmt: skip
     known = site.remembered.get(session.person, made_from, time.monotonic())
     if known is None:
         known = await _respond(request, View())
@@ -156,6 +161,8 @@ def _html(request: Request, site: Site, view: View, recent: Sequence[Conversatio
         here=f"/c/{view.conversation}" if view.conversation else "/",
         models=models,
         chosen=view.chosen or (models[0].name if models else ""),
+        public=site.documents_first if view.public is None else view.public,
+        documents=site.services.desk is not None,
         may_ask=posted.may_ask(site, who),
         keeps=kept.keeps(who),
         owner=site.owner_tag(who),
@@ -184,7 +191,13 @@ async def _page_with_answer(request: Request, site: Site, asked: Posted) -> Asyn
     turns = await asyncio.to_thread(_earlier, request, site, before.turns)
     key = "last" if kept.keeps(who) else str(len(before.turns))
     current = ShownTurn(key, asked.question, Markup(), "")
-    view = View(turns=turns, current=current, chosen=asked.model.name, conversation=before.conversation)
+    view = View(
+        turns=turns,
+        current=current,
+        chosen=asked.model.name.removesuffix(PUBLIC),
+        public=asked.model.name.endswith(PUBLIC),
+        conversation=before.conversation,
+    )
     yield _html(request, site, view, recent).split(HERE)[0]
     t = site.language(request).words
     yield _notice(t.gettext("The answer is being prepared"))
@@ -220,6 +233,8 @@ def _offer(request: Request, site: Site, asked: Posted, started: Started, waitin
         return Markup()
     who, before, t = site.who(request), asked.before, site.language(request).words
     fields = {"token": who.form_token, "model": waiting.lighter, "question": asked.question}
+    if asked.model.name.endswith(PUBLIC):
+        fields["public"] = "1"
     if started.conversation:
         fields |= {"place": started.conversation, "parent": before.parent}
     else:
@@ -307,12 +322,8 @@ def _earlier(request: Request, site: Site, turns: Sequence[Said]) -> list[ShownT
         if isinstance(turn, Recorded):
             shown.append(_one_recorded(t, turn, known))
             continue
-        html = _rendered(t, turn.answer)
-        shown.append(
-            ShownTurn(
-                str(number), turn.question, html, words.origin(t, turn.model, known.get(turn.model, ""))
-            )
-        )
+        html, origin = _rendered(t, turn), words.origin(t, turn.model, _maker(known, turn.model))
+        shown.append(ShownTurn(str(number), turn.question, html, origin))
     return shown
 
 
@@ -324,15 +335,20 @@ def _recorded(request: Request, site: Site, turns: Sequence[Recorded]) -> list[S
 
 def _one_recorded(t: Words, turn: Recorded, known: dict[str, str]) -> ShownTurn:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(turn.at / 1e6))
-    meta = f"{words.origin(t, turn.model, known.get(turn.model, ''))} · {when}"
+    meta = f"{words.origin(t, turn.model, _maker(known, turn.model))} · {when}"
     if turn.lost:
         return ShownTurn(turn.id, t.gettext("Cannot be read: its key is lost"), Markup(), meta)
     return ShownTurn(
-        turn.id, turn.question, _rendered(t, turn.answer), meta, words.recorded(t, turn.outcome, turn.notes)
+        turn.id, turn.question, _rendered(t, turn), meta, words.recorded(t, turn.outcome, turn.notes)
     )
 
 
-def _rendered(t: Words, text: str) -> Markup:
-    if not text:
+def _maker(known: dict[str, str], model: str) -> str:
+    return known.get(model.removesuffix(PUBLIC), "")
+
+
+def _rendered(t: Words, turn: Said) -> Markup:
+    if not turn.answer:
         return Markup("<p>{}</p>").format(t.gettext("There was no answer."))
-    return Markup(render(text, t.gettext("Copy code")))  # noqa: S704  (through the allow-list)
+    sources = turn.model.endswith(PUBLIC)
+    return Markup(render(turn.answer, t.gettext("Copy code"), sources=sources))  # noqa: S704  (through the allow-list)

@@ -67,6 +67,8 @@ class Asked(Struct, frozen=True):
     token: Annotated[str, Meta(max_length=100)]
     question: str
     model: Annotated[str, Meta(max_length=200)] = ""
+    public: bool = False
+    """Whether to answer from public documents."""
     turns: Annotated[tuple[Turn, ...], Meta(max_length=TURNS)] = ()
     """Earlier turns, of a page whose turns are not kept; read by the model and by nobody else."""
     conversation: Annotated[str, Meta(max_length=100)] = ""

@@ -30,6 +30,7 @@ LARGEST_BLOCK = 50_000
 LARGEST_CODE = 20_000
 """Characters; longer code is shown without colours."""
 
+_ABSOLUTE = re.compile(r"(?:https?|mailto):", re.IGNORECASE)
 _LANGUAGE = re.compile(r"[A-Za-z0-9+#.-]{1,20}")
 _TAGS = {
     *maths.TAGS,
@@ -59,11 +60,12 @@ class Block:
 class Stream:
     """Renders a growing text. Give it pieces with ``feed``, take what has changed with ``blocks``.
 
-    ``copy``: what the button beside code says; empty: no button.
+    ``copy``: what the button beside code says; empty: no button. ``sources``: links to our own stored
+    documents are links; only for what the desk wrote, or a model could make up what looks like a citation.
     """
 
-    def __init__(self, copy: str = "") -> None:
-        self._copy = copy
+    def __init__(self, copy: str = "", *, sources: bool = False) -> None:
+        self._copy, self._sources = copy, sources
         self._rest = ""
         self._index = 0
         self._sent = ""
@@ -82,11 +84,11 @@ class Stream:
         parts = list(split(lines))
         finished = parts if end else parts[:-1]
         for part in finished:
-            done.append(render_block(part, self._copy))
+            done.append(render_block(part, self._copy, sources=self._sources))
             self._rest = self._rest[len(part) :]
         changed = [Block(self._index + n, html, finished=True) for n, html in enumerate(done)]
         self._index += len(done)
-        growing = "" if end else "".join(render_block(part, self._copy) for part in split(self._rest))
+        growing = "" if end else render(self._rest, self._copy, sources=self._sources)
         if done:
             self._sent = ""
         if growing and growing != self._sent:
@@ -95,9 +97,9 @@ class Stream:
         return changed
 
 
-def render(text: str, copy: str = "") -> str:
-    """The whole text as safe HTML; ``copy`` as for Stream."""
-    return "".join(render_block(part, copy) for part in split(_clean_text(text)))
+def render(text: str, copy: str = "", *, sources: bool = False) -> str:
+    """The whole text as safe HTML; ``copy`` and ``sources`` as for Stream."""
+    return "".join(render_block(part, copy, sources=sources) for part in split(_clean_text(text)))
 
 
 def split(text: str) -> Iterator[str]:
@@ -110,11 +112,11 @@ def split(text: str) -> Iterator[str]:
         yield "".join(lines[begin:end])
 
 
-def render_block(source: str, copy: str = "") -> str:
+def render_block(source: str, copy: str = "", *, sources: bool = False) -> str:
     """One block's source as safe HTML."""
     if len(source) > LARGEST_BLOCK:
         return f"<p>{escape(source, quote=False)}</p>\n"
-    return _with_buttons(_cleaner().clean(_renderer().render(source)), copy)
+    return _with_buttons(_cleaner(sources=sources).clean(_renderer().render(source)), copy)
 
 
 def _with_buttons(html: str, copy: str) -> str:
@@ -156,8 +158,14 @@ def _renderer() -> MarkdownIt:
     return md
 
 
+def _attribute(tag: str, name: str, value: str) -> str | None:
+    """Of addresses without a scheme only those of our stored documents. Fails closed."""
+    relative = tag == "a" and name == "href" and not _ABSOLUTE.match(value)
+    return None if relative and not value.startswith("/source/") else value
+
+
 @cache
-def _cleaner() -> nh3.Cleaner:
+def _cleaner(*, sources: bool = False) -> nh3.Cleaner:
     # imported here and below because it costs memory: only once a page answers
     from pygments.token import STANDARD_TYPES  # type: ignore[import-untyped]  # noqa: PLC0415
 
@@ -173,7 +181,8 @@ def _cleaner() -> nh3.Cleaner:
         },
         set_tag_attribute_values={"a": {"target": "_blank"}, "pre": {"tabindex": "0"}},
         url_schemes={"http", "https", "mailto"},
-        url_relative="deny",
+        url_relative="pass_through" if sources else "deny",
+        attribute_filter=_attribute if sources else None,
         link_rel="noopener noreferrer nofollow",
     )
 

@@ -7,9 +7,11 @@ from typing import NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
+from msgspec.structs import replace
 from starlette.requests import Request
 
 from moduai.engines.record import Model
+from moduai.gateway.public import PUBLIC
 from moduai.web import kept
 from moduai.web.conversation import CARRIED_BYTES, QUESTION_CHARS, Asked, Said, unpack
 from moduai.web.forms import FormError, body
@@ -30,6 +32,7 @@ class Posted(NamedTuple):
     question: str
     before: Before
     model: Model
+    """Its name ends with ``PUBLIC`` where public documents are to answer."""
 
 
 class Wanted(NamedTuple):
@@ -60,7 +63,8 @@ async def form(request: Request, site: Site) -> Posted | Wanted:
             return Wanted(question, before, edits=True)
     if "show" in fields:
         return Wanted(question, before, edits=False)
-    return _checked(site, site.who(request), question, fields.get("model", ""), before)
+    public = "public" in fields
+    return _checked(site, site.who(request), question, fields.get("model", ""), before, public=public)
 
 
 async def data(request: Request, site: Site) -> Posted:
@@ -70,7 +74,7 @@ async def data(request: Request, site: Site) -> Posted:
     before = Before("", "", asked.turns)
     if kept.keeps(visitor) or asked.conversation:
         before = await kept.before(site, visitor, asked.conversation, asked.parent)
-    return _checked(site, visitor, asked.question, asked.model, before)
+    return _checked(site, visitor, asked.question, asked.model, before, public=asked.public)
 
 
 async def earlier(site: Site, visitor: Visitor, fields: dict[str, str]) -> Before:
@@ -126,7 +130,9 @@ def may_ask(site: Site, visitor: Visitor) -> bool:
     return visitor.signed_in or site.services.loaded.settings.web.guests
 
 
-def _checked(site: Site, visitor: Visitor, question: str, model: str, before: Before) -> Posted:
+def _checked(
+    site: Site, visitor: Visitor, question: str, model: str, before: Before, *, public: bool
+) -> Posted:
     question = question.replace("\r\n", "\n").strip()
     if not may_ask(site, visitor):
         raise FormError("guests_off", 403, question=question)
@@ -139,4 +145,7 @@ def _checked(site: Site, visitor: Visitor, question: str, model: str, before: Be
         raise FormError("no_engine", 503, question=question)
     if model and model not in models:
         raise FormError("model_not_found", 404, question=question)
-    return Posted(question, before, models[model] if model else next(iter(models.values())))
+    chosen = models[model] if model else next(iter(models.values()))
+    if public and site.services.desk is not None:
+        chosen = replace(chosen, name=chosen.name + PUBLIC)
+    return Posted(question, before, chosen)

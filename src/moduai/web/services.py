@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from moduai.accounts.principal import Principal
 from moduai.accounts.sessions import SessionTable
 from moduai.accounts.table import KeyTable
+from moduai.desk import Desk
 from moduai.engines.record import Model
 from moduai.gateway.lane import Lane
 from moduai.gateway.policy_file import InForce, without_file
@@ -54,6 +55,10 @@ class Services:
     """For live figures; None where there is none."""
     started: int = 0
     """When this worker began, Unix time in seconds."""
+    desk: Desk | None = None
+    """Public documents, where there are any to answer from; then ``ask`` is this desk."""
+    documents_first: Callable[[], bool] = lambda: False
+    """Whether the page answers from public documents unless one asks otherwise."""
     degraded: Callable[[], list[str]] = list
     """What does not work now, by name."""
     policy: Callable[[], InForce] = without_file

@@ -46,6 +46,11 @@ class Site:
         """Models that can be talked to, each name once."""
         return self.services.models()
 
+    @property
+    def documents_first(self) -> bool:
+        """Whether the page answers from public documents unless one asks otherwise."""
+        return self.services.desk is not None and self.services.documents_first()
+
     def language(self, request: Request) -> Language:
         """The language of this request's page."""
         return choose(request, self.services.loaded.settings.web.language)
@@ -105,7 +110,7 @@ def _query(request: Request) -> dict[str, str]:
     """
     if request.url.path == "/" or request.url.path.startswith("/c/"):
         return {}
-    return {name: text for name, text in request.query_params.items() if name in {"next", "q"}}
+    return {name: text for name, text in request.query_params.items() if name in {"next", "q", "from", "to"}}
 
 
 def site_of(request: Request) -> Site:

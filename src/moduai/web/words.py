@@ -136,6 +136,9 @@ _ERRORS: dict[str, Callable[[Words], str]] = {
     "model_stopped": lambda t: t.gettext(
         "The people who run this service have stopped this model for now. Please choose another one."
     ),
+    "search_unavailable": lambda t: t.gettext(
+        "The public documents cannot be searched now. Please ask again soon, or ask without them."
+    ),
     "failed": lambda t: t.gettext("Something went wrong on our side. It is not your fault."),
 }
 """The gateway's codes that are for people, and the page's own."""

@@ -74,6 +74,7 @@ function body(article, model = form.elements.model?.value ?? "") {
     token: form.elements.token.value,
     model,
     question: fact(article).question,
+    public: form.elements.public?.checked ?? false,
   };
   if (keeps()) return { ...asked, conversation: place(), parent: place() ? parentOf(article) : null };
   const all = articles();

@@ -1,0 +1,76 @@
+"""Closed lists of Korean and English: what carries no content, what may end a word, what turns a meaning.
+
+An entry too many lets two words count as one, an entry too few drops a true sentence: in doubt, leave it out.
+"""
+
+from __future__ import annotations
+
+import re
+
+STOP = frozenset(
+    """a an the and or but of to in on at by for from with as is are was were be been being it its this
+    that these those there here he she they them their his her we our us you your i my me do does did
+    done has have had having will would not no n't nor so than then too very also such which who whom
+    whose what when where how why while about into over under up out off if unless may might can could
+    must shall should only all any every please according yes
+    이 그 저 것 것은 것이 것을 것입니다 거 게 수 수도 수가 수는 등 등의 등을 및 또는 또한 그리고 그러나
+    하지만 혹은 즉 더 가장 매우 잘 때 때는 때에 때문에 있다 있습니다 있는 있어요 있고 있으며 있을 있음
+    없이도 없다 없습니다 없는 없어요 없고 없으며 없이
+    하다 합니다 한다 하는 하고 하며 해요 하여 해 할 함 됩니다
+    된다 되는 되며 되고 돼요 입니다 이다 이며 이고 않습니다 않는다 않는 않으며 않고 않아요 아닙니다
+    아니다 아니라 아니며 아니에요 못합니다 못한다 위해 위하여 위한 대한 대해 대하여 통해 통하여 따라
+    따른 따르면 의해 의하여 경우 경우에 경우에는 다만 여기 저는 제가 제 우리 나 내 나의 내가 네 예
+    아니요 무엇 무엇인가요 뭔가요 어떻게 어디 어디서 언제 왜 누구 누가 어떤 얼마나 얼마 인가요 있나요
+    하나요 되나요 없나요 합니까 됩니까 있습니까 주세요 알려 알려줘 알려주세요 해야 안 못""".split()
+)
+"""Words that say nothing of their own."""
+
+PARTICLES = """
+    은 는 이 가 을 를 의 에 에서 에게 에게서 께 께서 한테 로 으로 로서 으로서 로써 으로써 와 과 랑 이랑
+    도 만 까지 부터 보다 마다 나 이나 라도 이라도 처럼 같이 에는 에도 에서는 에서도 에게는 에게도 으로는
+    로는 으로도 로도 까지는 부터는 와는 과는 만을 만이 만은 이라는 라는 이란 란 이라고 라고 대한 입니다
+    이다 이에요 예요 인 이며 이고 이라 이었습니다 들 들은 들이 들을 들의 들에게 별 별로 하다 합니다 한다
+    하는 하고 하며 하여 하면 하지 하기 하거나 하도록 하려면 하려는 하나요 하여야 해 해요 해서 해야
+    했습니다 했다 했으며 한 할 함 하게 되다 됩니다 된다 되는 되고 되며 되어 되면 되지 되기 되거나 되도록
+    되나요 돼 돼요 돼서 되었습니다 됐습니다 된 될 됨 받다 받습니다 받는 받고 받을 받은 적 적인 적으로
+""".split()
+"""What may follow a Korean noun, and the verbs that make one of it."""
+
+ENDINGS = """
+    다 고 며 면 지 기 거나 도록 려면 려고 려는 는 는데 니 나요 ㄴ다 는다 ㅂ니다 습니다 ㄴ ㄹ ㅁ ㅂ니까
+    습니까 아 어 여 아요 어요 여요 ㅕ요 ㅏ요 아서 어서 여서 ㅕ서 ㅕ 았다 었다 였다 았습니다 었습니다
+    였습니다 ㅆ다 ㅆ습니다 은 을 음 으면 으며 으려면 으니 지만 지는 지도 기도 기는 기를 위해 자 게 도 던
+    ㄴ지 는지 ㄹ지 을지 ㄴ데 은데 ㄹ게요 네요 죠 지요 세요 으세요 시오 십시오 으십시오
+""".split()
+"""What may follow the stem of a Korean verb; a lone consonant is the end of the stem's last syllable."""
+
+ENGLISH_TAILS = ("", "s", "es", "d", "ed", "e", "ing", "ly", "'s", "’s")
+"""What may follow an English word."""
+
+
+def _any(*patterns: str) -> re.Pattern[str]:
+    return re.compile("|".join(patterns), re.IGNORECASE)
+
+
+MARKS = {
+    "deny": _any(
+        r"\b(?:not|no|never|none|nor|neither|without|cannot|nothing|nobody|hardly)\b",
+        r"n['’]t\b|않|아니|아닙|아닌|아님|못하|못합|못한|못해|없|금지|불가|말아야|마십시오|마세요",
+        r"(?:^|\s)(?:못|안) |(?:^|\s)말[고라]",
+    ),
+    "must": _any(
+        r"\b(?:must|shall|should|has to|have to|required|needs? to)\b",
+        r"야 (?:한|합|하|해|할|됩|돼|된)|[하해]야|의무|필수|십시오|세요",
+    ),
+    "may": _any(r"\b(?:may|might|can|could|perhaps|possibly)\b", r"수 ?(?:도 )?[있없]"),
+    "if": _any(
+        r"\b(?:if|unless|except|until|provided|otherwise)\b",
+        r"경우|다만|제외|한하여|한정|때에는|외에는|려면|(?:않으|다|라)면",
+        r"(?:하|되|으|이|오|가|보|쓰|치|리|지|르|있으|없으)면(?=[\s,])",
+    ),
+    "only": _any(
+        r"\b(?:only|solely|always|all|every|everyone|any|anyone)\b",
+        r"오직|반드시|항상|모든|모두|누구나|[가-힣]만 ",
+    ),
+}
+"""What turns the meaning of a sentence: denial, duty, permission, condition, "only" and "all"."""

@@ -1,0 +1,96 @@
+"""Sentences, words and the marks that turn a meaning: as far as a closed list goes, in Korean and English.
+
+Nothing here understands: it is deterministic, small and the same on every machine, so that what counts as
+supported can be said in words and checked by hand. Where a list lacks an ending, two forms of a word count
+as different words: then a true sentence may be dropped, never a false one shown for it.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+
+from moduai.knowledge.answer import lists
+
+_WORD = re.compile(r"[0-9]+(?:[.,:][0-9]+)*%?|[^\W\d_]+(?:['’][a-z]+)?")
+_ENDS = re.compile(r"(?:[.!?。]+[\"”’'」』)\]]*(?:\s*\[[0-9, ]+\])*(?=\s|$))|\n")
+_SHORT = re.compile(r"(?:\b(?:e\.g|i\.e|etc|Art|No|vs|Mr|Ms|Dr)|(?:^|\s)[0-9가-하A-Z]{1,2})\.$")
+
+_FINALS = str.maketrans("ㄱㄴㄹㅁㅂㅆㅕㅏ", "\u11a8\u11ab\u11af\u11b7\u11b8\u11bb\u1167\u1161")
+
+
+def _letters(word: str) -> str:
+    """Hangul as its letters, so that an ending that begins inside a syllable can be taken off."""
+    return unicodedata.normalize("NFD", word)
+
+
+_TAILS = tuple(sorted({_letters(each.translate(_FINALS)) for each in (*lists.PARTICLES, *lists.ENDINGS)}))
+_LEAST = 3
+"""Letters that a stem keeps: a syllable with a final, or two without."""
+
+
+def sentences(text: str, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
+    """Ranges of the sentences between two places, without the white space around them."""
+    end = len(text) if end is None else end
+    found, at = list[tuple[int, int]](), start
+    for match in _ENDS.finditer(text, start, end):
+        if match.group() == "\n" or not _SHORT.search(text[at : match.end()]):
+            found.append((at, match.end()))
+            at = match.end()
+    found.append((at, end))
+    trimmed = [_trim(text, *each) for each in found]
+    return [each for each in trimmed if each[0] < each[1]]
+
+
+def _trim(text: str, start: int, end: int) -> tuple[int, int]:
+    while start < end and text[start].isspace():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return start, end
+
+
+def words(text: str) -> list[str]:
+    """All words and numbers, lower case. A number stands with what follows it: "3개월" is 3 and 개월."""
+    return [each.lower() for each in _WORD.findall(text)]
+
+
+def content(text: str) -> list[str]:
+    """Words that carry what a sentence says: no particles of their own, pronouns, auxiliaries."""
+    return [each for each in words(text) if each not in lists.STOP]
+
+
+@lru_cache(maxsize=65_536)
+def stems(word: str) -> frozenset[str]:
+    """What may be the stem of a word; two words are the same where they share one."""
+    if word[0].isdigit():
+        return frozenset({word})
+    if word.isascii() or "’" in word:
+        return frozenset(
+            word.removesuffix(tail)
+            for tail in lists.ENGLISH_TAILS
+            if word.endswith(tail) and len(word) - len(tail) > 2
+        ) | {word}
+    letters = _letters(word)
+    cut = {
+        letters[: -len(tail)]
+        for tail in _TAILS
+        if letters.endswith(tail) and len(letters) - len(tail) >= _LEAST
+    }
+    return frozenset(cut | {letters})
+
+
+def stems_of(text: str) -> frozenset[str]:
+    """Stems of all words of a text."""
+    return frozenset(stem for word in words(text) for stem in stems(word))
+
+
+def marks(text: str) -> dict[str, int]:
+    """How often the text has each of the ``lists.MARKS``: in "may apply in May" one of two can be dropped."""
+    return {mark: len(pattern.findall(text)) for mark, pattern in lists.MARKS.items()}
+
+
+def is_korean(text: str) -> bool:
+    """Whether any Hangul is in it."""
+    return any("가" <= letter <= "힣" for letter in text)
