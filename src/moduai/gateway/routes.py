@@ -14,8 +14,8 @@ from moduai.gateway.errors import ApiError
 from moduai.gateway.lane import Lane
 from moduai.gateway.metrics import exposition
 from moduai.gateway.policy_file import InForce, without_file
-from moduai.gateway.searches import Searches
 from moduai.gateway.public import PUBLIC
+from moduai.gateway.searches import Searches
 from moduai.gateway.shares import look
 
 JSON = b"application/json"
