@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import httpx2
@@ -47,8 +48,8 @@ async def reading(script: Script, room: Room) -> AsyncIterator[Served]:
     async with services(script) as given:
         desk = Desk(script.ask, room, room, {SMALL.name: Known(2048, in_the_box=True)}.get)
         parts = replace(given, ask=desk, desk=desk, documents_first=lambda: True)
-        async with _listening(create_app(parts)) as url:
-            yield Served(url, script, parts)
+        async with _listening(create_app(parts)) as url, AsyncExitStack() as stack:
+            yield Served(url, script, parts, stack)
 
 
 async def test_an_answer_is_cited_and_the_citation_opens_by_keyboard(
@@ -74,6 +75,7 @@ async def test_an_answer_is_cited_and_the_citation_opens_by_keyboard(
     await expect(mark).to_be_in_viewport()
     await expect(page.locator("h1")).to_have_text("대화와 학습 <안내>")
     await check_accessibility(page, "source")
+    await context.close()
 
 
 async def test_without_the_switch_the_model_answers_alone(reading: Served, chromium: Browser) -> None:
@@ -84,6 +86,7 @@ async def test_without_the_switch_the_model_answers_alone(reading: Served, chrom
     await ask.expect_done()
     await expect(ask.answer).to_contain_text("쓰입니다")
     assert reading.script.asked[0][0]["messages"][-1]["content"] == QUESTION
+    await context.close()
 
 
 async def test_without_a_script_the_form_does_the_same(reading: Served) -> None:
