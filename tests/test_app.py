@@ -19,8 +19,7 @@ from moduai.accounts.keys import create_key, revoke_key
 from moduai.engines.record import Capability, Engine, Model
 from moduai.engines.repository import add_engine
 from moduai.gateway.metrics import exposition
-from moduai.knowledge.client import SearchAwayError
-from moduai.knowledge.types import Query
+from moduai.knowledge.types import Query, SearchAwayError
 from moduai.knowledge.wire import Status
 from moduai.service import probe
 from moduai.store import migrate

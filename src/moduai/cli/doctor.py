@@ -387,7 +387,8 @@ def _own_weights(loaded: Loaded) -> list[Finding]:
 
 async def search(loaded: Loaded) -> list[Finding]:
     """Public documents can be found."""
-    from moduai.knowledge.client import Search, SearchAwayError  # noqa: PLC0415
+    from moduai.knowledge.client import Search  # noqa: PLC0415
+    from moduai.knowledge.types import SearchAwayError  # noqa: PLC0415
 
     if not loaded.settings.knowledge.enabled:
         return [Finding("search", "ok", "not wanted (knowledge.enabled is false)")]

@@ -30,12 +30,12 @@ from moduai.cli.common import (
     table,
 )
 from moduai.knowledge import sources, store
-from moduai.knowledge.client import Search, SearchAwayError
+from moduai.knowledge.client import Search
 from moduai.knowledge.errors import SourceError
 from moduai.knowledge.ingest import PARTLY, Progress, Report, silent, update
 from moduai.knowledge.parsing import Parsers
 from moduai.knowledge.store import Collection, KnowledgeError
-from moduai.knowledge.types import Found, Kind, Query, Stored
+from moduai.knowledge.types import Found, Kind, Query, SearchAwayError, Stored
 from moduai.outbound import networks
 from moduai.settings import Loaded
 from moduai.store.database import Connection, Database

@@ -16,7 +16,7 @@ import msgspec
 from moduai.child import socket_path
 from moduai.engines.address import Address
 from moduai.engines.http import FetchError, fetch
-from moduai.knowledge.types import Found, Query
+from moduai.knowledge.types import Found, Query, SearchAwayError
 from moduai.knowledge.wire import SOCKET, Asked, Refusal, Status
 from moduai.settings import Loaded
 
@@ -26,14 +26,6 @@ MOST_ANSWER = 33_554_432
 CHANGED_S = 10.0
 """How long one may wait until a change is in the index, in seconds."""
 STATUS_S = 5.0
-
-
-class SearchAwayError(RuntimeError):
-    """Nothing can be searched now."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(f"search is away: {why}")
-        self.why = why
 
 
 class Search:

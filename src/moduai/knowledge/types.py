@@ -69,7 +69,11 @@ class ReadError(ValueError):
 
 
 class SearchAwayError(RuntimeError):
-    """Nothing can be searched now; the text says why, in words for people."""
+    """Nothing can be searched now."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"search is away: {why}")
+        self.why = why
 
 
 class Stored(Struct, frozen=True):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from moduai.knowledge.client import Search, SearchAwayError
+from moduai.knowledge.client import Search
+from moduai.knowledge.types import SearchAwayError
 from moduai.knowledge.wire import Status
 
 log = logging.getLogger(__name__)

@@ -18,9 +18,9 @@ import pytest
 
 from moduai import settings
 from moduai.knowledge import store
-from moduai.knowledge.client import Search, SearchAwayError
+from moduai.knowledge.client import Search
 from moduai.knowledge.tables import documents, versions
-from moduai.knowledge.types import Facts, Parsed, Passage, Query, Stored
+from moduai.knowledge.types import Facts, Parsed, Passage, Query, SearchAwayError, Stored
 from moduai.settings import Loaded
 from moduai.store import migrate
 from moduai.store.database import Database

@@ -14,8 +14,8 @@ import pytest
 from msgspec.structs import replace
 
 from moduai.child import socket_path
-from moduai.knowledge.client import Search, SearchAwayError
-from moduai.knowledge.types import Query
+from moduai.knowledge.client import Search
+from moduai.knowledge.types import Query, SearchAwayError
 from tests.knowledge.process.conftest import put, until
 from tests.knowledge.process.shelf import PANIC, SLOW
 

@@ -14,8 +14,8 @@ from moduai import service
 from moduai.child import socket_path
 from moduai.cli import doctor
 from moduai.knowledge import watch
-from moduai.knowledge.client import Search, SearchAwayError
-from moduai.knowledge.types import Query
+from moduai.knowledge.client import Search
+from moduai.knowledge.types import Query, SearchAwayError
 from tests.knowledge.process.conftest import put, put_many, remove, until
 
 MANY = 1600

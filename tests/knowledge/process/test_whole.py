@@ -9,8 +9,7 @@ import sys
 
 import pytest
 
-from moduai.knowledge.client import SearchAwayError
-from moduai.knowledge.types import Query
+from moduai.knowledge.types import Query, SearchAwayError
 from tests.knowledge.process.conftest import Process, put, put_many, until
 
 pytest.importorskip("tantivy")
