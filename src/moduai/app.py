@@ -28,6 +28,9 @@ from moduai.accounts.audit_roots import keep_sealed, published
 from moduai.accounts.keys import load_principals
 from moduai.accounts.sessions import SessionTable
 from moduai.accounts.table import KeyTable
+from moduai.desk import Desk, Known
+from moduai.desk.api import Counter
+from moduai.desk.shelf import StoredShelf
 from moduai.engines.address import AddressError
 from moduai.engines.fleet import Fleet
 from moduai.engines.health import HealthWatch
@@ -111,6 +114,9 @@ class Worker:
         self.server = Server(settings, self.lane, self.keys, routes, self._pages)
         self.server.sessions = Sessions(self.sessions, self.database)
         self.server.ready = lambda: self.known
+        self.desk = self._desk(self.search) if self.search else None
+        if self.desk:
+            self.server.documents, routes.documents = Counter(self.desk), True
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -244,7 +250,9 @@ class Worker:
 
         services = Services(
             loaded=self.loaded,
-            ask=LocalAsk(self.lane),
+            ask=self.desk or LocalAsk(self.lane),
+            desk=self.desk,
+            documents_first=self._documents_first,
             models=self._models,
             secret=self.keyring.secret("pages"),
             database=self.database,
@@ -260,6 +268,23 @@ class Worker:
             search=self.search,
         )
         return create_app(services)
+
+    def _desk(self, search: Search) -> Desk:
+        shelf = StoredShelf(self.database)
+        return Desk(LocalAsk(self.lane), search, shelf, self._known_model, self.recorder.add)
+
+    def _known_model(self, name: str) -> Known | None:
+        """What the desk needs to know of a model that talks; None where nobody serves it."""
+        can = self.fleet.models().get(name)
+        if can is None or not can.chat:
+            return None
+        kinds = [replica.engine.kind for replica in self.fleet.serving(name)]
+        return Known(can.context, in_the_box=all(kind == "embedded" for kind in kinds))
+
+    def _documents_first(self) -> bool:
+        """Until a stronger engine is attached the page answers from public documents."""
+        models = [self._known_model(model.name) for model in self._models()]
+        return all(model is not None and model.in_the_box for model in models)
 
     def _models(self) -> list[Model]:
         """Models that can be talked to now, each name once."""
