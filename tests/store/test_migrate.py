@@ -64,6 +64,11 @@ SEEDS = {
         "INSERT INTO documents VALUES ('doc_1', 'col_1', '민법.md', 1, 1, 'd', 0, 3)",
         "INSERT INTO document_versions VALUES ('doc_1', 1, 'd', 1, '{}', 'x', 'y')",
     ),
+    "0005": (
+        "INSERT INTO organisations VALUES ('org_1', '서울', 'seoul', '', 1700000000)",
+        "INSERT INTO api_keys VALUES ('k', 'd', 'p', 'n', 'org_1', 's', 'c', '[]', '', '', '', 1, 0, 0)",
+        "INSERT INTO collections VALUES ('c', '법', 'api', 'a', '', '', 'ready', 1, 1, '', '[]', 1, 2, 3)",
+    ),
 }
 """What a database of each version holds before it is upgraded: add to it with each migration."""
 

@@ -29,7 +29,7 @@ from moduai.cli.common import (
     safe,
     table,
 )
-from moduai.knowledge import sources, store
+from moduai.knowledge import connectors, sources, store
 from moduai.knowledge.client import Search
 from moduai.knowledge.errors import SourceError
 from moduai.knowledge.ingest import PARTLY, Progress, Report, silent, update
@@ -72,11 +72,18 @@ DOCUMENTS = {
         "modu knowledge add guide.hwpx --licence KOGL-1 --ministry 보건복지부",
         "modu knowledge add https://www.example.go.kr/guide.html",
         'modu knowledge add https://github.com/legalize-kr/legalize-kr --name "Laws of Korea"',
+        'modu knowledge add law.go.kr:law --name "Statutes in force"',
+        'modu knowledge add "law.go.kr:prec?query=전세보증금"',
+        'modu knowledge add data.go.kr:gov24 --name "Public services"',
     )
 )
 def add(
     place: Annotated[
-        str, typer.Argument(help="A folder, a file, an http(s) address, or the address of a git repository.")
+        str,
+        typer.Argument(
+            help="A folder, a file, an http(s) address, the address of a git repository, or documents at an "
+            "open API: law.go.kr:law."
+        ),
     ],
     *,
     name: Annotated[str, typer.Option(help="Name for people; default: from the place.")] = "",
@@ -88,7 +95,10 @@ def add(
     """Read documents and open them to everyone: they are found, and answers cite them.
 
     An address is a git repository if it ends with .git, begins with git+https:// or is a repository's at
-    github.com or gitlab.com. What is broken off goes on with `modu knowledge update`.
+    github.com or gitlab.com. Open APIs are law.go.kr:law, :eflaw, :admrul, :ordin and :prec, and
+    data.go.kr:gov24, with filters behind a question mark; they want a key, in the setting
+    knowledge.law_go_kr_key or knowledge.data_go_kr_key. What is broken off goes on with
+    `modu knowledge update`.
     """
     loaded = open_loaded(home)
 
@@ -271,10 +281,16 @@ async def _named(c: Connection, collection: str) -> list[Collection]:
 async def _read(
     loaded: Loaded, db: Database, collection: Collection, *, quiet: bool, again: bool = False
 ) -> Report:
-    private = networks(loaded.settings.outbound.private)
     with Parsers() as parsers, _shown(collection.name, quiet=quiet) as progress:
         return await update(
-            db, collection, parsers, home=loaded.home, private=private, progress=progress, again=again
+            db,
+            collection,
+            parsers,
+            home=loaded.home,
+            private=networks(loaded.settings.outbound.private),
+            keys=connectors.keys(loaded.settings.knowledge),
+            progress=progress,
+            again=again,
         )
 
 

@@ -88,7 +88,7 @@ class Stored(Struct, frozen=True):
     facts: Facts
     retrieved_at: datetime
     digest: str
-    """Of the bytes that were read."""
+    """Of the bytes that were read, or the source's own mark of them."""
 
 
 class Found(Struct, frozen=True):
