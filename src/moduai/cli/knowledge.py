@@ -31,6 +31,7 @@ from moduai.cli.common import (
 )
 from moduai.knowledge import connectors, sources, store
 from moduai.knowledge.client import Search
+from moduai.knowledge.due import due_at
 from moduai.knowledge.errors import SourceError
 from moduai.knowledge.ingest import PARTLY, Progress, Report, silent, update
 from moduai.knowledge.parsing import Parsers
@@ -55,6 +56,7 @@ COLLECTIONS = {
     "passages": "passages",
     "problems": "problems",
     "updated": "updated (UTC)",
+    "due": "due (UTC)",
 }
 DOCUMENTS = {
     "key": "document",
@@ -166,10 +168,13 @@ def status(
     loaded = open_loaded(home)
     found = data.read(loaded, lambda c: _named(c, collection), KnowledgeError)
     searching, why = _searching(loaded)
+    hours = loaded.settings.knowledge.update_hours
     if json:
-        done("", {"collections": found, "search": searching, "search_away": why}, json=True)
+        told = [{**asdict(one), "due_at": due_at(one, hours)} for one in found]
+        done("", {"collections": told, "search": searching, "search_away": why}, json=True)
         return
-    table(map(_collection, found), COLLECTIONS, empty="No documents yet: modu knowledge add PLACE")
+    shown = [_collection(one, hours) for one in found]
+    table(shown, COLLECTIONS, empty="No documents yet: modu knowledge add PLACE")
     for one in found:
         if one.error:
             typer.echo(f"{safe(one.name)}: {safe(one.error)}")
@@ -370,13 +375,14 @@ def _query(**given: Any) -> Query:
         fail(f"this cannot be sought: {error}", 2)
 
 
-def _collection(one: Collection) -> dict[str, Any]:
+def _collection(one: Collection, update_hours: float) -> dict[str, Any]:
     return {
         **asdict(one),
         "name": safe(one.name),
         "read": f"{one.done:,} of {one.total:,}",
         "problems": len(one.refused),
         "updated": data.utc(one.updated_at),
+        "due": data.utc(due_at(one, update_hours)),
     }
 
 

@@ -14,6 +14,7 @@ from moduai.accounts import regions
 from moduai.accounts.roles import ROLES
 from moduai.accounts.tables import organisations
 from moduai.gateway.errors import ApiError
+from moduai.knowledge.due import due_at
 from moduai.web.api.now import Now
 from moduai.web.api.usage import UsageTable
 from moduai.web.console.visit import Visit
@@ -92,7 +93,8 @@ async def collection(visit: Visit) -> Response:
     found = await visit.ask("knowledge.show", **visit.named)
     after = visit.query.get("after", "")
     listed = await visit.ask("knowledge.documents", **visit.named, limit=SHOWN, after=after)
-    return visit.page("collection", collection=found, documents=listed.items, next=listed.next)
+    due = due_at(found, visit.site.services.loaded.settings.knowledge.update_hours)
+    return visit.page("collection", collection=found, due=due, documents=listed.items, next=listed.next)
 
 
 async def switches(visit: Visit) -> Response:
