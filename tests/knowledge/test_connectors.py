@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import date
 from pathlib import Path
@@ -486,3 +487,13 @@ def test_hostile_documents_are_refused(data: str, code: str) -> None:
     with pytest.raises(ReadError) as caught:
         read_all("x.xml", data.encode())
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    "words", ["제1조(" + "가" * 300_000, "제1조" + "(가" * 100_000, " " * 300_000 + "x", "부" + " " * 300_000]
+)
+def test_reading_takes_no_longer_than_the_document(words: str) -> None:
+    body = f"<법령><조문내용>{words}</조문내용><부칙내용>{words}</부칙내용></법령>"
+    began = time.process_time()
+    read("x.xml", body.encode())
+    assert time.process_time() - began < 5

@@ -39,14 +39,13 @@ _OPENS = {"조문내용", "조내용"}
 _GOES_ON = {"항내용", "호내용", "목내용"}
 _ARTICLE = re.compile(
     r"(제[0-9]{1,4}(?:-[0-9]{1,4})?조(?:의[0-9]{1,3}){0,2})[ \t]*"
-    r"(?:[(（]((?:[^()（）\n]{0,200}|[(（][^()（）\n]{0,100}[)）]){1,5})[)）])?[ \t]*"
+    r"(?:[(（]([^()（）\n]{0,200}(?:[(（][^()（）\n]{0,100}[)）][^()（）\n]{0,100}){0,4})[)）])?[ \t]*"
 )
 _CHAPTER = re.compile(r"제[0-9]{1,3}([편장절관])(?:의[0-9]{1,3})?(?=\s)[^\n]{0,150}")
 _ADDENDUM = re.compile(r"부\s*칙[^\n]{0,100}")
 _PARTS = ("판시사항", "판결요지", "참조조문", "참조판례", "판례내용")
 _BREAK = re.compile(r"<br\s*/?>|</(?:p|div|tr|li)>", re.IGNORECASE)
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
-_LINES = re.compile(r"[ \t]*\n\s*")
 
 
 def looks_like_it(text: str) -> bool:
@@ -99,7 +98,11 @@ def _decision(said: dict[str, str], limits: Limits) -> Parsed:
 
 def _plain(words: str) -> str:
     """Words without the marks of a page; what was in angle brackets of the law's own stays."""
-    return _LINES.sub("\n", html.unescape(_TAG.sub("", _BREAK.sub("\n", words)))).strip()
+    return _lines(html.unescape(_TAG.sub("", _BREAK.sub("\n", words))))
+
+
+def _lines(words: str) -> str:
+    return "\n".join(filter(None, map(str.strip, words.split("\n"))))
 
 
 def _statute(found: Leaves, limits: Limits) -> Parsed:
@@ -202,7 +205,7 @@ class _Statute:
 
     def _words(self, words: str) -> str:
         self._pictures += words.count("<img")
-        return _LINES.sub("\n", statutes.plain(html.unescape(words))).strip()
+        return _lines(statutes.plain(html.unescape(words)))
 
     def notes(self) -> Iterable[str]:
         """What was not read."""
