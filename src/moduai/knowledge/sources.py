@@ -70,7 +70,7 @@ def kind_of(place: str) -> Source:
 
 
 def canonical(kind: Source, place: str) -> str:
-    """The place as it is kept. Raises SourceError for an address that names a password."""
+    """The place as it is kept. Raises SourceError for an address that names a password or a key."""
     if kind in {"folder", "file"}:
         return str(Path(place).expanduser().resolve())
     if kind == "api":
@@ -79,6 +79,8 @@ def canonical(kind: Source, place: str) -> str:
     split = _split(address)
     if split.username is not None or split.password is not None:
         raise SourceError("secret", "an address with a name or password in it is not kept")
+    if connectors.holds_key(split):
+        raise SourceError("secret", "an address with a key in it is not kept: see modu knowledge add --help")
     if split.scheme not in {"https", "http"} or not split.hostname:
         raise SourceError("address", f"{place} is no address")
     return split._replace(fragment="").geturl()

@@ -13,7 +13,7 @@ import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import NamedTuple
-from urllib.parse import parse_qsl, quote
+from urllib.parse import SplitResult, parse_qsl, quote
 
 from moduai.knowledge.connectors import gov24, law
 from moduai.knowledge.connectors.client import Client
@@ -63,6 +63,13 @@ def keys(settings: Knowledge) -> Keys:
 def is_place(text: str) -> bool:
     """Whether a text begins as a place does."""
     return text.partition(":")[0] in _FILTERS
+
+
+def holds_key(split: SplitResult) -> bool:
+    """Whether an address asks one of the sites itself, with a key in it."""
+    ours = (split.hostname or "").endswith((".go.kr", ".odcloud.kr"))
+    names = {name.lower() for name, _ in parse_qsl(split.query, keep_blank_values=True)}
+    return ours and bool(names & {name.lower() for name in _KEY_NAMES.values()})
 
 
 def place(text: str) -> Place:
