@@ -187,6 +187,13 @@ def test_its_passages_are_articles_addenda_and_annexes() -> None:
     assert parsed.notes == ("1 annexes and forms (별표, 서식) are files of their own and were not read",)
 
 
+def test_articles_of_a_rule_that_come_in_one_are_apart() -> None:
+    parsed = read("x.xml", open_api.RULE.encode())
+    labels = ["제1조(목적)", "제7-14조의2(금액)", "제8조(이의)", "부칙"]
+    assert [one.label for one in parsed.passages] == labels
+    assert {one.path for one in parsed.passages[:3]} == {("제1장 총칙",)}
+
+
 async def test_a_decision_a_rule_and_an_ordinance(site: Site, reads: Reads) -> None:
     site.answer = open_api.other
     found = {}
@@ -414,12 +421,13 @@ async def test_the_key_is_kept_nowhere(
 ) -> None:
     """Not in the database, though the list's own links hold it; not in logs; not in what is refused."""
     caplog.set_level(logging.DEBUG)
-    echo = f"<Response><result>거절 {KEY}</result><msg>{KEY}</msg></Response>".encode()
+    echo = f"<Response><result>거절 {KEY}</result><msg>{'가' * 270} {KEY}</msg></Response>".encode()
     site.wrong = [(400, echo)]
     what = await reads.add("law.go.kr:law")
     with pytest.raises(SourceError) as caught:
         await reads(what)
-    assert str(caught.value) == "law.go.kr: it answers with status 400: 거절 *** ***"
+    assert str(caught.value).startswith("law.go.kr: it answers with status 400: 거절 *** 가")
+    assert KEY[:3] not in str(caught.value)
     await reads(what)
     async with reads.db.connect() as c:
         known: dict[str, Known] = await store.known(c, what.id)

@@ -202,11 +202,11 @@ def test_when_a_collection_is_due() -> None:
     assert due_at(one, 0.0) == 0
 
 
-async def test_of_several_that_want_it_one_passes(sqlite: Database) -> None:
-    what = await made(sqlite, "web", "http://a.example/", tried_at=5, state="waiting")
-    async with sqlite.connect() as c:
+async def test_of_several_that_want_it_one_passes(db: Database) -> None:
+    what = await made(db, "web", "http://a.example/", tried_at=5, state="waiting")
+    async with db.connect() as c:
         one = await store.collection(c, what)
-    async with sqlite.begin() as c:
+    async with db.begin() as c:
         assert await store.passes(c, one, "reading")
-    async with sqlite.begin() as c:
+    async with db.begin() as c:
         assert not await store.passes(c, one, "reading")

@@ -36,6 +36,8 @@ WITHIN_S = 120.0
 MOST_FAILED = 3
 """Requests in a row that fail for good before the source counts as away."""
 MOST_ROWS = 1_000_000
+MOST_WORDS = 300
+"""Characters of what a source complains of; it is cut after the key was taken out."""
 
 T = TypeVar("T")
 Row = dict[str, str]
@@ -105,6 +107,7 @@ class Client:
                     why = str(error)
                     continue
                 except SourceError as error:
+                    self._failed = 0
                     raise type(error)(error.code, self._told(str(error))) from None
                 self._failed = 0
                 await asyncio.sleep(GAP_S)
@@ -126,7 +129,7 @@ class Client:
         """For people, and without the key."""
         for form in (self._key, quote(self._key), quote(self._key, safe="")):
             words = words.replace(form, "***") if form else words
-        return f"{self._site}: {words}"
+        return f"{self._site}: {words[:MOST_WORDS]}"
 
 
 def read_or_complain(answer: httpx2.Response, read: Callable[[bytes], T]) -> T:
@@ -153,7 +156,7 @@ def complaint(data: bytes) -> str:
     text = data[:4_000].decode("utf-8", "replace")
     if re.search(r"<html|<!doctype", text, re.IGNORECASE):
         return "a web page came in place of data"
-    return " ".join(clean(_MARKUP.sub(" ", text)).split())[:200]
+    return " ".join(clean(_MARKUP.sub(" ", text)).split())
 
 
 async def walk(

@@ -41,6 +41,8 @@ _ARTICLE = re.compile(
     r"(제[0-9]{1,4}(?:-[0-9]{1,4})?조(?:의[0-9]{1,3}){0,2})[ \t]*"
     r"(?:[(（]([^()（）\n]{0,200}(?:[(（][^()（）\n]{0,100}[)）][^()（）\n]{0,100}){0,4})[)）])?[ \t]*"
 )
+_NEXT = re.compile(r"\n(?=제[0-9]{1,4}(?:-[0-9]{1,4})?조(?:의[0-9]{1,3}){0,2}[ \t]?[(（])")
+"""Some rules come with all their articles in one."""
 _CHAPTER = re.compile(r"제[0-9]{1,3}([편장절관])(?:의[0-9]{1,3})?(?=\s)[^\n]{0,150}")
 _ADDENDUM = re.compile(r"부\s*칙[^\n]{0,100}")
 _PARTS = ("판시사항", "판결요지", "참조조문", "참조판례", "판례내용")
@@ -163,6 +165,10 @@ class _Statute:
         """What was gathered is an article, or headings."""
         words = self._words("\n".join(filter(None, self._unit)))
         self._unit = []
+        for part in _NEXT.split(words):
+            self._part(part)
+
+    def _part(self, words: str) -> None:
         article = _ARTICLE.match(words)
         if article:
             label = f"{article[1]}({article[2]})" if article[2] else article[1]
