@@ -189,9 +189,10 @@ def test_its_passages_are_articles_addenda_and_annexes() -> None:
 
 def test_articles_of_a_rule_that_come_in_one_are_apart() -> None:
     parsed = read("x.xml", open_api.RULE.encode())
-    labels = ["제1조(목적)", "제7-14조의2(금액)", "제8조(이의)", "부칙"]
+    labels = ["제1장 총칙", "제1조(목적)", "제7-14조의2(금액)", "제8조(이의)", "부칙"]
     assert [one.label for one in parsed.passages] == labels
-    assert {one.path for one in parsed.passages[:3]} == {("제1장 총칙",)}
+    assert {one.path for one in parsed.passages[1:4]} == {("제1장 총칙",)}
+    assert "이 고시의 이름은 다음과 같다.\n둘째 줄이다." in parsed.text
 
 
 async def test_a_decision_a_rule_and_an_ordinance(site: Site, reads: Reads) -> None:

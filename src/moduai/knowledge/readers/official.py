@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from moduai.knowledge.readers import decisions, front, statutes
 from moduai.knowledge.readers.archive import Elements, check_size, walk
 from moduai.knowledge.readers.limits import LIMITS, Limits
-from moduai.knowledge.readers.outline import Outline
+from moduai.knowledge.readers.outline import Outline, clean
 from moduai.knowledge.types import Facts, Parsed, ReadError
 
 STATUTE, RULE, ORDINANCE, DECISION = "법령", "AdmRulService", "LawService", "PrecService"
@@ -85,7 +85,7 @@ class _Leaves(Elements):
         self._open[-1].append(text)
 
     def end(self, name: str) -> None:
-        self.found.append((name, "".join(self._open.pop()).strip()))
+        self.found.append((name, clean("".join(self._open.pop())).strip()))
 
 
 def _decision(said: dict[str, str], limits: Limits) -> Parsed:
@@ -175,13 +175,17 @@ class _Statute:
             self.outline.article(article[0].strip(), label)
             self.outline.below(words[article.end() :])
             return
-        for line in filter(None, words.split("\n")):
+        block: list[str] = []
+        for line in words.split("\n"):
             chapter = _CHAPTER.match(line)
             if chapter:
+                self.outline.add("\n".join(block))
+                block.clear()
                 level = "편장절관".index(chapter[1]) + 1
                 self.outline.heading(level, line, statutes.unamended(line))
             else:
-                self.outline.add(line)
+                block.append(line)
+        self.outline.add("\n".join(block))
 
     def _addendum(self, words: str) -> None:
         lines = self._words(words)
@@ -211,7 +215,7 @@ class _Statute:
 
     def _words(self, words: str) -> str:
         self._pictures += words.count("<img")
-        return _lines(statutes.plain(html.unescape(words)))
+        return _lines(statutes.plain(clean(html.unescape(words))))
 
     def notes(self) -> Iterable[str]:
         """What was not read."""
