@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import resource
+import textwrap
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from benchmarks.harness.documents import pdf as made
@@ -93,13 +95,41 @@ def test_a_word_that_is_broken_over_two_lines_is_made_whole() -> None:
 def test_lines_stay_apart_where_it_is_not_sure_that_a_word_goes_on() -> None:
     given = printed(TOLD)
     bare = [line.rstrip() for line in given]
-    assert lines(*bare) == bare  # a document that keeps no spaces at line ends says nothing by their absence
+    assert lines(*bare) == bare  # no space at any line's end, and too short a text to tell by its own words
     entries = [f"가. {part}" for part in given]
     assert lines(*entries) == [line.rstrip() for line in entries]
     cells = ["가구원", "한 사람", "두 사람", "세 사람"]
     assert lines(*cells, *given)[:4] == cells
     english = ["The allowance is paid by the month to", "those who asked for it in writing"]
     assert lines(*english, *given)[:2] == english
+
+
+def gaps(text: str) -> list[bool]:
+    """For each character but white space, whether white space stands before it."""
+    return [text[at - 1].isspace() for at in range(1, len(text)) if not text[at].isspace()]
+
+
+def test_a_long_document_tells_by_its_own_words_where_they_are_broken() -> None:
+    """Most of those that are broken are made whole, of hundreds that are not hardly any is run together."""
+    box = (Path(__file__).parents[3] / "src/moduai/knowledge/box/ko").glob("*.md")
+    said = [line for path in sorted(box) for line in path.read_text("utf-8").split("---\n", 2)[2].split("\n")]
+    told = [line for line in said if line and line[0] not in "#`"]
+    given = [line.rstrip() for words in told for line in printed(words, 36)]
+    pages = [given[at : at + 45] for at in range(0, len(given), 45)]
+    meant, shown = gaps("\n".join(told)), gaps("\n".join(given))
+    read = gaps(pdf.read(made(pages)).text)
+    broken = [
+        now for before, printed_so, now in zip(meant, shown, read, strict=True) if printed_so and not before
+    ]
+    apart = [now for before, now in zip(meant, read, strict=True) if before]
+    assert len(broken) > 200
+    assert broken.count(False) > len(broken) / 2
+    assert apart.count(False) <= len(apart) / 1000
+
+
+def test_a_long_document_that_is_broken_at_words_stays_as_it_is() -> None:
+    given = textwrap.wrap(" ".join([TOLD] * 8), 30)[:50]
+    assert lines(*given) == given
 
 
 def page_bomb(forms: int, times: int) -> bytes:

@@ -7,10 +7,12 @@ answer is JSON on the standard output: ``pages`` (text each), ``outline`` (level
 and ``title``, or ``error``.
 
 Korean is broken at any syllable, so a word may go on in the next line. Its halves are joined where the line
-ends in a syllable without a space, is full (``_FULL`` lines of the page end where it does, and it is
-``_WIDE`` syllables wide), and the line close below it is not longer, not indented, no entry of a list, and
-begins with a syllable. That a space is missing says something only in documents that keep spaces at line
-ends: of the full lines at least one in ``_KEPT`` must end in one. Else lines stay as they are printed.
+ends in a syllable, is full (``_FULL`` lines of the page end where it does, and it is ``_WIDE`` syllables
+wide), the line close below it is not longer, not indented, no entry of a list, and begins with a syllable;
+and where no space stood between: in documents that keep spaces at line ends (of the full lines at least one
+in ``_KEPT``) none is there; in others the two syllables stand together within lines, at least ``_TWICE``
+times and ``_SURER`` times as often as with a space between, and that is so of ``_SPLIT`` of the line ends of
+which the document tells anything, or it is broken at words. Else lines stay as they are printed.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ import re
 import resource
 import sys
 from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterable
 from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
@@ -28,8 +32,9 @@ MEMORY = 2 << 30
 _BOOKMARKS = 10_000
 _PASSWORD = 4
 """PDFium's number for this error."""
-_FULL, _WIDE, _KEPT = 3, 12, 10
+_FULL, _WIDE, _KEPT, _TWICE, _SURER, _SPLIT = 3, 12, 10, 2, 8, 0.3
 _SYLLABLE = re.compile("[가-힣]")
+_TOGETHER, _APART = re.compile("(?=([가-힣][가-힣]))"), re.compile("(?=([가-힣] [가-힣]))")
 _ENTRY = re.compile(r"[가-힣][.)]|제[0-9]+[편장절관조]")
 
 
@@ -43,6 +48,11 @@ class _Line(NamedTuple):
     right: float
     bottom: float
     em: float
+
+    @property
+    def bare(self) -> bool:
+        """Whether no space stands at its end."""
+        return self.until == self.end
 
 
 def main(most_pages: int, most_characters: int) -> dict[str, object]:
@@ -96,12 +106,31 @@ def _joined(pages: list[tuple[str, list[_Line]]]) -> list[str]:
     for _, lines in pages:
         rights = sorted(line.right for line in lines)
         full = [(line, below) for line, below in pairwise(lines) if _goes_on(line, below, rights)]
-        breaks.append([line.end for line, _ in full if line.until == line.end])
+        breaks.append({line.end: line.words[-1] + below.words[0] for line, below in full if line.bare})
         broken += len(breaks[-1])
         kept += len(full) - len(breaks[-1])
-    if not kept or broken > _KEPT * kept:
-        return [text for text, _ in pages]
-    return [_without(text, ends) for (text, _), ends in zip(pages, breaks, strict=True)]
+    texts = [text for text, _ in pages]
+    if not broken or broken > _KEPT * kept > 0:
+        return texts
+    if not kept:
+        breaks = _by_pairs(texts, breaks)
+    return [_without(text, ends) for text, ends in zip(texts, breaks, strict=True)]
+
+
+def _by_pairs(texts: list[str], breaks: list[dict[int, str]]) -> list[dict[int, str]]:
+    """Of breaks with the syllables around them those within words, as the rest of the document tells."""
+    together, apart = Counter[str](), Counter[str]()
+    for text in texts:
+        together.update(_TOGETHER.findall(text))
+        apart.update(found.replace(" ", "") for found in _APART.findall(text))
+
+    def within(pair: str) -> bool:
+        return together[pair] >= max(_TWICE, _SURER * apart[pair])
+
+    found = [{end: pair for end, pair in ends.items() if within(pair)} for ends in breaks]
+    split = sum(map(len, found))
+    between = sum(apart[pair] > together[pair] for ends in breaks for pair in ends.values())
+    return found if split >= _SPLIT * (split + between) else [{} for _ in breaks]
 
 
 def _goes_on(line: _Line, below: _Line, rights: list[float]) -> bool:
@@ -120,7 +149,7 @@ def _goes_on(line: _Line, below: _Line, rights: list[float]) -> bool:
     )
 
 
-def _without(text: str, ends: list[int]) -> str:
+def _without(text: str, ends: Iterable[int]) -> str:
     """The text without the line breaks at these places."""
     parts, at = [], 0
     for end in ends:
