@@ -64,7 +64,7 @@ async def run(loaded: Loaded, make: Make) -> int:
     works = (
         _work(db, loaded, follower, reader),
         follow(db, loaded.settings.database.feed_s, heard),
-        server.watch(),
+        follower.watch(),
         _until_orphaned(Parent()),
     )
     tasks = [asyncio.create_task(work) for work in works]

@@ -97,6 +97,45 @@ async def _lives(here):
     return False
 
 
+@pytest.mark.parametrize("kind", ["store", "idx", "term"])
+async def test_damage_while_it_runs_is_seen_and_nothing_is_searched_until_it_is_built_anew(
+    begin, db, loaded, kind
+):
+    await put_many(db, 1600)
+    here = begin()
+    await here.ready()
+    for file in (loaded.index_folder / "index").glob(f"*.{kind}"):
+        with file.open("r+b") as out:  # in place, under the process that has it open
+            out.write(b"\xff" * (file.stat().st_size - 120))
+    await _away(here)
+    assert await asyncio.to_thread(here.running.wait, 15) != 0
+    again = begin()
+    while (status := await _status(again)).state != "ready":
+        assert "damaged" in status.anew
+        try:
+            assert await again.finds("1234"), "it was ready by then"
+        except SearchAwayError as error:
+            assert "being built" in error.why  # noqa: PT017  (either is right)
+    assert "damaged" in again.told()
+    assert (status.documents, status.anew) == (1600, "")
+    assert [one.document for one in await again.search.search(Query("1234"))] == ["doc_1234"]
+
+
+async def _away(here) -> None:
+    """Ask until the damage is met: some words may lie in what is still whole, or in memory."""
+    number = 0
+    while here.running.poll() is None:
+        number += 1
+        try:
+            await here.finds(f"text {number}")
+        except SearchAwayError:
+            await asyncio.sleep(0.02)
+
+
+async def _status(here):
+    return await until(here.search.status)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit is Linux's")
 async def test_a_full_disk_stops_the_building_and_not_the_search(begin, db):
     await put(db, "an apple")
