@@ -51,7 +51,7 @@ class Warm(Struct):
 
 @contextmanager
 def built(bench: Bench) -> Iterator[Built]:
-    """All articles by grams: built by a process of its own, from its database, for the first bar that asks."""
+    """All articles by grams: built by a process of its own out of its database, for the first who asks."""
     place = bench.place("statutes")
     laws = list(knowledge_data.statutes(place, most=QUICK_LAWS if bench.quick else 0))
     home = Home(place / "home")

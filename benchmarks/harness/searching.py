@@ -84,7 +84,7 @@ class Home:
                 raise StartError(f"search is not ready: {process.tail(self.log)}")
             if status is not None:
                 tell(f"{status.passages:,} passages are in the index, {status.behind:,} documents to come")
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.25)  # a look costs the process what is measured
 
 
 async def _status(search: Search) -> Status | None:

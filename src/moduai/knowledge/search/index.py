@@ -42,6 +42,8 @@ FILL_PASSAGES = 100
 """Passages that one step of ``fill`` reads, a CPU-second of Kiwi or two; a larger document is read whole."""
 GIVE_WAY_S = 0.002
 """How long a passage waits to be written while somebody searches."""
+QUIET_S, MOST_PATIENCE_S = 0.3, 5.0
+"""What was filled in is written when no document was changed for so long, or after this time in any case."""
 MOST_ASIDE = 100
 """Documents that are set aside and named in the status."""
 ATTEMPTS = 2
@@ -92,6 +94,8 @@ class Index:
         self._lock = Lock()
         self._gone: frozenset[str] = frozenset()
         self._searching: set[int] = set()
+        self._changed = 0.0
+        self._told: tuple[Any, Status | None] = (None, None)
         self._index = self._open()
         self._writer = self._index.writer(HEAP_BYTES, 1)
 
@@ -113,8 +117,12 @@ class Index:
         with self._writing(position):
             for stored, parsed in documents:
                 self._delete(stored.id)
-                count += self._put(stored, _passages(parsed), None)
+                passages = _passages(parsed)
+                for each in self._documents(stored, passages, None):
+                    self._writer.add_document(each)
+                count += len(passages)
                 self._collections |= {stored.collection}
+        self._changed = time.monotonic()
         return count
 
     def remove(self, documents: Iterable[str], *, position: int | None = None) -> None:
@@ -137,19 +145,26 @@ class Index:
         """Fill in morphemes of about ``most`` passages, slowly; how many passages still wait. A document that
         Kiwi cannot read is found by grams alone, and is set aside with the reason.
         """
-        ready, tried = [], self.folder / "filling"
+        tried = self.folder / "filling"
         for stored, passages in self._waiting(most):
-            ready.append((stored, passages, *self._read_slowly(tried, stored, passages)))
-        if ready:
+            morphemes, failed = self._read_slowly(tried, stored, passages)
+            made = list(self._documents(stored, passages, morphemes))
+            self._await_quiet()
             with self._writing(None):
-                for stored, passages, morphemes, failed in ready:
-                    if self._head(self._searcher, stored.id) == stored:  # else it changed meanwhile
-                        self._delete(stored.id)
-                        self._put(stored, passages, morphemes)
-                        if failed:
-                            self._mark_aside(Aside(stored.id, stored.version, failed))
+                if self._head(self._searcher, stored.id) == stored:  # else it changed meanwhile
+                    self._delete(stored.id)
+                    for each in made:
+                        self._writer.add_document(each)
+                    if failed:
+                        self._mark_aside(Aside(stored.id, stored.version, failed))
         tried.unlink(missing_ok=True)
         return self._count(self._term("waiting", _PASSAGE))
+
+    def _await_quiet(self) -> None:
+        """Who changes documents goes first: wait until nobody has for a while, but not for ever."""
+        until = time.monotonic() + MOST_PATIENCE_S
+        while time.monotonic() < min(self._changed + QUIET_S, until) and not self._closed:
+            time.sleep(QUIET_S / 10)
 
     def _read_slowly(
         self, tried: Path, stored: Stored, passages: list[tuple[int, Passage, str]]
@@ -203,9 +218,12 @@ class Index:
         fields: dict[str, str | int | bytes] = {"id": f"!{one.document}", "waiting": _ASIDE}
         self._writer.add_document(_document(fields | {"data": msgspec.msgpack.encode(one)}))
 
-    def _put(
+    def _documents(
         self, stored: Stored, passages: list[tuple[int, Passage, str]], morphemes: list[str] | None
-    ) -> int:
+    ) -> Iterator[Any]:
+        """What tantivy holds of a document: its passages, and one for the whole. Python's work, so it gives
+        way to those who search.
+        """
         facts = stored.facts
         common: dict[str, str | int | bytes] = {
             "document": stored.id,
@@ -231,15 +249,14 @@ class Index:
                 "waiting": _PASSAGE if morphemes is None else "",
                 "data": msgspec.msgpack.encode(kept),
             }
-            self._writer.add_document(_document(common | fields))
+            yield _document(common | fields)
         waiting = _WAITING if morphemes is None else _FILLED
         head: dict[str, str | int | bytes] = {
             "id": f"={stored.id}",
             "waiting": waiting,
             "data": msgspec.msgpack.encode(stored),
         }
-        self._writer.add_document(_document(head))
-        return len(passages)
+        yield _document(head)
 
     def _waiting(self, most: int) -> list[tuple[Stored, list[tuple[int, Passage, str]]]]:
         searcher, taken, count = self._searcher, [], 0
@@ -376,8 +393,14 @@ class Index:
     # what is there
 
     def status(self) -> Status:
-        """What the index holds now."""
-        searcher = self._searcher
+        """What the index holds now; counted once after each change."""
+        searcher, (counted, told) = self._searcher, self._told
+        if searcher is not counted or told is None:
+            told = self._counted(searcher)
+            self._told = (searcher, told)
+        return msgspec.structs.replace(told, morphemes=self.morphemes.ready)
+
+    def _counted(self, searcher: Any) -> Status:
         documents = self._count(self._among("waiting", (_WAITING, _FILLED)))
         found = searcher.search(self._term("waiting", _ASIDE), MOST_ASIDE)
         aside = [searcher.doc(at).get_first("data") for _, at in found.hits]
