@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from moduai.knowledge.types import Query, SearchAwayError
-from tests.knowledge.process.conftest import Process, put, put_many, until
+from tests.knowledge.process.conftest import Process, put, put_many, remove, until
 
 pytest.importorskip("tantivy")
 
@@ -119,6 +119,23 @@ async def test_damage_while_it_runs_is_seen_and_nothing_is_searched_until_it_is_
     assert "damaged" in again.told()
     assert (status.documents, status.anew) == (300, "")
     assert [one.document for one in await again.search.search(Query("234"))] == ["doc_234"]
+
+
+async def test_damage_that_a_change_meets_is_mended_too(begin, db, loaded):
+    (apple,) = await put(db, "an apple")
+    here = begin()
+    await here.ready()
+    for file in (loaded.index_folder / "index").glob("*.term"):
+        with file.open("r+b") as out:
+            out.write(b"\xff" * (file.stat().st_size - 120))
+    await remove(db, apple.id)
+    await put(db, "a plum")
+    assert await asyncio.to_thread(here.running.wait, 30) != 0
+    again = begin()
+    await again.ready()
+    assert "damaged" in again.told()
+    assert await again.finds("plum") == ["a plum"]
+    assert await again.finds("apple") == []
 
 
 async def _away(here) -> None:
