@@ -143,7 +143,7 @@ class Knowledge(Struct, frozen=True, forbid_unknown_fields=True):
     ] = True
     kiwi: Annotated[
         bool,
-        Meta(description="Search Korean by morphemes too, for 600 MB of memory; else by pairs of letters."),
+        Meta(description="Search Korean by morphemes too, for 300 MB of memory; else by pairs of letters."),
     ] = True
     memory_mb: Annotated[Positive, Meta(description="Most memory of the search process, in MB.")] = 2048
     search_s: Annotated[Seconds, Meta(description="How long a search may take.")] = 2.0

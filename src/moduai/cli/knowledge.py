@@ -356,10 +356,21 @@ def _searching(loaded: Loaded) -> tuple[Any, str]:
 
 
 def _search_words(status: Any) -> str:
-    waiting = f", {count(status.behind, 'change')} to come" if status.behind else ""
-    return (
-        f"{status.state}, {count(status.documents, 'document')}, {count(status.passages, 'passage')}{waiting}"
-    )
+    """One line of how search is, and one for each thing that somebody should know."""
+    to_come = f", {count(status.behind, 'change')} to come" if status.behind else ""
+    lines = [
+        f"{status.state}, {count(status.documents, 'document')}, {count(status.passages, 'passage')}{to_come}"
+    ]
+    if status.waiting:
+        lines[0] += f", {status.passages - status.waiting:,} of them by morphemes too"
+    if status.anew:
+        lines.append(f"The index is being built, and nothing is found until then: {safe(status.anew)}")
+    if status.error:
+        lines.append(f"The index does not follow the database: {safe(status.error)}")
+    lines += [
+        f"{each.document} version {each.version} is set aside: {safe(each.reason)}" for each in status.aside
+    ]
+    return "\n".join(lines)
 
 
 def _until_found(loaded: Loaded) -> None:

@@ -66,6 +66,7 @@ class Counter:
         try:
             if "inference" not in principal.scopes:
                 raise ApiError("scope_missing", "The API key may not search.")
+            self._desk.check("")
             wanted = _wanted(query)
             found = await self._desk.searcher.search(
                 Query(

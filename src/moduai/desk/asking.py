@@ -1,7 +1,8 @@
 """Asking the desk, with the events of ``gateway.local``: who can ask a model can ask it.
 
 Where the model fails or its line is full, the passages are the answer: then nothing was written that could
-be wrong. Where the search is away there is no answer (fails closed).
+be wrong. Where the search is away there is no answer (fails closed), nor where the operator stopped the
+service or the model: passages are not shown either.
 """
 
 from __future__ import annotations
@@ -75,9 +76,14 @@ class Desk:
         shelf: Shelf,
         known: Callable[[str], Known | None],
         keep: Callable[[Heard], None] = lambda _: None,
+        check: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """``known``: None for a model that nobody serves; ``keep``: takes turns that are to be kept."""
+        """``known``: None for a model that nobody serves; ``keep``: takes turns that are to be kept;
+        ``check``: raises ApiError where the operator stopped this model, or the service; "" asks for the
+        service alone.
+        """
         self._ask, self._searcher, self._known, self._keep = ask, searcher, known, keep
+        self.check = check
         self.shelf = shelf
 
     @property
@@ -101,6 +107,12 @@ class Desk:
         known = self._known(model.removesuffix(PUBLIC))
         if known is None:
             yield _failed(ApiError("model_not_found", f"No engine serves {model[:128]!r}."))
+            return
+        try:
+            self.check(model.removesuffix(PUBLIC))
+            self.check(model)
+        except ApiError as error:
+            yield _failed(error)
             return
         turn = _Turn(self, model, known, question_of(body), principal)
         place = TurnPlace.of(conversation, parent)
