@@ -25,15 +25,18 @@ RARITY = 1.4
 TITLE, HEAD, TITLE_COVERED = 0.75, 0.35, 5.0
 TITLE_LENGTH = 10
 """Characters of a title whose terms count as they are; a term in a longer one counts less."""
-ADDED = 0.8
+ADDED = 1.4
 """What a term of law weighs that the asker did not say, beside one that was said."""
 LINE, LINES_OF = 0.2, 15
 """What the best line adds, and of how many passages from the top it is looked for."""
-LEVELS = {"act": 1.0, "decree": 0.93, "rule": 0.88, "": 1.0}
+LEVELS = {"act": 1.0, "decree": 0.75, "rule": 0.6, "": 1.0}
+FIELD = 2.0
+"""What it adds, as a share, that a statute governs the field of life that is asked of."""
 OTHER_LANGUAGE = 0.8
 NAMED = 1_000.0
 """Added where the question names this very article."""
 _ARTICLE = re.compile(r"제\s*(\d+)\s*조(?:의\s*(\d+))?")
+_BELONGS = re.compile(r"시행(?:령|규칙)$")
 _NAME = re.compile(r"^[#\s]*제\d+조(?:의\d+)?\s*\(([^()\n]{1,60})\)")
 
 
@@ -63,6 +66,11 @@ def place(title: str, label: str) -> str:
     if found is None:
         return ""
     return squashed(title) + article(found[1], found[2])
+
+
+def law(title: str) -> str:
+    """The act that a statute is or belongs to, by the statute's title, in one form."""
+    return _BELONGS.sub("", squashed(title))
 
 
 def article(number: str, branch: str | None) -> str:
@@ -133,7 +141,7 @@ def _score(
             score += weight * times * (K1 + 1) / (times + spread)
         if term in head:
             score += HEAD * weight
-    score *= LEVELS.get(each.level, 1.0)
+    score *= LEVELS.get(each.level, 1.0) * (1 + FIELD * asked.laws.get(law(each.title), 0.0))
     if asked.language and each.language and each.language != asked.language:
         score *= OTHER_LANGUAGE
     if asked.places and place(each.title, each.passage.label) in asked.places:

@@ -7,7 +7,7 @@ date that a question names as the time to look at (2020년 3월 1일 당시): th
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from functools import cache
 from importlib import resources
@@ -46,8 +46,14 @@ _NATIVE_COUNT = re.compile(
 _DIGIT_COUNT = re.compile(r"(\d+)\s?(달|살)")
 _HANGUL = re.compile(r"[가-힣]")
 _LATIN = re.compile(r"[A-Za-z]")
+FAR = 6
+"""Letters that may stand between two words of an entry."""
 _LONGEST = 2_000
 """Characters of a question that are read; the rest is left out."""
+
+
+Table = Mapping[tuple[str, ...], tuple[str, ...]]
+"""Everyday words, verbs as stems, and what they mean."""
 
 
 class Asked(Struct, frozen=True):
@@ -60,6 +66,8 @@ class Asked(Struct, frozen=True):
     morphemes: tuple[str, ...]
     added: Mapping[str, tuple[str, ...]]
     """Terms of law that everyday words stand for."""
+    laws: Mapping[str, float]
+    """Statutes that govern what is asked of, squashed, and how surely: at most 1."""
     places: tuple[str, ...]
     """Articles by name, 민법제750조; some of them may not exist."""
     day: date | None
@@ -69,19 +77,31 @@ class Asked(Struct, frozen=True):
 def understand(text: str, morphemes: tokens.Morphemes | None = None) -> Asked:
     """Take a question apart. ``morphemes``: used if they are in memory."""
     asked = text[:_LONGEST]
-    found = morphemes.of(asked) if morphemes is not None and morphemes.ready else []
-    telling = [word for word in dict.fromkeys(found) if word not in _STOP]
-    added = dict.fromkeys((*_terms(asked, frozenset(found)), *numbers(asked)))
+    words = morphemes.words(asked) if morphemes is not None and morphemes.ready else []
+    telling = list(dict.fromkeys(word.form for word in words if word.telling and word.form not in _STOP))
+    added = dict.fromkeys((*_terms(asked, words), *numbers(asked)))
     return Asked(
         text=asked,
-        grams=tuple(dict.fromkeys(tokens.grams(asked))),
+        grams=tuple(dict.fromkeys(tokens.grams(_telling(asked, words)))),
         words={word: tuple(tokens.grams(word)) for word in telling if len(word) > 1},
         morphemes=tuple(telling),
         added={term: tuple(tokens.grams(term)) for term in added},
+        laws=laws(asked, words),
         places=places(asked),
         day=day(asked),
         language=language(asked),
     )
+
+
+def _telling(text: str, words: Sequence[tokens.Word]) -> str:
+    """The text without endings, particles and words of asking, between which no gram reaches; all of it where
+    nothing was found.
+    """
+    kept = [" "] * len(text)
+    for word in words:
+        if word.telling and word.form not in _STOP:
+            kept[word.start : word.end] = text[word.start : word.end]
+    return "".join(kept) if words else text
 
 
 def squashed(text: str) -> str:
@@ -140,35 +160,97 @@ def _sino(spelled: str) -> int:
     return total + digit
 
 
-def _terms(text: str, found: frozenset[str]) -> list[str]:
-    """Terms of law for the everyday words in a question: a word of Kiwi's, or two syllables and more."""
+def laws(text: str, words: Sequence[tokens.Word] = ()) -> dict[str, float]:
+    """Statutes that govern the field of life that a question is about, the most probable as 1."""
+    votes: dict[str, float] = {}
+    for titles in _said(fields(), text, words):
+        for title in titles:
+            votes[title] = votes.get(title, 0.0) + len(titles) ** -0.5
+    most = max(votes.values(), default=1.0)
+    return {title: each / most for title, each in votes.items()}
+
+
+def _terms(text: str, words: Sequence[tokens.Word]) -> list[str]:
+    """Terms of law for the everyday words in a question, without those that it says itself."""
     plain = squashed(text)
-    said: list[str] = []
-    for word, terms in everyday().items():
-        if word in found or (len(word) > 1 and word in plain):
-            said += [term for term in terms if term not in plain]
-    return said
+    return [term for terms in _said(everyday(), text, words) for term in terms if squashed(term) not in plain]
+
+
+def _said(table: Table, text: str, words: Sequence[tokens.Word]) -> list[tuple[str, ...]]:
+    """What the entries of a table mean whose parts stand in the text, one not far behind the other."""
+    seen = _Seen(text.lower(), words)
+    return [means for parts, means in table.items() if seen.near(parts)]
+
+
+class _Seen:
+    """Where everyday words stand in a question: a word of Kiwi's, or letters that begin and end with such
+    words; without Kiwi any two letters and more.
+    """
+
+    def __init__(self, text: str, words: Sequence[tokens.Word]) -> None:
+        self.text = text
+        self.starts = {word.start for word in words}
+        self.ends = {word.end for word in words}
+        self.forms: dict[str, list[tuple[int, int]]] = {}
+        for word in words:
+            if word.telling:
+                self.forms.setdefault(word.form, []).append((word.start, word.end))
+
+    def near(self, parts: tuple[str, ...]) -> bool:
+        """Whether the parts stand in the text, each at most some letters behind the one before."""
+        end = -1
+        for part in parts:
+            end = next((e for s, e in self.places(part) if end < 0 or end <= s <= end + FAR), -2)
+            if end < 0:
+                return False
+        return True
+
+    def places(self, part: str) -> Iterator[tuple[int, int]]:
+        """The places of one word."""
+        yield from self.forms.get(part, ())
+        if len(part) > 1:
+            at = self.text.find(part)
+            while at >= 0:
+                end = at + len(part)
+                if not self.starts or (at in self.starts and end in self.ends):
+                    yield at, end
+                at = self.text.find(part, at + 1)
 
 
 @cache
-def everyday() -> Mapping[str, tuple[str, ...]]:
+def everyday() -> Table:
     """Everyday words, verbs as stems, and what the law calls them: ``everyday.tsv`` in this package."""
-    return _table("everyday.tsv")
+    table: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for words, terms in _lines("everyday.tsv"):
+        for word in words:
+            table[_stems(word)] = (*table.get(_stems(word), ()), *terms)
+    return table
+
+
+@cache
+def fields() -> Table:
+    """Everyday words and the statutes, squashed, that govern them: ``fields.tsv`` in this package."""
+    table: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for titles, words in _lines("fields.tsv"):
+        for word in words:
+            table[_stems(word)] = (*table.get(_stems(word), ()), squashed(titles[0]))
+    return table
 
 
 @cache
 def abbreviations() -> Mapping[str, str]:
     """Short names of laws and their titles, squashed: ``laws.tsv`` in this package."""
-    return {squashed(short): squashed(titles[0]) for short, titles in _table("laws.tsv").items()}
+    return {squashed(short): squashed(titles[0]) for shorts, titles in _lines("laws.tsv") for short in shorts}
 
 
-def _table(name: str) -> dict[str, tuple[str, ...]]:
+def _stems(words: str) -> tuple[str, ...]:
+    """The words of an entry, a verb without its ending."""
+    return tuple(word.removesuffix("다") if len(word) > 1 else word for word in words.lower().split())
+
+
+def _lines(name: str) -> Iterator[tuple[list[str], list[str]]]:
     """Lines of ``words, with commas <tab> terms, with commas``; a line that opens with # is a remark."""
-    table: dict[str, tuple[str, ...]] = {}
     for line in resources.files(__package__).joinpath(name).read_text("utf-8").splitlines():
         if line.strip() and not line.startswith("#"):
             words, terms = line.split("\t")
-            for word in words.split(","):
-                stem = squashed(word).removesuffix("다") if len(word.strip()) > 2 else squashed(word)
-                table[stem] = (*table.get(stem, ()), *(term.strip() for term in terms.split(",")))
-    return table
+            yield [each.strip() for each in words.split(",")], [each.strip() for each in terms.split(",")]
