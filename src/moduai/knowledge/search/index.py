@@ -27,7 +27,7 @@ from moduai.knowledge.types import Found, Parsed, Passage, Query, Stored
 FORMAT = "1"
 """Another number: indexes of before are built anew."""
 HEAP_BYTES = 48_000_000
-CANDIDATES = 64
+CANDIDATES = 32
 """Passages that each way of searching may name."""
 LAWS = 4
 """Statutes of the fields of life that a question touches, in which is sought besides."""

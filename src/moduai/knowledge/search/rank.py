@@ -19,13 +19,13 @@ from msgspec import Struct
 from moduai.knowledge.search.understand import Asked, squashed
 from moduai.knowledge.types import Passage
 
-K1, B = 2.0, 0.75
+K1, B = 2.0, 0.45
 RARITY = 1.4
 """The power of the inverse document frequency: above 1, rare words say more than their number tells."""
 TITLE, HEAD, TITLE_COVERED = 0.75, 0.35, 5.0
 TITLE_LENGTH = 10
 """Characters of a title whose terms count as they are; a term in a longer one counts less."""
-ADDED = 1.4
+ADDED = 1.0
 """What a term of law weighs that the asker did not say, beside one that was said."""
 LINE, LINES_OF = 0.2, 15
 """What the best line adds, and of how many passages from the top it is looked for."""
@@ -108,7 +108,7 @@ def order(
     """Candidates with their scores, best first; equal ones by document and place: repeatable."""
     held = list(candidates)
     middle = sum(len(each.text) for each in held) / max(1, len(held))
-    titles: dict[str, float] = {}
+    titles: dict[str, tuple[float, float]] = {}
     ordered = [(_score(asked, sought, each, middle, titles), each) for each in held]
     ordered.sort(key=_place)
     best = [(score + LINE * _line(sought, each.text.lower()), each) for score, each in ordered[:LINES_OF]]
@@ -127,21 +127,22 @@ def _line(sought: Sequence[Term], text: str) -> float:
 
 
 def _score(
-    asked: Asked, sought: Sequence[Term], each: Candidate, middle: float, titles: dict[str, float]
+    asked: Asked, sought: Sequence[Term], each: Candidate, middle: float, titles: dict[str, tuple[float, float]]
 ) -> float:
     text = each.text.lower()
     spread = K1 * (1 - B + B * len(text) / max(1.0, middle))
     head = heading(each.passage, each.text).lower()
-    score = titles.get(each.title, -1.0)
-    if score < 0:
-        score = titles[each.title] = _title(sought, each.title.lower())
+    if each.title not in titles:
+        governs = 1 + FIELD * asked.laws.get(law(each.title), 0.0)
+        titles[each.title] = _title(sought, each.title.lower()), governs
+    score, governs = titles[each.title]
     for term, weight in sought:
         times = text.count(term)
         if times:
             score += weight * times * (K1 + 1) / (times + spread)
         if term in head:
             score += HEAD * weight
-    score *= LEVELS.get(each.level, 1.0) * (1 + FIELD * asked.laws.get(law(each.title), 0.0))
+    score *= LEVELS.get(each.level, 1.0) * governs
     if asked.language and each.language and each.language != asked.language:
         score *= OTHER_LANGUAGE
     if asked.places and place(each.title, each.passage.label) in asked.places:

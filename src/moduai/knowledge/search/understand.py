@@ -7,7 +7,7 @@ date that a question names as the time to look at (2020년 3월 1일 당시): th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import cache
 from importlib import resources
@@ -46,14 +46,18 @@ _NATIVE_COUNT = re.compile(
 _DIGIT_COUNT = re.compile(r"(\d+)\s?(달|살)")
 _HANGUL = re.compile(r"[가-힣]")
 _LATIN = re.compile(r"[A-Za-z]")
+_RUN = re.compile(r"[가-힣a-z0-9.%]+")
+LONGEST_WORD = 10
 FAR = 6
 """Letters that may stand between two words of an entry."""
 _LONGEST = 2_000
 """Characters of a question that are read; the rest is left out."""
 
 
-Table = Mapping[tuple[str, ...], tuple[str, ...]]
-"""Everyday words, verbs as stems, and what they mean."""
+Table = Mapping[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]]
+"""Everyday words, verbs as stems: by the first of them the others, and what all of them mean."""
+Places = Mapping[str, Sequence[tuple[int, int]]]
+"""Words, and from where to where each stands."""
 
 
 class Asked(Struct, frozen=True):
@@ -177,70 +181,68 @@ def _terms(text: str, words: Sequence[tokens.Word]) -> list[str]:
 
 
 def _said(table: Table, text: str, words: Sequence[tokens.Word]) -> list[tuple[str, ...]]:
-    """What the entries of a table mean whose parts stand in the text, one not far behind the other."""
-    seen = _Seen(text.lower(), words)
-    return [means for parts, means in table.items() if seen.near(parts)]
+    """What the entries of a table mean whose words stand in the text, one not far behind the other."""
+    places = _places(text.lower(), words)
+    return [
+        means
+        for word in places
+        for rest, means in table.get(word, ())
+        if not rest or _behind(rest, places, [end for _, end in places[word]])
+    ]
 
 
-class _Seen:
-    """Where everyday words stand in a question: a word of Kiwi's, or letters that begin and end with such
-    words; without Kiwi any two letters and more.
+def _behind(rest: tuple[str, ...], places: Places, ends: list[int]) -> bool:
+    """Whether words stand in the text, the first of them behind one of these ends, each near the one before."""
+    for word in rest:
+        ends = [to for at, to in places.get(word, ()) if any(end <= at <= end + FAR for end in ends)]
+    return bool(ends)
+
+
+def _places(text: str, words: Sequence[tokens.Word]) -> Places:
+    """Where everyday words may stand in a question: a word of Kiwi's, or letters that begin and end with such
+    words; without Kiwi any letters from two on.
     """
-
-    def __init__(self, text: str, words: Sequence[tokens.Word]) -> None:
-        self.text = text
-        self.starts = {word.start for word in words}
-        self.ends = {word.end for word in words}
-        self.forms: dict[str, list[tuple[int, int]]] = {}
-        for word in words:
-            if word.telling:
-                self.forms.setdefault(word.form, []).append((word.start, word.end))
-
-    def near(self, parts: tuple[str, ...]) -> bool:
-        """Whether the parts stand in the text, each at most some letters behind the one before."""
-        end = -1
-        for part in parts:
-            end = next((e for s, e in self.places(part) if end < 0 or end <= s <= end + FAR), -2)
-            if end < 0:
-                return False
-        return True
-
-    def places(self, part: str) -> Iterator[tuple[int, int]]:
-        """The places of one word."""
-        yield from self.forms.get(part, ())
-        if len(part) > 1:
-            at = self.text.find(part)
-            while at >= 0:
-                end = at + len(part)
-                if not self.starts or (at in self.starts and end in self.ends):
-                    yield at, end
-                at = self.text.find(part, at + 1)
+    places: dict[str, list[tuple[int, int]]] = {}
+    for word in words:
+        if word.telling:
+            places.setdefault(word.form, []).append((word.start, word.end))
+    ends = {word.end for word in words}
+    for run in _RUN.finditer(text):
+        for start in [word.start for word in words if run.start() <= word.start < run.end()] or (
+            range(run.start(), run.end()) if not words else ()
+        ):
+            for end in range(start + 2, min(start + LONGEST_WORD, run.end()) + 1):
+                if not ends or end in ends:
+                    places.setdefault(text[start:end], []).append((start, end))
+    return places
 
 
 @cache
 def everyday() -> Table:
     """Everyday words, verbs as stems, and what the law calls them: ``everyday.tsv`` in this package."""
-    table: dict[tuple[str, ...], tuple[str, ...]] = {}
-    for words, terms in _lines("everyday.tsv"):
-        for word in words:
-            table[_stems(word)] = (*table.get(_stems(word), ()), *terms)
-    return table
+    return _table((word, tuple(terms)) for words, terms in _lines("everyday.tsv") for word in words)
 
 
 @cache
 def fields() -> Table:
     """Everyday words and the statutes, squashed, that govern them: ``fields.tsv`` in this package."""
-    table: dict[tuple[str, ...], tuple[str, ...]] = {}
-    for titles, words in _lines("fields.tsv"):
-        for word in words:
-            table[_stems(word)] = (*table.get(_stems(word), ()), squashed(titles[0]))
-    return table
+    return _table((word, (squashed(titles[0]),)) for titles, words in _lines("fields.tsv") for word in words)
 
 
 @cache
 def abbreviations() -> Mapping[str, str]:
     """Short names of laws and their titles, squashed: ``laws.tsv`` in this package."""
     return {squashed(short): squashed(titles[0]) for shorts, titles in _lines("laws.tsv") for short in shorts}
+
+
+def _table(entries: Iterable[tuple[str, tuple[str, ...]]]) -> Table:
+    meant: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for words, means in entries:
+        meant[_stems(words)] = (*meant.get(_stems(words), ()), *means)
+    table: dict[str, tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = {}
+    for (first, *rest), means in meant.items():
+        table[first] = (*table.get(first, ()), (tuple(rest), means))
+    return table
 
 
 def _stems(words: str) -> tuple[str, ...]:
