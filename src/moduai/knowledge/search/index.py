@@ -27,7 +27,7 @@ from moduai.knowledge.types import Found, Parsed, Passage, Query, Stored
 FORMAT = "1"
 """Another number: indexes of before are built anew."""
 HEAP_BYTES = 48_000_000
-CANDIDATES = 32
+CANDIDATES = 24
 """Passages that each way of searching may name."""
 LAWS = 4
 """Statutes of the fields of life that a question touches, in which is sought besides."""
@@ -205,7 +205,7 @@ class Index:
         Fails closed: what is in no allowed collection is no candidate.
         """
         searcher, gone = self._searcher, self._gone
-        asked = understand(query.text, self.morphemes)
+        asked = understand(query.text, self.morphemes, lambda title: searcher.doc_freq("law", title) > 0)
         limits = self._limits(query, asked, allowed)
         if limits is None or query.limit < 1:
             return []

@@ -1,10 +1,12 @@
 """The order of candidates, from their own words alone.
 
 A term is worth more the rarer it is; said again it adds less and less, and less in a long text (BM25). It
-counts again where it stands in the document's title, in the headings or the name of the article. How much of
-the title was asked for tells programmes and laws apart whose texts are alike. Where passages are equal an act
-goes before its decree, a decree before its rule, what is in the asker's language before what is not; and what
-was named by its article before everything.
+counts again where it stands in the document's title, in the headings or the name of the article, and in the
+best line of the passage. How much of the title was asked for tells programmes and laws apart whose texts are
+alike. A statute that the question names, or that governs the field of life that it is about, counts up to
+three times as much; an act more than its decree, a decree more than its rule, unless one of these is asked
+for; supplementary provisions count half; what is not in the asker's language counts less. What was named by
+its article goes before everything.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ ADDED = 1.0
 LINE, LINES_OF = 0.2, 15
 """What the best line adds, and of how many passages from the top it is looked for."""
 LEVELS = {"act": 1.0, "decree": 0.75, "rule": 0.6, "": 1.0}
+ADDENDA = 0.5
+"""What supplementary provisions count for that were not asked for."""
 FIELD = 2.0
 """What it adds, as a share, that a statute governs the field of life that is asked of."""
 OTHER_LANGUAGE = 0.8
@@ -127,7 +131,11 @@ def _line(sought: Sequence[Term], text: str) -> float:
 
 
 def _score(
-    asked: Asked, sought: Sequence[Term], each: Candidate, middle: float, titles: dict[str, tuple[float, float]]
+    asked: Asked,
+    sought: Sequence[Term],
+    each: Candidate,
+    middle: float,
+    titles: dict[str, tuple[float, float]],
 ) -> float:
     text = each.text.lower()
     spread = K1 * (1 - B + B * len(text) / max(1.0, middle))
@@ -142,12 +150,20 @@ def _score(
             score += weight * times * (K1 + 1) / (times + spread)
         if term in head:
             score += HEAD * weight
-    score *= LEVELS.get(each.level, 1.0) * governs
+    score *= governs * _standing(asked, each)
     if asked.language and each.language and each.language != asked.language:
         score *= OTHER_LANGUAGE
     if asked.places and place(each.title, each.passage.label) in asked.places:
         score += NAMED
     return score
+
+
+def _standing(asked: Asked, each: Candidate) -> float:
+    """What the rank of a statute and the part of it that a passage stands in make of its score."""
+    level = LEVELS.get(each.level, 1.0)
+    if asked.level and each.level:
+        level = 1.0 if each.level == asked.level else LEVELS["rule"]
+    return level * (ADDENDA if each.passage.path[:1] == ("부칙",) and "부칙" not in asked.text else 1.0)
 
 
 def _title(sought: Sequence[Term], title: str) -> float:

@@ -7,13 +7,15 @@ date that a question names as the time to look at (2020년 3월 1일 당시): th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from functools import cache
 from importlib import resources
 
 from msgspec import Struct
 
+from moduai.knowledge.readers import articles
+from moduai.knowledge.readers.articles import Reference
 from moduai.knowledge.search import tokens
 
 _STOP = frozenset(
@@ -23,11 +25,12 @@ _STOP = frozenset(
     "따르 관련 알아보 찾 정확히 정확 자세히 자세하 구체 설명 안내 문의 방법 사람 분".split()
 )
 """Words of asking, which say nothing of what is asked."""
-_ARTICLE = re.compile(r"(?:제\s?)?(\d{1,4})\s?조(?:\s?의\s?(\d{1,3}))?")
-_LAWS = ("법", "법률", "헌법", "령", "시행령", "규칙", "시행규칙", "규정")
+_LAW = re.compile(r"[가-힣ㆍ·]*?(?:법률|법|령|규칙|규정)(?![가-힣]*(?:법|법률|령|규칙|규정))")
 _QUOTES = str.maketrans("「」『』\"'", "      ")
-_NAME_WORDS = 12
-"""Words before an article that may be its law's name."""
+_NAME_WORDS = 8
+"""Words that a law's name may have before its last."""
+_SAID = 2.0
+"""How many everyday words a law weighs that is named itself."""
 _DAY = re.compile(r"(\d{4})\s*[년.\-/]\s*(\d{1,2})\s*[월.\-/]\s*(\d{1,2})\s*[일.]?\s*(당시|기준|시점|현재)?")
 _SINO = {"일": 1, "이": 2, "삼": 3, "사": 4, "오": 5, "육": 6, "칠": 7, "팔": 8, "구": 9}
 _TENS = {"십": 10, "백": 100, "천": 1000}
@@ -60,6 +63,10 @@ Places = Mapping[str, Sequence[tuple[int, int]]]
 """Words, and from where to where each stands."""
 
 
+Known = Callable[[str], bool]
+"""Whether there is a statute of this title, squashed."""
+
+
 class Asked(Struct, frozen=True):
     """A question, understood. Words and added terms come with their grams."""
 
@@ -74,12 +81,16 @@ class Asked(Struct, frozen=True):
     """Statutes that govern what is asked of, squashed, and how surely: at most 1."""
     places: tuple[str, ...]
     """Articles by name, 민법제750조; some of them may not exist."""
+    level: str
+    """The rank of the statutes that are asked for, act, decree or rule; empty: any."""
     day: date | None
     language: str
 
 
-def understand(text: str, morphemes: tokens.Morphemes | None = None) -> Asked:
-    """Take a question apart. ``morphemes``: used if they are in memory."""
+def understand(text: str, morphemes: tokens.Morphemes | None = None, known: Known | None = None) -> Asked:
+    """Take a question apart. ``morphemes``: used if they are in memory. ``known``: whether there is a statute
+    of this title, squashed.
+    """
     asked = text[:_LONGEST]
     words = morphemes.words(asked) if morphemes is not None and morphemes.ready else []
     telling = list(dict.fromkeys(word.form for word in words if word.telling and word.form not in _STOP))
@@ -90,8 +101,9 @@ def understand(text: str, morphemes: tokens.Morphemes | None = None) -> Asked:
         words={word: tuple(tokens.grams(word)) for word in telling if len(word) > 1},
         morphemes=tuple(telling),
         added={term: tuple(tokens.grams(term)) for term in added},
-        laws=laws(asked, words),
-        places=places(asked),
+        laws=laws(asked, words, known),
+        places=places(asked, known),
+        level=level(asked),
         day=day(asked),
         language=language(asked),
     )
@@ -120,18 +132,28 @@ def language(text: str) -> str:
     return "en" if _LATIN.search(text) else ""
 
 
-def places(text: str) -> tuple[str, ...]:
-    """Articles that a question names, once for each way to read the law's name from the words before it."""
-    named: dict[str, None] = {}
-    for match in _ARTICLE.finditer(text):
-        words = text[max(0, match.start() - 100) : match.start()].translate(_QUOTES).split()[-_NAME_WORDS:]
-        if not words or not words[-1].endswith(_LAWS):
-            continue
-        number = f"제{int(match[1])}조" + (f"의{int(match[2])}" if match[2] else "")
-        for start in range(len(words)):
-            name = squashed("".join(words[start:]))
-            named[abbreviations().get(name, name) + number] = None
-    return tuple(named)
+def places(text: str, known: Known | None = None) -> tuple[str, ...]:
+    """Articles that a question names with their laws; short names of laws are written out."""
+    found = [
+        mention.reference for mention in articles.find(text, known and (lambda name: known(_title(name))))
+    ]
+    return tuple(
+        dict.fromkeys(
+            _title(each.law) + Reference(article=each.article).place for each in found if each.whole
+        )
+    )
+
+
+def _title(name: str) -> str:
+    """A law's title, squashed, from it or from a short name."""
+    return abbreviations().get(squashed(name), squashed(name))
+
+
+def level(text: str) -> str:
+    """Which statutes a question asks for by their rank: act, decree, rule; empty: any."""
+    if "시행규칙" in text:
+        return "rule"
+    return "decree" if "시행령" in text or "대통령령" in text else ""
 
 
 def day(text: str) -> date | None:
@@ -164,9 +186,9 @@ def _sino(spelled: str) -> int:
     return total + digit
 
 
-def laws(text: str, words: Sequence[tokens.Word] = ()) -> dict[str, float]:
-    """Statutes that govern the field of life that a question is about, the most probable as 1."""
-    votes: dict[str, float] = {}
+def laws(text: str, words: Sequence[tokens.Word] = (), known: Known | None = None) -> dict[str, float]:
+    """Statutes that a question names or that govern what it is about, the most probable as 1."""
+    votes = dict.fromkeys(_named(text, known), _SAID)
     for titles in _said(fields(), text, words):
         for title in titles:
             votes[title] = votes.get(title, 0.0) + len(titles) ** -0.5
@@ -180,6 +202,20 @@ def _terms(text: str, words: Sequence[tokens.Word]) -> list[str]:
     return [term for terms in _said(everyday(), text, words) for term in terms if squashed(term) not in plain]
 
 
+def _named(text: str, known: Known | None) -> Iterator[str]:
+    """Laws that a question names, by their titles or short names."""
+    words = text.translate(_QUOTES).split()
+    for at, word in enumerate(words):
+        if found := _LAW.match(word):
+            names = (
+                squashed("".join((*words[start:at], found[0])))
+                for start in range(max(0, at - _NAME_WORDS), at + 1)
+            )
+            yield from [_title(name) for name in names if name in abbreviations() or (known and known(name))][
+                :1
+            ]
+
+
 def _said(table: Table, text: str, words: Sequence[tokens.Word]) -> list[tuple[str, ...]]:
     """What the entries of a table mean whose words stand in the text, one not far behind the other."""
     places = _places(text.lower(), words)
@@ -187,12 +223,12 @@ def _said(table: Table, text: str, words: Sequence[tokens.Word]) -> list[tuple[s
         means
         for word in places
         for rest, means in table.get(word, ())
-        if not rest or _behind(rest, places, [end for _, end in places[word]])
+        if (rest or words or len(word) > 1) and _behind(rest, places, [end for _, end in places[word]])
     ]
 
 
 def _behind(rest: tuple[str, ...], places: Places, ends: list[int]) -> bool:
-    """Whether words stand in the text, the first of them behind one of these ends, each near the one before."""
+    """Whether words stand in the text, the first behind one of these ends, each near the one before."""
     for word in rest:
         ends = [to for at, to in places.get(word, ()) if any(end <= at <= end + FAR for end in ends)]
     return bool(ends)
@@ -200,7 +236,7 @@ def _behind(rest: tuple[str, ...], places: Places, ends: list[int]) -> bool:
 
 def _places(text: str, words: Sequence[tokens.Word]) -> Places:
     """Where everyday words may stand in a question: a word of Kiwi's, or letters that begin and end with such
-    words; without Kiwi any letters from two on.
+    words; without Kiwi any letters.
     """
     places: dict[str, list[tuple[int, int]]] = {}
     for word in words:
@@ -211,7 +247,7 @@ def _places(text: str, words: Sequence[tokens.Word]) -> Places:
         for start in [word.start for word in words if run.start() <= word.start < run.end()] or (
             range(run.start(), run.end()) if not words else ()
         ):
-            for end in range(start + 2, min(start + LONGEST_WORD, run.end()) + 1):
+            for end in range(start + (2 if words else 1), min(start + LONGEST_WORD, run.end()) + 1):
                 if not ends or end in ends:
                     places.setdefault(text[start:end], []).append((start, end))
     return places
