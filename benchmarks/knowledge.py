@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import area
+from benchmarks.bars.knowledge_everyday import everyday
 from benchmarks.bars.knowledge_memory import memory
 from benchmarks.bars.knowledge_statutes import build, query
 from benchmarks.bars.knowledge_welfare import welfare
@@ -11,6 +12,7 @@ BARS: area.Bars = {
     "welfare": welfare,
     "statutes-build": build,
     "statutes-query": query,
+    "everyday": everyday,
     "memory": memory,
 }
 

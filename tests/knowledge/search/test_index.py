@@ -73,6 +73,29 @@ def test_an_act_goes_before_its_decree_and_its_rule(index: Index) -> None:
     assert labels(index, "반려동물 등록") == ["동물법2 제1조", "동물법1 제1조", "동물법0 제1조"]
 
 
+def test_a_decree_that_is_asked_for_goes_first(index: Index) -> None:
+    words = ("제1조", "반려동물의 등록을 정한다")
+    index.add([law("동물법", words), law("동물법 시행령", words, level="대통령령")])
+    assert labels(index, "반려동물 등록")[0] == "동물법 제1조"
+    assert labels(index, "반려동물 등록은 시행령에 어떻게")[0] == "동물법 시행령 제1조"
+
+
+def test_the_law_of_a_field_of_life_goes_first(index: Index) -> None:
+    words = ("제1조", "휴가는 열흘로 한다")
+    index.add([law("군무원법", words), law("근로기준법", words), law("선원법", words)])
+    assert labels(index, "알바도 휴가가 있나요")[0] == "근로기준법 제1조"
+    assert labels(index, "선원법에서 휴가")[0] == "선원법 제1조"
+
+
+def test_supplementary_provisions_go_behind(index: Index) -> None:
+    text = "반려동물의 등록을 정한다\n"
+    facts = Facts(title="동물법", kind="statute", language="ko", level="법률")
+    passages = (Passage(0, 14, ("부칙",), "부칙 <1>"), Passage(14, 28, (), "제1조"))
+    stored = Stored("동물법", "law", "동물법", 1, facts, datetime(2026, 1, 1, tzinfo=UTC), "")
+    index.add([(stored, Parsed(facts, text * 2, passages))])
+    assert labels(index, "반려동물 등록") == ["동물법 제1조", "동물법 부칙 <1>"]
+
+
 def test_only_allowed_collections_are_searched(index: Index) -> None:
     index.add([law("조례", ("제1조", "과실로 손해를 가한 자"), collection="town")])
     assert labels(index, "과실로 손해", frozenset({"town"})) == ["조례 제1조"]

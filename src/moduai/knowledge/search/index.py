@@ -33,8 +33,10 @@ from moduai.knowledge.types import Aside, Found, Parsed, Passage, Query, Stored
 FORMAT = "2"
 """Another number: indexes of before are built anew."""
 HEAP_BYTES = 48_000_000
-CANDIDATES = 64
+CANDIDATES = 24
 """Passages that each way of searching may name."""
+LAWS = 4
+"""Statutes of the fields of life that a question touches, in which is sought besides."""
 POSTINGS = 100_000
 """Entries that one search may read, so that its time does not grow with the number of passages: of a
 question's grams the rarest are sought, and those that stand everywhere only order what was found."""
@@ -245,6 +247,7 @@ class Index:
                 "head": tokens.line(rank.heading(passage, text)),
                 "body": tokens.line(text),
                 "place": rank.place(facts.title, passage.label),
+                "law": rank.law(facts.title) if facts.kind == "statute" else "",
                 "morphemes": morphemes[at] if morphemes else "",
                 "waiting": _PASSAGE if morphemes is None else "",
                 "data": msgspec.msgpack.encode(kept),
@@ -291,7 +294,7 @@ class Index:
 
     def _search(self, query: Query, allowed: frozenset[str] | None) -> list[Found]:
         searcher, gone = self._searcher, self._gone
-        asked = understand(query.text, self.morphemes)
+        asked = understand(query.text, self.morphemes, lambda title: searcher.doc_freq("law", title) > 0)
         limits = self._limits(query, asked, allowed)
         if limits is None or query.limit < 1:
             return []
@@ -316,8 +319,17 @@ class Index:
         grams = dict.fromkeys((*asked.grams, *(gram for each in asked.added.values() for gram in each)))
         if telling := self._rarest(searcher, "body", grams):
             yield self._any(_FIELDS, telling)
+            if asked.laws:
+                yield self._within(sorted(asked.laws, key=lambda law: -asked.laws[law])[:LAWS], grams)
         if telling := self._rarest(searcher, "morphemes", dict.fromkeys((*asked.morphemes, *asked.added))):
             yield self._any(("morphemes",), telling)
+
+    def _within(self, laws: Sequence[str], grams: Iterable[str]) -> Any:
+        """Passages of these laws that share grams with the question, frequent ones too."""
+        law = tantivy.Query.const_score_query(self._among("law", laws), 0.0)
+        return tantivy.Query.boolean_query(
+            [(tantivy.Occur.Must, law), (tantivy.Occur.Must, self._any(("body", "head"), list(grams)))]
+        )
 
     def _rarest(self, searcher: Any, field: str, words: Iterable[str]) -> list[str]:
         """The rarest words that the index knows, as many as may be read; one at least."""
@@ -521,7 +533,7 @@ def _whole(path: Path) -> bool:
 
 def _schema() -> Any:
     build = tantivy.SchemaBuilder()
-    for name in ("id", "document", "waiting", "kind", "ministry", "place"):
+    for name in ("id", "document", "waiting", "kind", "ministry", "place", "law"):
         build.add_text_field(name, tokenizer_name="raw", index_option="basic")
     build.add_text_field("collection", tokenizer_name="raw", index_option="basic", fast=True)
     for name in (*_FIELDS, "morphemes"):

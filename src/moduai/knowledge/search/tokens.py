@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from threading import Lock, Thread, get_native_id
-from typing import Any
+from typing import Any, NamedTuple
 
 _RUN = re.compile(r"[가-힣]+|[a-z0-9]+")
 _EDITS = re.compile(r"[<\[](?:개정|신설|삭제|전문개정|본조신설|제목개정|종전)[^<>\[\]]*[>\]]")
@@ -75,6 +75,16 @@ def _cut(run: str) -> str:
     return "" if run in _ENGLISH_STOP else stem(run)
 
 
+class Word(NamedTuple):
+    """A morpheme, and where it stands in its text."""
+
+    form: str
+    start: int
+    end: int
+    telling: bool
+    """It has a meaning of its own; particles and endings have none."""
+
+
 class Morphemes:
     """Kiwi, loaded once: about a second and 300 MB. Any thread may ask; a question has its words at once, the
     texts of an index are read by a thread of Kiwi's own, which comes after all others.
@@ -97,8 +107,15 @@ class Morphemes:
 
     def of(self, text: str) -> list[str]:
         """The words with a meaning of their own, in order: nouns, stems, foreign words, numbers."""
+        return [word.form for word in self.words(text) if word.telling]
+
+    def words(self, text: str) -> list[Word]:
+        """All morphemes of a question with their places."""
         self.load()
-        return _kept(self._kiwi.tokenize(text))
+        return [
+            Word(_written(each.form, each.tag), each.start, each.end, each.tag.startswith(_KEPT))
+            for each in self._kiwi.tokenize(text)
+        ]
 
     def many(self, texts: Iterable[str]) -> Iterator[list[str]]:
         """The same for many texts, for the index: others go on meanwhile, for Kiwi holds nothing of Python's
