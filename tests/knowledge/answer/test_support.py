@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from benchmarks.harness.quoting import Shelf
 
-from moduai.knowledge.answer.support import Source, supported
+from moduai.knowledge.answer.sections import Section, Source, sections
+from moduai.knowledge.answer.support import supported
 from moduai.knowledge.answer.verify import stands
 
 KO = (
@@ -15,10 +16,10 @@ KO = (
 EN = "Staff cannot read conversations. A steward may look with a reason. Each look is kept for 30 days."
 
 
-def sources() -> list[Source]:
+def parts() -> list[Section]:
     shelf = Shelf()
     found = [*shelf.put("ko", 1, "월세 지원", [KO]), *shelf.put("en", 1, "Looks", [EN])]
-    return [Source(each, shelf.kept[each.document, each.version][1]) for each in found]
+    return [section for each in found for section in sections(Source(each))]
 
 
 @pytest.mark.parametrize(
@@ -34,10 +35,10 @@ def sources() -> list[Source]:
     ],
 )
 def test_a_sentence_in_the_words_of_one_of_the_passage_is_supported(sentence: str, place: str) -> None:
-    citation = supported(sentence, sources())
+    citation = supported(sentence, parts())
     assert citation is not None
     assert citation.quote == place
-    assert any(stands(citation, source.text) for source in sources())
+    assert any(stands(citation, text) for text in (f"{KO}\n", f"{EN}\n"))
 
 
 @pytest.mark.parametrize(
@@ -63,4 +64,4 @@ def test_a_sentence_in_the_words_of_one_of_the_passage_is_supported(sentence: st
     ],
 )
 def test_what_changes_the_meaning_is_not(sentence: str) -> None:
-    assert supported(sentence, sources()) is None
+    assert supported(sentence, parts()) is None
