@@ -180,6 +180,7 @@ async def test_an_answer_of_the_api_has_annotations_over_its_text() -> None:
     cited = note["url_citation"]
     assert message["content"][cited["start_index"] : cited["end_index"]].startswith("동의는 언제든지")
     assert TEXT[note["modu"]["from"] : note["modu"]["to"]] == note["modu"]["quote"]
+    assert [each["modu"]["kind"] for each in message["annotations"]] == ["claim", "passage"]
     assert (answer["model"], answer["usage"]["total_tokens"]) == ("m+public", 39)
 
 

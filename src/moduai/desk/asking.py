@@ -66,6 +66,10 @@ class Told(Delta, frozen=True):
     """A piece of the answer with what it rests on."""
 
     citations: tuple[Citation, ...] = ()
+    kind: str = ""
+    """claim: a model wrote it, and the citation says it; passage: the document's own words; near: documents
+    on something like it; empty: our own words.
+    """
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -216,10 +220,12 @@ class _Turn:
         self._text += text
         match event:
             case Claim():
-                return Told(text, (event.citation,))
+                return Told(text, (event.citation,), "claim")
             case Extracts():
-                return Told(text, event.citations)
-            case _:
+                return Told(text, event.citations, "passage")
+            case NotFound():
+                return Told(text, event.nearest, "near")
+            case SmallTalk():
                 return Told(text)
 
     def _record(self, place: TurnPlace, outcome: Outcome) -> None:

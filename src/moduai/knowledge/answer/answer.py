@@ -26,6 +26,8 @@ from moduai.knowledge.types import Found, Query
 MOST_CLAIMS = 8
 MOST_WRITTEN = 8_000
 """Characters that are read of a model's answer."""
+_GAP = 2
+"""Characters between neighbouring sentences."""
 _COMPLETE = re.compile(r"[.!。다요][\"”’'」』)\]]*$")
 """How a statement ends; Korean's may do without a full stop."""
 Other_co = TypeVar("Other_co", covariant=True)
@@ -84,7 +86,8 @@ class Ended(Struct, frozen=True):
     unsupported: int = 0
     """Sentences dropped because no passage supports them."""
     idle: int = 0
-    """Sentences dropped: they repeat, go round, ask back, are not complete or not about the question."""
+    """Sentences dropped: they repeat, go round, ask back, are not complete or not about the question, or mean
+    one before them that is not shown."""
 
 
 async def _written(pieces: AsyncGenerator[str | Other, None]) -> AsyncGenerator[str | Other, None]:
@@ -136,6 +139,9 @@ class _Checked:
         if citation is None:
             self.unsupported += 1
             return None
+        if not self._stands_alone(text) and not self._goes_on(citation):
+            self.idle += 1
+            return None
         return Claim(text, citation)
 
     def say(self, claim: Claim) -> None:
@@ -143,13 +149,22 @@ class _Checked:
         self.claims.append(claim)
 
     def _is_idle(self, text: str) -> bool:
-        said = frozenset(words.content(text))
-        self.goes_round = self.goes_round or said in self._said
-        self._said.add(said)
+        said = words.content(text)
+        self.goes_round = self.goes_round or frozenset(said) in self._said
+        self._said.add(frozenset(said))
         if not said or not _COMPLETE.search(text) or text in prompt.NONE.values():
             return True
-        aside = self._question.isdisjoint(words.near_of(text))
-        return aside or self.goes_round or _circles(words.content(text))
+        return self.goes_round or _circles(said)
+
+    def _stands_alone(self, text: str) -> bool:
+        """Whether it has words of the question, and does not mean a sentence before it."""
+        return not self._question.isdisjoint(words.near_of(text)) and not words.leans_back(text)
+
+    def _goes_on(self, citation: Citation) -> bool:
+        """Whether it stands right behind what was shown last."""
+        last = self.claims[-1].citation if self.claims else None
+        same = last and (last.document, last.version) == (citation.document, citation.version)
+        return bool(same and last and 0 <= citation.start - last.end <= _GAP)
 
 
 def _circles(said: Sequence[str]) -> bool:

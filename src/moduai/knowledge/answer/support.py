@@ -6,7 +6,7 @@ A sentence is supported by a passage where one statement of the passage is such 
 2. its numbers are there exactly, with the same units behind them;
 3. both deny, demand, allow, set a condition and say "only" or "all" equally often, each of these;
 4. what it puts in quotation marks stands there word for word (``verify.find``);
-5. it has at least two content words.
+5. it has at least two content words, and half of those of the statement.
 That statement is the citation. Headings and questions of a passage are no statements (``sections``). The rule
 is blind to the order of words (who does what to whom), and knows no synonyms: the first can let a wrong
 sentence through, the second drops true ones. Fails closed.
@@ -18,6 +18,7 @@ import re
 from collections.abc import Sequence
 
 from moduai.knowledge.answer import verify, words
+from moduai.knowledge.answer.lists import STOP
 from moduai.knowledge.answer.sections import Range, Section
 from moduai.knowledge.answer.verify import Citation
 
@@ -57,8 +58,10 @@ def _in_section(sentence: str, wanted: Sequence[str], section: Section) -> Range
 
 
 def _words_stand(wanted: Sequence[str], known: Sequence[str]) -> bool:
-    """Whether each word has one of its own that is the same."""
+    """Whether each word has one of its own that is the same, and not too much is left out."""
     left = [words.stems(word) for word in known]
+    if 2 * len(wanted) < len([word for word in known if word not in STOP]):
+        return False
     for word in wanted:
         mine = words.stems(word)
         at = next((at for at, other in enumerate(left) if not mine.isdisjoint(other)), None)
@@ -70,9 +73,9 @@ def _words_stand(wanted: Sequence[str], known: Sequence[str]) -> bool:
 
 def _without_lead(sentence: str, section: Section) -> str:
     """The sentence without headings that it says before a colon."""
-    lead, colon, rest = sentence.partition(": ")
-    heads = words.stems_of(f"{section.source.heads} {section.heading}")
-    is_lead = colon and all(not heads.isdisjoint(words.stems(word)) for word in words.content(lead))
+    lead, _, rest = sentence.partition(": ")
+    said, heads = words.content(lead), words.stems_of(f"{section.source.heads} {section.heading}")
+    is_lead = said and rest and all(not heads.isdisjoint(words.stems(word)) for word in said)
     return rest if is_lead else sentence
 
 

@@ -17,7 +17,7 @@ _WORD = re.compile(r"[0-9]+(?:[.,:][0-9]+)*%?|[^\W\d_]+(?:['’][a-z]+)?")
 _HANGUL = re.compile(r"[가-힣ㄱ-ㆎ]")
 _SAID = re.compile(r"[가-힣]|[a-z]{2}|\d")
 _ENDS = re.compile(r"(?:[.!?。]+[\"”’'」』)\]]*(?:\s*\[[0-9, ]+\])*(?=\s|$))|\n")
-_SHORT = re.compile(r"(?:\b(?:e\.g|i\.e|etc|Art|No|vs|Mr|Ms|Dr)|(?:^|\s)[0-9가-하A-Z]{1,2})\.$")
+_SHORT = re.compile(r"(?:\b(?:e\.g|i\.e|etc|Art|No|vs|Mr|Ms|Dr)|(?:^|\s)(?:[0-9]{1,2}|[가-하A-Z]))\.$")
 
 _FINALS = str.maketrans("ㄱㄴㄹㅁㅂㅆㅕㅏ", "\u11a8\u11ab\u11af\u11b7\u11b8\u11bb\u1167\u1161")
 
@@ -109,6 +109,11 @@ def small_talk(text: str) -> str:
 def refers_back(question: str) -> bool:
     """Whether a question means something that was said before it."""
     return not lists.REFERRING.isdisjoint(words(question))
+
+
+def leans_back(sentence: str) -> bool:
+    """Whether a sentence begins with a word that means one before it."""
+    return next(iter(words(sentence)), "") in lists.LEANING
 
 
 @lru_cache(maxsize=65_536)
