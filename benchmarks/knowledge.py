@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from benchmarks import area
+from benchmarks.bars.knowledge_grounded import grounded
 from benchmarks.bars.knowledge_memory import memory
+from benchmarks.bars.knowledge_quotes import quotes
 from benchmarks.bars.knowledge_statutes import build, query
 from benchmarks.bars.knowledge_welfare import welfare
 
@@ -11,6 +13,8 @@ BARS: area.Bars = {
     "welfare": welfare,
     "statutes-build": build,
     "statutes-query": query,
+    "grounded": grounded,
+    "quotes": quotes,
     "memory": memory,
 }
 

@@ -72,7 +72,7 @@ async def test_a_checked_sentence_is_told_with_its_place_and_the_rest_is_not() -
     assert begun == Begun("t1", "cnv_t1")
     assert place == Place(1, 2.0)
     assert isinstance(told, Told)
-    assert told.text.startswith("동의는 언제든지 거둘 수 있습니다. [대화와 학습, 제1조](/source/doc/1?from=")
+    assert told.text.startswith("동의는 언제든지 거둘 수 있습니다. [대화와 학습 › 제1조](/source/doc/1?from=")
     assert told.citations[0].quote == "동의는 언제든지 거둘 수 있습니다."
     assert TEXT in text_of([beside])
     assert done == msgspec.structs.replace(END, model="m+public")

@@ -65,7 +65,7 @@ async def test_an_answer_is_cited_and_the_citation_opens_by_keyboard(
     await expect(ask.answer).to_contain_text("동의는 언제든지 거둘 수 있습니다.")
     await expect(ask.answer).not_to_contain_text("쓰입니다")
     await ask.check("answered")
-    link = ask.answer.get_by_role("link", name="대화와 학습 <안내>, 제1조").first
+    link = ask.answer.get_by_role("link", name="대화와 학습 <안내> › 제1조").first
     await link.focus()
     async with context.expect_page() as opened:
         await ask.page.keyboard.press("Enter")

@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from moduai.accounts.principal import Principal
-from moduai.desk.shown import markdown
+from moduai.desk.shown import markdown, name
 from moduai.gateway.errors import ApiError
 from moduai.gateway.local import Begun, Delta, Done, Event, Failed, Place
 from moduai.gateway.public import PUBLIC
@@ -134,7 +134,7 @@ class _Turn:
         self._desk, self._model, self._known, self._principal = desk, model, known, principal
         self._question, self._before = [each[:QUESTION_CHARS] for each in (*questions, "", "")][:2]
         self._began = time.time_ns() // 1000
-        self._id, self._text = "", ""
+        self._id, self._text, self._named = "", "", ""
         self._done: Done | None = None
         self._failed: Failed | None = None
 
@@ -216,8 +216,9 @@ class _Turn:
                         yield event
 
     def _tell(self, event: Claim | Extracts | NotFound | SmallTalk, language: str) -> Told:
-        text = markdown(event, language)
+        text = markdown(event, language, self._named)
         self._text += text
+        self._named = name(event.citation) if isinstance(event, Claim) else ""
         match event:
             case Claim():
                 return Told(text, (event.citation,), "claim")

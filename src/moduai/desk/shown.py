@@ -18,6 +18,7 @@ _WORDS = {
         "none": "등록된 공공 문서에서 답을 찾지 못했습니다. 다른 말로 물어보시거나, "
         "‘공공 문서’를 끄고 출처 없이 AI의 답만 받아 보실 수 있습니다.",
         "near": "비슷한 내용이 있는 문서:",
+        "same": "같은 글",
         "hello": "안녕하세요. 궁금한 것을 물어보시면 공공 문서에서 답을 찾아 출처와 함께 보여 드립니다.",
         "who": "저는 사람이 아니라 AI로 답하는 서비스입니다. "
         "궁금한 것을 물어보시면 공공 문서에서 답을 찾아 출처와 함께 보여 드립니다.",
@@ -32,6 +33,7 @@ _WORDS = {
         "none": "No answer was found in the public documents of this service. Try other words, or turn "
         '"Public documents" off for an answer by AI alone, without sources.',
         "near": "Documents on something like it:",
+        "same": "same place",
         "hello": "Hello. Ask, and you get an answer out of public documents, with its sources.",
         "who": "This is a service that answers with AI, not a person. "
         "Ask, and you get an answer out of public documents, with its sources.",
@@ -67,15 +69,17 @@ def address(citation: Citation) -> str:
 
 def name(citation: Citation) -> str:
     """A citation's place as people name it."""
-    return ", ".join(filter(None, (citation.facts.title, citation.label))) or citation.document
+    between = " " if citation.facts.kind == "statute" else " › "
+    return between.join(filter(None, (citation.facts.title, citation.label))) or citation.document
 
 
-def markdown(event: Claim | Extracts | NotFound | SmallTalk, language: str) -> str:
-    """An event as paragraphs of Markdown; ``language``: ko or en."""
+def markdown(event: Claim | Extracts | NotFound | SmallTalk, language: str, last: str = "") -> str:
+    """An event as paragraphs of Markdown; ``language``: ko or en; ``last``: the place that was named last."""
     words = _WORDS[language]
     match event:
         case Claim():
-            return f"{_plain(event.text)} {_link(event.citation)}\n\n"
+            same = words["same"] if name(event.citation) == last else ""
+            return f"{_plain(event.text)} {_link(event.citation, same)}\n\n"
         case Extracts():
             above = words["beside" if event.beside else "passages"]
             return f"{above}\n\n" + "".join(map(_passage, event.citations))
@@ -101,8 +105,8 @@ def _list(citations: Sequence[Citation]) -> str:
     return "".join(dict.fromkeys(f"- {_link(each)}\n" for each in citations))
 
 
-def _link(citation: Citation) -> str:
-    text = _plain(name(citation).translate(str.maketrans("[]", "()")))
+def _link(citation: Citation, named: str = "") -> str:
+    text = _plain((named or name(citation)).translate(str.maketrans("[]", "()")))
     return f"[{text}]({address(citation)})"
 
 

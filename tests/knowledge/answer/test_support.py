@@ -55,6 +55,11 @@ def test_a_sentence_in_the_words_of_one_of_the_passage_is_supported(sentence: st
         "청년은 신청을 주민센터에서 받습니다.",  # words of two sentences
         "조문에는 “유주택 청년”이라고 적혀 있습니다.",
         "월세 지원.",  # headings alone
+        "12개월 동안 월세를 지급합니다.",  # without whom it is about
+        "월세는 지급합니다.",  # too little of it
+        "청년에게 청년에게 월세를 12개월 동안 지급합니다.",  # a word twice
+        "네, 청년에게 월세를 12개월 동안 지급합니다.",
+        "I may look with a reason.",
         "있습니다.",
         "Staff can read conversations.",
         "A steward must look with a reason.",

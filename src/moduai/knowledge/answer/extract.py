@@ -13,6 +13,7 @@ from typing import NamedTuple
 from moduai.knowledge.answer import words
 from moduai.knowledge.answer.sections import Section, Source, sections
 from moduai.knowledge.answer.verify import Citation
+from moduai.knowledge.search.understand import understand
 
 SHORT = 320
 """Characters: a section up to this length is shown whole, of a longer one about as much."""
@@ -32,7 +33,7 @@ class Fit(NamedTuple):
 
     section: Section
     share: float
-    """Of the question's words, those that it has."""
+    """Of the question's words those that it has, itself or as a term of law that they mean."""
     headed: bool
     """Whether its own heading has one of them."""
     value: float
@@ -41,14 +42,15 @@ class Fit(NamedTuple):
 
 def fits(question: str, sources: Sequence[Source]) -> list[Fit]:
     """All sections, best first."""
-    wanted = words.topic(question)
+    wanted, terms = words.topic(question), understand(question).added
     top = max((source.found.score for source in sources), default=0) or 1.0
     found = []
     for source in sources:
         heads = words.near_of(source.heads)
         for section in sections(source):
             heading = words.near_of(section.heading or source.found.passage.label)
-            share = _share(wanted, words.near_of(section.text) | heading | heads)
+            said = sum(term in section.text for term in terms) / max(1, len(wanted))
+            share = min(1.0, _share(wanted, words.near_of(section.text) | heading | heads) + said)
             value = share * max(0.0, source.found.score) / top
             found.append(Fit(section, share, _share(wanted, heading) > 0, value))
     return sorted(found, key=lambda fit: -fit.value)

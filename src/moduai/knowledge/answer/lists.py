@@ -44,8 +44,8 @@ REFERRING = frozenset(
 
 LEANING = frozenset(
     """이 그 이런 그런 이것은 그것은 이는 그래서 그러므로 따라서 그러나 하지만 그리고 또 또한 다만 이때 그때
-    이때에는 그때에는 그러면 그래도 대신 it its this that these those they them he she his her so but then also and or
-    therefore however instead otherwise""".split()
+    이때에는 그때에는 그러면 그래도 대신 it its this that these those they them he she his her
+    so but then also and or therefore however instead otherwise""".split()
 )
 """Words at the head of a sentence that mean one before it."""
 

@@ -6,7 +6,7 @@ A sentence is supported by a passage where one statement of the passage is such 
 2. its numbers are there exactly, with the same units behind them;
 3. both deny, demand, allow, set a condition and say "only" or "all" equally often, each of these;
 4. what it puts in quotation marks stands there word for word (``verify.find``);
-5. it has at least two content words, and half of those of the statement.
+5. it has at least two content words, half of those of the statement, and the first of them: what it is about.
 That statement is the citation. Headings and questions of a passage are no statements (``sections``). The rule
 is blind to the order of words (who does what to whom), and knows no synonyms: the first can let a wrong
 sentence through, the second drops true ones. Fails closed.
@@ -60,7 +60,12 @@ def _in_section(sentence: str, wanted: Sequence[str], section: Section) -> Range
 def _words_stand(wanted: Sequence[str], known: Sequence[str]) -> bool:
     """Whether each word has one of its own that is the same, and not too much is left out."""
     left = [words.stems(word) for word in known]
-    if 2 * len(wanted) < len([word for word in known if word not in STOP]):
+    whole = [stems for word, stems in zip(known, left, strict=True) if word not in STOP]
+    if (
+        not whole
+        or 2 * len(wanted) < len(whole)
+        or all(whole[0].isdisjoint(words.stems(word)) for word in wanted)
+    ):
         return False
     for word in wanted:
         mine = words.stems(word)
