@@ -57,7 +57,7 @@ async def test_an_answer_is_cited_and_the_citation_opens_by_keyboard(
 ) -> None:
     context = await chromium.new_context(locale="ko-KR")
     ask = await AskPage(await context.new_page(), reading.url).open()
-    switch = ask.page.get_by_label("공개 문서")
+    switch = ask.page.get_by_label("공공 문서")
     await expect(switch).to_be_checked()
     await ask.check("empty")
     await ask.ask(QUESTION)

@@ -102,6 +102,7 @@ def _serve(embedded: settings.Embedded, weights: Weights, name: str, given: argp
     params.n_ctx = context(embedded, weights) * embedded.slots
     params.n_gpu_layers = 0
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads(embedded)
+    params.swa_full = True  # or a prompt that begins like the one before would be read again from its start
     params.cache_ram_mib = min(PROMPT_CACHE_MB, embedded.memory_mb // 8)
     params.endpoint_metrics = True
     params.ui = params.warmup = False

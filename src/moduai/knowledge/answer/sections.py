@@ -3,7 +3,7 @@
 Rules: a line that stands alone, is followed by more and does not end as a sentence does is a heading, and so
 is the first line of an article; a question is no statement either. Headings and questions say what a text is
 about, never what is so: they are neither shown as an answer nor support one. Where this would leave less than
-half of a passage it has no headings: lists and tables end their lines without a full stop.
+a third of a passage it has no headings: lists and tables end their lines without a full stop.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from moduai.knowledge.answer.verify import Citation
 from moduai.knowledge.types import Found
 
 _BLOCK = re.compile(r"\n\s*\n")
-_ARTICLE = re.compile(r"제\d+조(?:의\d+)*(?:\([^()\n]*\))?(?:\n|(?=\s*[①(]))")
+_ARTICLE = re.compile(r"제\d+조(?:의\d+)*(?:\([^()\n]*\))?(?:\n|(?=\s*①))")
 _STATED = re.compile(r"(?:[.!。:;|,]|[.!]\s*\[[0-9, ]+\])[\"”’'」』)\]]*$|^\s*[-*•·○□◦▪※]")
 _ASKED = re.compile(r"(?:[?？]|니까|나요|가요|까요)[.?]*[\"”’'」』)\]]*$")
 HEADING = 120
@@ -78,9 +78,10 @@ def sections(source: Source) -> list[Section]:
     blocks = _blocks(source.text)
     found = _below_headings(source, blocks)
     told = sum(end - start for section in found for start, end in section.sentences)
-    if told * 2 < len(source.text.strip()):
-        lines = tuple([each for block in blocks for each in words.sentences(source.text, *block[:2])])
-        found = [Section(source, "", lines)] if lines else []
+    if told * 3 < len(source.text.strip()):
+        lines = [each for block in blocks for each in words.sentences(source.text, *block[:2])]
+        stated = tuple([each for each in lines if _states(source.text, each)])
+        found = [Section(source, "", stated)] if stated else []
     return found
 
 

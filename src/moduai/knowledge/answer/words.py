@@ -66,7 +66,7 @@ def _trim(text: str, start: int, end: int) -> tuple[int, int]:
 
 def words(text: str) -> list[str]:
     """All words and numbers, lower case. A number stands with what follows it: "3개월" is 3 and 개월."""
-    return [each.lower() for each in _WORD.findall(text)]
+    return _WORD.findall(text.lower())
 
 
 def content(text: str) -> list[str]:
@@ -127,12 +127,12 @@ def near(word: str) -> frozenset[str]:
 
 def near_of(text: str) -> frozenset[str]:
     """The same of all words of a text that carry something."""
-    return frozenset(each for word in content(text) for each in near(word))
+    return frozenset().union(*map(near, frozenset(content(text))))
 
 
 def stems_of(text: str) -> frozenset[str]:
     """Stems of all words of a text."""
-    return frozenset(stem for word in words(text) for stem in stems(word))
+    return frozenset().union(*map(stems, frozenset(words(text))))
 
 
 def marks(text: str) -> dict[str, int]:
