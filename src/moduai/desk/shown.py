@@ -13,8 +13,8 @@ from moduai.knowledge.answer import Citation, Claim, Extracts, NotFound, SmallTa
 
 _WORDS = {
     "ko": {
-        "passages": "AI가 쓴 답 대신, 찾은 글을 그대로 보여 드립니다.",
-        "beside": "찾은 글을 그대로 옮기면 다음과 같습니다.",
+        "passages": "문서에서 찾은 글을 그대로 옮깁니다.",
+        "beside": "문서에는 이렇게 적혀 있습니다.",
         "none": "등록된 공공 문서에서 답을 찾지 못했습니다. 다른 말로 물어보시거나, "
         "‘공공 문서’를 끄고 출처 없이 AI의 답만 받아 보실 수 있습니다.",
         "near": "비슷한 내용이 있는 문서:",
@@ -28,8 +28,8 @@ _WORDS = {
         "alone": "‘공공 문서’를 끄면 문서 없이 AI와 이야기할 수 있습니다.",
     },
     "en": {
-        "passages": "Instead of an answer by AI, here are the passages that were found, as they stand.",
-        "beside": "This is the passage, as it stands:",
+        "passages": "These are the words of documents that were found, as they stand.",
+        "beside": "The document says it so:",
         "none": "No answer was found in the public documents of this service. Try other words, or turn "
         '"Public documents" off for an answer by AI alone, without sources.',
         "near": "Documents on something like it:",

@@ -11,7 +11,7 @@ from moduai.knowledge.answer.verify import stands
 
 KO = (
     "청년에게 월세를 12개월 동안 지급합니다. 신청은 주민센터에서 받습니다. 소득이 많으면 지급하지 않습니다. "
-    "신청자는 서류를 내야 합니다. 조문에는 “무주택 청년”이라고 적혀 있습니다."
+    "신청자는 서류를 내야 합니다. 서류는 미리 떼는 것이 좋습니다. 조문에는 “무주택 청년”이라고 적혀 있습니다."
 )
 EN = "Staff cannot read conversations. A steward may look with a reason. Each look is kept for 30 days."
 
@@ -52,6 +52,8 @@ def test_a_sentence_in_the_words_of_one_of_the_passage_is_supported(sentence: st
         "소득이 많으면 지급합니다.",
         "지급하지 않습니다.",  # without its condition
         "신청자는 서류를 냅니다.",
+        "서류는 미리 뗍니다.",
+        "서류는 미리 떼는 것입니다.",
         "청년은 신청을 주민센터에서 받습니다.",  # words of two sentences
         "조문에는 “유주택 청년”이라고 적혀 있습니다.",
         "월세 지원.",  # headings alone

@@ -102,7 +102,6 @@ def _serve(embedded: settings.Embedded, weights: Weights, name: str, given: argp
     params.n_ctx = context(embedded, weights) * embedded.slots
     params.n_gpu_layers = 0
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads(embedded)
-    params.swa_full = True  # or a prompt that begins like the one before would be read again from its start
     params.cache_ram_mib = min(PROMPT_CACHE_MB, embedded.memory_mb // 8)
     params.endpoint_metrics = True
     params.ui = params.warmup = False
@@ -126,6 +125,8 @@ def _make_it_answer(params: Any) -> None:
     params.chat_template = base_template()
     params.antiprompt = list(STOPS)
     params.n_predict = LONGEST_ANSWER
+    # a base model's prompts begin with the same examples: without this each is read again from its start
+    params.swa_full = True
     sampling = Sampling()
     for field in sampling.__struct_fields__:
         setattr(params.sampling, field, getattr(sampling, field))

@@ -23,7 +23,7 @@ from moduai.knowledge.answer.support import supported
 from moduai.knowledge.answer.verify import Citation, Shelf, shown
 from moduai.knowledge.types import Found, Query
 
-MOST_CLAIMS = 8
+MOST_CLAIMS = 5
 MOST_WRITTEN = 8_000
 """Characters that are read of a model's answer."""
 _GAP = 2

@@ -24,8 +24,8 @@ STOP = frozenset(
 """Words that say nothing of their own. Not among them: who speaks, yes and no."""
 
 ASKING = frozenset(
-    """i my me we our us am yes get got tell want wants wanted please say says now ever much many go going
-    way thing things know everything anything use using does really also help okay 저 저는 제가 제 우리
+    """i my me we our us am yes find get got tell want wants wanted please say says now ever much many go
+    going way thing things know everything anything use using does really also help okay 저 저는 제가 제 우리
     나 내 나의 내가 네 예 아니요 것도 걸 게 하죠 하지 되면 되는지 되죠 되나 될까요 될까 있으면 있을까요
     있어 싶어요 싶은데 싶다 싶습니다 뭐 뭐가 뭔가요 뭐예요 뭐야 뭔지 뭘 무슨 몇 다 더 많이 아주 정말
     진짜 지금 그냥 혹시 그런 이런 저런 건가요 거예요 여기 여기서 이거 이건 그거 그건 그게 이게 나한테
@@ -73,12 +73,12 @@ SAME = tuple(
     ai 인공지능 에이아이 챗봇
     훈련 학습 가르치 배우 train training trained learn
     직원 공무원 담당자 staff officials
-    읽 열람 보 봤 read see look
+    읽 열람 봤 read
     무료 공짜 돈 free cost pay
     이상하 이상한 잘못 틀리 틀린 wrong bad
     잊 잊어 잊었 잊어버리 forgot forgotten forget
     잃 잃어 잃었 잃어버리 lost lose
-    download 내려받 다운로드 takeout
+    download 내려받 다운로드 takeout along
     안전 위험 safe
     로그인 계정 account signed sign login
     기다리 대기 줄 순번 wait waiting line queue
@@ -134,6 +134,10 @@ MARKS = {
         r"\b(?:must|shall|should|has to|have to|required|needs? to)\b",
         r"야 (?:한|합|하|해|할|됩|돼|된)|[하해]야|의무|필수|십시오|세요",
     ),
+    "advise": _any(
+        r"\b(?:better|best|advis\w+|recommend\w*|good idea)\b",
+        r"(?:것|편|게)(?:이|도)? (?:더 |가장 )?(?:좋|낫|나으|나은|안전)",
+    ),
     "may": _any(r"\b(?:may|might|can|could|perhaps|possibly)\b", r"수 ?(?:도 )?[있없]"),
     "if": _any(
         r"\b(?:if|unless|except|until|provided|otherwise)\b",
@@ -145,4 +149,4 @@ MARKS = {
         r"오직|반드시|항상|모든|모두|누구나|[가-힣]만 ",
     ),
 }
-"""What turns the meaning of a sentence: denial, duty, permission, condition, "only" and "all"."""
+"""What turns the meaning of a sentence: denial, duty, advice, permission, condition, "only" and "all"."""

@@ -4,7 +4,7 @@ A sentence is supported by a passage where one statement of the passage is such 
 1. each content word of the one is a word of the other, and as often: the same word, or another form of it by
    a closed list of particles and endings (``lists``); what leads in before a colon may be the headings';
 2. its numbers are there exactly, with the same units behind them;
-3. both deny, demand, allow, set a condition and say "only" or "all" equally often, each of these;
+3. both deny, demand, advise, allow, set a condition and say "only" or "all" equally often, each of these;
 4. what it puts in quotation marks stands there word for word (``verify.find``);
 5. it has at least two content words, half of those of the statement, and the first of them: what it is about.
 That statement is the citation. Headings and questions of a passage are no statements (``sections``). The rule
