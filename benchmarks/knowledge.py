@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from benchmarks import area
 from benchmarks.bars.knowledge_everyday import everyday
+from benchmarks.bars.knowledge_grounded import grounded
 from benchmarks.bars.knowledge_memory import memory
+from benchmarks.bars.knowledge_quotes import quotes
 from benchmarks.bars.knowledge_statutes import build, query
 from benchmarks.bars.knowledge_welfare import welfare
 
@@ -13,6 +15,8 @@ BARS: area.Bars = {
     "statutes-build": build,
     "statutes-query": query,
     "everyday": everyday,
+    "grounded": grounded,
+    "quotes": quotes,
     "memory": memory,
 }
 
