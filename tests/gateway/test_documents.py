@@ -57,7 +57,7 @@ async def test_a_model_that_says_something_else_leaves_the_passage(reading: Gate
 async def test_a_sentence_that_the_passage_supports_is_shown_once(reading: Gateway, fake: FakeEngine) -> None:
     fake.behaviour = Behaviour(text=f"{TEXT} ", chunks=60)
     content = (await reading.ask(model=PUBLIC, messages=QUESTION)).json["choices"][0]["message"]["content"]
-    assert content == f"{TEXT} [대화와 학습, 제1조](/source/doc/1?from=0&to={len(TEXT)}#here)\n\n"
+    assert content == f"{TEXT} [대화와 학습 › 제1조](/source/doc/1?from=0&to={len(TEXT)}#here)\n\n"
 
 
 async def test_a_stream_is_whole_and_the_connection_goes_on(reading: Gateway) -> None:
