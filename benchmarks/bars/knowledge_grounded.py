@@ -29,11 +29,15 @@ class Question(Struct, frozen=True):
 
 
 class Read(Struct, frozen=True):
-    """A claim that a person has read with its quotation."""
+    """A claim that a person has read with its question and quotation."""
 
+    question: str
     claim: str
     quote: str
     supported: bool
+    """Whether the quotation says what the claim says."""
+    answers: bool
+    """Whether it answers what was asked."""
     why: str = ""
 
 
@@ -113,4 +117,5 @@ def _by_hand(judge: Judge) -> str:
     read = [msgspec.json.decode(line, type=Read) for line in lines]
     same = sum(each.supported is not bool(judge.missing(each.claim, each.quote)) for each in read)
     bad = sum(not each.supported for each in read)
-    return f"of {len(read)} claims read by hand, {bad} unsupported; the rule agrees on {same}"
+    helps = sum(each.answers for each in read)
+    return f"{len(read)} claims read by hand: {bad} unsupported, the rule agrees on {same}; {helps} answer"

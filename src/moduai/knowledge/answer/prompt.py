@@ -75,14 +75,15 @@ def messages(question: str, sections: Sequence[Section], context: int) -> list[d
     """The messages of the chat request. ``context``: of the model, in tokens; 0: not known, so small."""
     language = "ko" if words.is_korean(question) else "en"
     if context >= SMALL_CONTEXT:
-        texts = [plain(f"{each.source.heads} {each.heading}: {each.text[:LONGEST]}") for each in sections]
+        best = sections[:MOST_SECTIONS]
+        texts = [plain(f"{each.source.heads} {each.heading}: {each.text[:LONGEST]}") for each in best]
     else:
         texts = [plain(each.text[:SMALL_LONGEST]) for each in sections[:1]]
     said = [{"role": "system", "content": _RULE[language]}]
     for text, asked, answered in _EXAMPLES[language]:
         said.append({"role": "user", "content": _asked([text], asked, language)})
         said.append({"role": "assistant", "content": answered})
-    said.append({"role": "user", "content": _asked(texts[:MOST_SECTIONS], plain(question), language)})
+    said.append({"role": "user", "content": _asked(texts, plain(question), language)})
     return said
 
 
