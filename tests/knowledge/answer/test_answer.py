@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from benchmarks.harness.quoting import Shelf
+from msgspec.structs import replace
 
 from moduai.knowledge.answer import Claim, Ended, Extracts, NotFound, SmallTalk, answer
 from moduai.knowledge.answer.prompt import messages
 from moduai.knowledge.answer.sections import Source, sections
-from moduai.knowledge.types import Found, Query
+from moduai.knowledge.types import Facts, Found, Query
 
 TEXT = "저장된 대화는 동의하지 않으면 학습에 쓰이지 않습니다. 동의는 언제든지 거둘 수 있습니다."
 QUESTION = "내 대화가 학습에 쓰이나요? 동의를 거둘 수 있나요?"
@@ -134,6 +135,14 @@ async def test_without_a_model_the_passages_are_shown() -> None:
     passages, ended = await Desk().events(asks=False)
     assert isinstance(passages, Extracts)
     assert ended == Ended(asked=False)
+
+
+async def test_what_is_in_the_language_of_the_question_comes_first() -> None:
+    desk = Desk(texts=("AI is a program that writes.",))
+    korean = desk.shelf.put("ko", 1, "AI", ["AI is a program, 글을 쓰는 프로그램입니다."])
+    desk.found = [replace(korean[0], facts=Facts("AI", language="ko"), score=1.5), *desk.found]
+    passages = (await desk.events("Which program is AI?", asks=False))[0]
+    assert [each.document for each in passages.citations] == ["doc", "ko"]
 
 
 async def test_what_is_removed_while_the_model_writes_is_not_shown() -> None:

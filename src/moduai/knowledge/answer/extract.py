@@ -24,6 +24,8 @@ ENOUGH, FEW = 0.5, 2
 of so few words, more than that, or one in its own heading."""
 BESIDE = 0.75
 """How near to the best a second section must come to be shown with it."""
+FOREIGN = 0.5
+"""What a section in another language than the question's is worth beside one in it."""
 NEAREST = 0.3
 """The share from which on a passage may be named as coming near."""
 
@@ -43,16 +45,19 @@ class Fit(NamedTuple):
 def fits(question: str, sources: Sequence[Source]) -> list[Fit]:
     """All sections, best first."""
     wanted, terms = words.topic(question), understand(question).added
+    language = "ko" if words.is_korean(question) else "en"
     top = max((source.found.score for source in sources), default=0) or 1.0
     found = []
     for source in sources:
         heads = words.near_of(source.heads)
+        fitness = max(0.0, source.found.score) / top
+        if source.found.facts.language not in {"", language}:
+            fitness *= FOREIGN
         for section in sections(source):
             heading = words.near_of(section.heading or source.found.passage.label)
             said = sum(term in section.text for term in terms) / max(1, len(wanted))
             share = min(1.0, _share(wanted, words.near_of(section.text) | heading | heads) + said)
-            value = share * max(0.0, source.found.score) / top
-            found.append(Fit(section, share, _share(wanted, heading) > 0, value))
+            found.append(Fit(section, share, _share(wanted, heading) > 0, share * fitness))
     return sorted(found, key=lambda fit: -fit.value)
 
 
