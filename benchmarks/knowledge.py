@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks import area
+from benchmarks.bars.knowledge_added import added
 from benchmarks.bars.knowledge_everyday import everyday
 from benchmarks.bars.knowledge_grounded import grounded
 from benchmarks.bars.knowledge_memory import memory
@@ -14,6 +15,7 @@ BARS: area.Bars = {
     "welfare": welfare,
     "statutes-build": build,
     "statutes-query": query,
+    "added": added,
     "everyday": everyday,
     "grounded": grounded,
     "quotes": quotes,
