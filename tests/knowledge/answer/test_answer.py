@@ -137,6 +137,13 @@ async def test_without_a_model_the_passages_are_shown() -> None:
     assert ended == Ended(asked=False)
 
 
+async def test_an_extract_does_not_begin_in_the_middle_of_what_is_meant() -> None:
+    rule = "관리비는 달마다 냅니다. "
+    desk = Desk(texts=(f"{rule}{'그 밖의 글입니다. ' * 40}다만, 주차장은 관리비 내역을 공개하지 않습니다.",))
+    passages = (await desk.events("주차장 관리비 내역은 공개하나요?", asks=False))[0]
+    assert not passages.citations[0].quote.startswith(("다만", "그"))
+
+
 async def test_what_is_in_the_language_of_the_question_comes_first() -> None:
     desk = Desk(texts=("AI is a program that writes.",))
     korean = desk.shelf.put("ko", 1, "AI", ["AI is a program, 글을 쓰는 프로그램입니다."])

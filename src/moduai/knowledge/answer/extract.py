@@ -84,10 +84,14 @@ def nearest(fitting: Sequence[Fit]) -> list[Citation]:
 
 
 def _part(wanted: Sequence[str], section: Section) -> Citation:
-    """The neighbouring statements that ``SHORT`` holds with most of the words; the first of equals."""
+    """The neighbouring statements that ``SHORT`` holds with most of the words; the first of equals. They do not
+    begin with one that means another before it.
+    """
     places = section.sentences
     best, most = places[0], -1.0
     for first, (start, end) in enumerate(places):
+        if first and words.leans_back(section.source.text[start:end]):
+            continue
         for _, after in places[first + 1 :]:
             if after - start > SHORT:
                 break

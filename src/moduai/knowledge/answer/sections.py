@@ -18,7 +18,7 @@ from moduai.knowledge.answer.verify import Citation
 from moduai.knowledge.types import Found
 
 _BLOCK = re.compile(r"\n\s*\n")
-_ARTICLE = re.compile(r"제\d+조(?:의\d+)*(?:\([^()\n]*\))?(?:\n|(?=\s*①))")
+_ARTICLE = re.compile(r"제\d+조(?:의\d+)*(?: ?\([^()\n]*\))?(?:\n|(?=\s*①))")
 _STATED = re.compile(r"(?:[.!。:;|,]|[.!]\s*\[[0-9, ]+\])[\"”’'」』)\]]*$|^\s*[-*•·○□◦▪※]")
 _ASKED = re.compile(r"(?:[?？]|니까|나요|가요|까요)[.?]*[\"”’'」』)\]]*$")
 HEADING = 120
