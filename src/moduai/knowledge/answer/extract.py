@@ -84,8 +84,8 @@ def nearest(fitting: Sequence[Fit]) -> list[Citation]:
 
 
 def _part(wanted: Sequence[str], section: Section) -> Citation:
-    """The neighbouring statements that ``SHORT`` holds with most of the words; the first of equals. They do not
-    begin with one that means another before it.
+    """The neighbouring statements that ``SHORT`` holds with most of the words; the first of equals, none
+    that begins with what means one before it.
     """
     places = section.sentences
     best, most = places[0], -1.0
