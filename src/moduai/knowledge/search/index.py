@@ -30,16 +30,16 @@ from moduai.knowledge.search.embed import Embedder, nearness
 from moduai.knowledge.search.understand import Asked, understand
 from moduai.knowledge.types import Aside, Found, Parsed, Passage, Query, Stored
 
-FORMAT = "2"
+FORMAT = "3"
 """Another number: indexes of before are built anew."""
 HEAP_BYTES = 48_000_000
-CANDIDATES = 24
+CANDIDATES = 16
 """Passages that each way of searching may name."""
-LAWS = 4
-"""Statutes of the fields of life that a question touches, in which is sought besides."""
-POSTINGS = 100_000
-"""Entries that one search may read, so that its time does not grow with the number of passages: of a
-question's grams the rarest are sought, and those that stand everywhere only order what was found."""
+LAWS, WITHIN = 4, 32
+"""Statutes of the fields of life that a question touches: in them is sought besides, by so many grams."""
+POSTINGS, MOST_SOUGHT = 50_000, 24
+"""Entries that one search may read, so that its time does not grow with the number of passages, and the most
+grams of a long question: the rarest are sought, and those that stand everywhere only order what was found."""
 FILL_PASSAGES = 100
 """Passages that one step of ``fill`` reads, a CPU-second of Kiwi or two; a larger document is read whole."""
 GIVE_WAY_S = 0.002
@@ -53,7 +53,6 @@ ATTEMPTS = 2
 NEARNESS = 0.5
 """How far an embedder may lift a passage: by this share at a nearness of 1."""
 _ALWAYS = 10_000_000
-_FIELDS = ("body", "title", "head")
 _MARK = "mark"
 _WAITING, _FILLED, _PASSAGE, _ASIDE = "1", "0", "p", "!"
 """In the field ``waiting``: of a document that waits, of one that does not, of a passage that waits, and of
@@ -234,7 +233,6 @@ class Index:
             "ministry": facts.ministry,
             "since": facts.in_force_from.toordinal() if facts.in_force_from else 0,
             "until": facts.in_force_until.toordinal() if facts.in_force_until else _ALWAYS,
-            "title": tokens.line(facts.title),
         }
         level = _level(facts.level)
         for at, (number, passage, text) in enumerate(passages):
@@ -244,8 +242,7 @@ class Index:
                 stored.id, stored.version, number, facts.title, level, facts.language, passage, text
             )
             fields: dict[str, str | int | bytes] = {
-                "head": tokens.line(rank.heading(passage, text)),
-                "body": tokens.line(text),
+                "grams": tokens.line(f"{facts.title} {rank.heading(passage, text)} {text}"),
                 "place": rank.place(facts.title, passage.label),
                 "law": rank.law(facts.title) if facts.kind == "statute" else "",
                 "morphemes": morphemes[at] if morphemes else "",
@@ -317,18 +314,19 @@ class Index:
         if asked.places:
             yield tantivy.Query.term_set_query(self._schema, "place", list(asked.places))
         grams = dict.fromkeys((*asked.grams, *(gram for each in asked.added.values() for gram in each)))
-        if telling := self._rarest(searcher, "body", grams):
-            yield self._any(_FIELDS, telling)
+        if telling := self._rarest(searcher, "grams", grams):
+            yield self._any("grams", telling)
             if asked.laws:
-                yield self._within(sorted(asked.laws, key=lambda law: -asked.laws[law])[:LAWS], grams)
+                within = sorted(asked.laws, key=lambda law: -asked.laws[law])[:LAWS]
+                yield self._within(within, list(grams)[:WITHIN])
         if telling := self._rarest(searcher, "morphemes", dict.fromkeys((*asked.morphemes, *asked.added))):
-            yield self._any(("morphemes",), telling)
+            yield self._any("morphemes", telling)
 
-    def _within(self, laws: Sequence[str], grams: Iterable[str]) -> Any:
+    def _within(self, laws: Sequence[str], grams: Sequence[str]) -> Any:
         """Passages of these laws that share grams with the question, frequent ones too."""
         law = tantivy.Query.const_score_query(self._among("law", laws), 0.0)
         return tantivy.Query.boolean_query(
-            [(tantivy.Occur.Must, law), (tantivy.Occur.Must, self._any(("body", "head"), list(grams)))]
+            [(tantivy.Occur.Must, law), (tantivy.Occur.Must, self._any("grams", grams))]
         )
 
     def _rarest(self, searcher: Any, field: str, words: Iterable[str]) -> list[str]:
@@ -336,19 +334,18 @@ class Index:
         known = sorted((count, word) for word in words if (count := searcher.doc_freq(field, word)))
         kept: list[str] = []
         read = 0
-        for count, word in known:
+        for count, word in known[:MOST_SOUGHT]:
             read += count
             if kept and read > POSTINGS:
                 break
             kept.append(word)
         return kept
 
-    def _any(self, fields: Sequence[str], words: Sequence[str]) -> Any:
+    def _any(self, field: str, words: Iterable[str]) -> Any:
         """Flat, so that tantivy can skip what cannot be among the best."""
         return tantivy.Query.boolean_query(
             [
                 (tantivy.Occur.Should, tantivy.Query.term_query(self._schema, field, word, "freq"))
-                for field in fields
                 for word in words
             ]
         )
@@ -389,7 +386,7 @@ class Index:
 
         def frequency(gram: str) -> int:
             if gram not in known:
-                known[gram] = searcher.doc_freq("body", gram)
+                known[gram] = searcher.doc_freq("grams", gram)
             return known[gram]
 
         return frequency
@@ -536,7 +533,7 @@ def _schema() -> Any:
     for name in ("id", "document", "waiting", "kind", "ministry", "place", "law"):
         build.add_text_field(name, tokenizer_name="raw", index_option="basic")
     build.add_text_field("collection", tokenizer_name="raw", index_option="basic", fast=True)
-    for name in (*_FIELDS, "morphemes"):
+    for name in ("grams", "morphemes"):
         build.add_text_field(name, tokenizer_name="whitespace", index_option="freq")
     for name in ("since", "until"):
         build.add_integer_field(name, indexed=True, fast=True)
