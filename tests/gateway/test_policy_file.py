@@ -131,7 +131,7 @@ def test_what_the_documents_show_is_valid() -> None:
         (GOOD + "weight = 1\nweight = 2\n", 6, "", "Cannot overwrite"),
         (GOOD + "[[[", 5, "", "not TOML"),
         (GOOD + "weight = " + "9" * 5000, 5, "", "not TOML"),
-        (GOOD + "weight = " + "[" * 5000, 0, "", "nested too deeply"),
+        (GOOD + "weight = " + "[" * 5000, 5, "", "nested too deeply"),
         (b"# \xea\xb0\n" + GOOD.encode(), 1, "", "not UTF-8"),
         (b"# ok\n# \xff\n", 2, "", "not UTF-8"),
         ("#" * (MOST_BYTES + 1), 0, "", "too large: 262,145 bytes"),

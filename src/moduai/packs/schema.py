@@ -43,14 +43,14 @@ Live = Literal[
 """Figures that an installation counts itself."""
 
 
-class _Data(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Data(Struct, frozen=True, forbid_unknown_fields=True):
     """A table of a pack."""
 
 
 # pack.toml
 
 
-class Head(_Data):
+class Head(Data, frozen=True, kw_only=True):
     """``[pack]``: what it is and who keeps it."""
 
     id: Id
@@ -64,7 +64,7 @@ class Head(_Data):
     about: Words
 
 
-class Locale(_Data):
+class Locale(Data, frozen=True, kw_only=True):
     """``[locale]``."""
 
     country: Annotated[str, Meta(pattern="^[A-Z]{2}$")]
@@ -83,7 +83,7 @@ class Locale(_Data):
     week_starts: Literal["monday", "saturday", "sunday"] = "monday"
 
 
-class Holiday(_Data):
+class Holiday(Data, frozen=True, kw_only=True):
     """``[[holiday]]``: a day on which offices are closed and people ask otherwise."""
 
     day: date
@@ -94,7 +94,7 @@ class Holiday(_Data):
 # regions.toml
 
 
-class Region(_Data):
+class Region(Data, frozen=True, kw_only=True):
     """``[[region]]``: coarse, as people may say they live in."""
 
     code: RegionCode
@@ -108,7 +108,7 @@ class Region(_Data):
     capital_area: bool = False
 
 
-class Group(_Data):
+class Group(Data, frozen=True, kw_only=True):
     """``[[group]]``: people whom a plan names (students, older people)."""
 
     id: Id
@@ -125,7 +125,7 @@ class Group(_Data):
 # offices.toml
 
 
-class Office(_Data):
+class Office(Data, frozen=True, kw_only=True):
     """``[[office]]``: a committee, council, ministry, agency, task force or centre."""
 
     id: Id
@@ -139,7 +139,7 @@ class Office(_Data):
     source: Id
 
 
-class Seat(_Data):
+class Seat(Data, frozen=True, kw_only=True):
     """``[[seat]]``: a post in an office and its term."""
 
     id: Id
@@ -152,7 +152,7 @@ class Seat(_Data):
     source: Id
 
 
-class Actor(_Data):
+class Actor(Data, frozen=True, kw_only=True):
     """``[[actor]]``: a person in a public role, or an organisation, that says or does something here."""
 
     id: Id
@@ -166,7 +166,7 @@ class Actor(_Data):
 # rules.toml
 
 
-class PersonalData(_Data):
+class PersonalData(Data, frozen=True, kw_only=True):
     """``[[personal]]``: a kind of personal data that is in use, by its form. No pattern language: a mask, in
     which ``9`` is a digit, ``A`` a capital letter and anything else itself.
     """
@@ -180,7 +180,7 @@ class PersonalData(_Data):
     source: Id
 
 
-class Rule(_Data):
+class Rule(Data, frozen=True, kw_only=True):
     """``[[rule]]``: what the law asks of a service here."""
 
     id: Id
@@ -207,7 +207,7 @@ class Rule(_Data):
 # sources.toml
 
 
-class Source(_Data):
+class Source(Data, frozen=True, kw_only=True):
     """``[[source]]``: a document that claims rest on."""
 
     id: Id
@@ -222,7 +222,7 @@ class Source(_Data):
     note: Words = {}
 
 
-class Feed(_Data):
+class Feed(Data, frozen=True, kw_only=True):
     """``[[feed]]``: public documents that may be added to the knowledge (``modu knowledge add``)."""
 
     id: Id
@@ -236,7 +236,7 @@ class Feed(_Data):
 # sites.toml
 
 
-class Accelerator(_Data):
+class Accelerator(Data, frozen=True, kw_only=True):
     """``[[accelerator]]``: a kind of GPU or NPU, by its maker's sheet."""
 
     id: Id
@@ -252,7 +252,7 @@ class Accelerator(_Data):
     basis: Basis = "published"
 
 
-class Site(_Data):
+class Site(Data, frozen=True, kw_only=True):
     """``[[site]]``: a data centre, planned or standing."""
 
     id: Id
@@ -266,7 +266,7 @@ class Site(_Data):
     source: Id
 
 
-class Purchase(_Data):
+class Purchase(Data, frozen=True, kw_only=True):
     """``[[purchase]]``: accelerators bought, and for how much: what unit prices are derived from."""
 
     id: Id
@@ -280,7 +280,7 @@ class Purchase(_Data):
     source: Id
 
 
-class Price(_Data):
+class Price(Data, frozen=True, kw_only=True):
     """``[[price]]``: a unit price with its range, for the arithmetic."""
 
     id: Id
@@ -295,7 +295,7 @@ class Price(_Data):
     note: Words = {}
 
 
-class Budget(_Data):
+class Budget(Data, frozen=True, kw_only=True):
     """``[[budget]]``: the state's budget of a year, that shares are taken of."""
 
     year: Annotated[int, Meta(ge=2000, le=2100)]
@@ -307,7 +307,7 @@ class Budget(_Data):
 # strategy/*.toml
 
 
-class Unit(_Data):
+class Unit(Data, frozen=True, kw_only=True):
     """``[[unit]]``: what numbers are of."""
 
     id: Id
@@ -317,7 +317,7 @@ class Unit(_Data):
     """Of money."""
 
 
-class Item(_Data):
+class Item(Data, frozen=True, kw_only=True):
     """``[[item]]``: one thing that is followed."""
 
     id: Id
@@ -339,7 +339,7 @@ class Item(_Data):
     """What of Modu serves it, in a sentence."""
 
 
-class Claim(_Data):
+class Claim(Data, frozen=True, kw_only=True):
     """``[[claim]]``: what one source says of an item."""
 
     id: Id
@@ -374,7 +374,7 @@ class Claim(_Data):
     note: Words = {}
 
 
-class Change(_Data):
+class Change(Data, frozen=True, kw_only=True):
     """``[[change]]``: a claim's status became another."""
 
     claim: Id
