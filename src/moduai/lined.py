@@ -85,7 +85,7 @@ def near(name: str, known: Iterator[str] | list[str]) -> str:
     """What was meant by a name that is not there: "did you mean …?", or what there is."""
     names = list(known)
     meant = get_close_matches(name, names, n=1)
-    return f"did you mean {meant[0]}?" if meant else f"there are {', '.join(names)}"
+    return f"did you mean {meant[0]}?" if meant else f"there are {', '.join(names) or 'none'}"
 
 
 def decoded(text: str | bytes, most_bytes: int) -> str:

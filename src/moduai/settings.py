@@ -190,7 +190,7 @@ class People(Struct, frozen=True, forbid_unknown_fields=True):
     ask_region: Annotated[bool, Meta(description="Let people say in which region they live.")] = True
     regions: Annotated[
         Named,
-        Meta(description="Regions to choose from, each with its names by language; empty: Korea's 17."),
+        Meta(description="Regions to choose from, each with its names by language; empty: the pack's."),
     ] = {}
     groups: Annotated[
         Named,
@@ -205,6 +205,19 @@ class History(Struct, frozen=True, forbid_unknown_fields=True):
     retention_days: Annotated[
         int, Meta(ge=0, description="Turns older than this are deleted; 0: kept until their person deletes.")
     ] = 0
+
+
+class PackChoice(Struct, frozen=True, forbid_unknown_fields=True):
+    """The country that the service is for."""
+
+    use: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=400,
+            description="Country pack: the id of one that comes with Modu, or the path of a folder.",
+        ),
+    ] = "kr"
 
 
 class Provider(Struct, frozen=True, forbid_unknown_fields=True):
@@ -300,6 +313,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     ledger: Ledger = Ledger()
     web: Web = Web()
     people: People = People()
+    pack: PackChoice = PackChoice()
     history: History = History()
     sign_in: SignIn = SignIn()
     outbound: Outbound = Outbound()

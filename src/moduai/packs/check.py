@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from datetime import date
 from typing import Any, Final, get_args
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from moduai.lined import near
 from moduai.packs import plain
@@ -23,7 +23,7 @@ UNITS_OF: Final = {
     "kwh": ("money",),
     "person-year": ("money",),
     "accelerator-watts": ("power",),
-    "share-private": ("share",),
+    "share-private": ("count", "share"),
     "pue": ("count", "share"),
 }
 """What a price may be told in."""
@@ -112,8 +112,8 @@ def _unknown(pack: Pack, unread: Unread) -> Iterator[Problem]:
 
 
 def _near(name: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    return near(name, names) if len(names) <= 20 else near(name, names).partition("; ")[0][:200]
+    said = near(name, sorted(known))
+    return said if len(said) <= 200 else "see `modu pack show`"
 
 
 def _known(pack: Pack, unread: Unread) -> dict[str, set[str]]:
@@ -163,14 +163,22 @@ def _twice(pack: Pack) -> Iterator[Problem]:
 
 
 def _locale(pack: Pack) -> Iterator[Problem]:
-    locale, zones = pack.locale, available_timezones()
-    if zones and locale.time_zone not in zones:
+    locale = pack.locale
+    if not _is_zone(locale.time_zone):
         yield Problem("locale", 0, "time_zone", f"there is no time zone {locale.time_zone!r}")
     if len(set(locale.languages)) < len(locale.languages):
         yield Problem("locale", 0, "languages", "a language is there twice")
     for number, region in enumerate(pack.regions):
         if region.code.split("-")[0] != locale.country:
             yield Problem("region", number, "code", f"{region.code} is not in {locale.country}")
+
+
+def _is_zone(name: str) -> bool:
+    """Whether there is such a time zone; where the machine knows none at all, any (fails open)."""
+    try:
+        return bool(ZoneInfo(name).key)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        return not available_timezones()
 
 
 # numbers and units
@@ -234,8 +242,8 @@ def _price(pack: Pack, number: int, price: Price) -> Iterator[Problem]:
         yield Problem(
             "price", number, "unit", f"prices are in {pack.locale.currency}, not in {unit.currency}"
         )
-    if price.of == "share-private" and price.high > 100:
-        yield Problem("price", number, "high", "a share is at most 100 percent")
+    if price.of == "share-private" and price.high > 1:
+        yield Problem("price", number, "high", "the private share is a part of one, at most 1")
 
 
 def _sums(pack: Pack) -> Iterator[Problem]:

@@ -212,7 +212,7 @@ class Pack:
         return bool(unit and unit.kind == "money" and (not own or unit.currency == self.locale.currency))
 
 
-def words(texts: Mapping[str, str], language: str) -> str:
+def in_language(texts: Mapping[str, str], language: str) -> str:
     """A text in a language; in the first there is if it has none there."""
     return texts.get(language) or next(iter(texts.values()), "")
 

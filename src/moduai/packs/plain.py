@@ -11,10 +11,8 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from datetime import date
 
-import msgspec
-
 from moduai.packs.pack import KINDS, Document, Fault, Pack, Problem
-from moduai.packs.typed import worded
+from moduai.packs.typed import hints, needed, worded
 
 MOST_MESSAGES = 5_000
 FRONT = ("title", "kind", "language", "licence")
@@ -49,13 +47,13 @@ def problems(pack: Pack) -> Iterator[Problem]:
     for kind, one in KINDS.items():
         fields = worded(one.type)
         for number, row in enumerate(pack.rows(kind)):
-            for field in msgspec.structs.fields(one.type):
-                value = getattr(row, field.name)
+            for name in hints(one.type):
+                value = getattr(row, name)
                 for text in _texts(value):
                     if why := unplain(text):
-                        yield Problem(kind, number, field.name, why)
-                if field.name in fields and (value or field.required):
-                    yield from _languages(pack, kind, number, field.name, value)
+                        yield Problem(kind, number, name, why)
+                if name in fields and (value or name in needed(one.type)):
+                    yield from _languages(pack, kind, number, name, value)
     others = pack.locale.large_numbers.keys() - set(pack.languages)
     for language in sorted(others):
         yield Problem("locale", 0, "large_numbers", f"{language!r} is no language of this pack")

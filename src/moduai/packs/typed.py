@@ -36,23 +36,28 @@ def row(kind: type[Data], raw: Mapping[str, Any]) -> tuple[Data | None, list[Wro
     """
     fields, wrong = hints(kind), [*_unknown(kind, raw)]
     values = {}
-    for field in msgspec.structs.fields(kind):
-        if field.name not in raw:
-            if field.required:
-                wrong.append(Wrong("", f"{field.name} is missing"))
+    for name, hint in fields.items():
+        if name not in raw:
+            if name in needed(kind):
+                wrong.append(Wrong("", f"{name} is missing"))
             continue
         try:
-            values[field.name] = msgspec.convert(raw[field.name], fields[field.name])
+            values[name] = msgspec.convert(raw[name], hint)
         except msgspec.ValidationError as error:
-            wrong.append(Wrong(field.name, f"{field.name}: {_told(str(error), fields[field.name])}"))
-    needed = {field.name for field in msgspec.structs.fields(kind) if field.required}
-    return (kind(**values) if needed <= values.keys() else None), wrong
+            wrong.append(Wrong(name, f"{name}: {_told(str(error), hint)}"))
+    return (kind(**values) if needed(kind) <= values.keys() else None), wrong
 
 
 @cache
 def hints(kind: type[Data]) -> Mapping[str, Any]:
     """Field to its type."""
     return get_type_hints(kind, include_extras=True)
+
+
+@cache
+def needed(kind: type[Data]) -> frozenset[str]:
+    """Fields that must be there."""
+    return frozenset(field.name for field in msgspec.structs.fields(kind) if field.required)
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,10 @@ from starlette.responses import Response
 
 from moduai.accounts.roles import may
 from moduai.engines.record import Model
+from moduai.gateway.policy_text import parse
+from moduai.packs.choose import chosen, regions
+from moduai.packs.pack import Pack
+from moduai.packs.read import PackError
 from moduai.web import guests, visitor, words
 from moduai.web.assets import Assets, takes_gzip
 from moduai.web.fresh import Fresh
@@ -25,6 +30,8 @@ from moduai.web.services import Services
 from moduai.web.visitor import Visitor
 
 TEMPLATES = Path(__file__).parent / "templates"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,22 @@ class Site:
     def documents_first(self) -> bool:
         """Whether the page answers from public documents unless one asks otherwise."""
         return self.services.desk is not None and self.services.documents_first()
+
+    @property
+    def pack(self) -> Pack:
+        """The country; read at the first page that needs it. Raises PackError."""
+        return chosen(self.services.loaded, parse)
+
+    @property
+    def regions(self) -> dict[str, dict[str, str]]:
+        """Regions that people may say they live in: code to name by language; none where the pack cannot be
+        used (fails closed: nobody is asked what could not be kept rightly).
+        """
+        try:
+            return regions(self.services.loaded, parse)
+        except PackError as error:
+            log.error("the country pack cannot be used", extra={"faults": len(error.faults)})  # noqa: TRY400
+            return {}
 
     def language(self, request: Request) -> Language:
         """The language of this request's page."""

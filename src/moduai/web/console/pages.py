@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from starlette.responses import Response
 
-from moduai.accounts import regions
 from moduai.accounts.roles import ROLES
 from moduai.accounts.tables import organisations
 from moduai.gateway.errors import ApiError
+from moduai.packs.pack import in_language
 from moduai.web.api.now import Now
 from moduai.web.api.usage import UsageTable
 from moduai.web.console.visit import Visit
@@ -54,9 +54,9 @@ async def usage(visit: Visit) -> Response:
 def _named(visit: Visit, table: UsageTable) -> dict[str, str]:
     """Regions and groups by what they are called in the page's language."""
     people = visit.site.services.loaded.settings.people
-    names = {"region": people.regions or regions.KOREA, "group": people.groups}.get(table.by, {})
+    names = visit.site.regions if table.by == "region" else people.groups if table.by == "group" else {}
     language = visit.site.language(visit.request).code
-    return {row.id: regions.name_of(names, row.id, language) for row in table.rows if row.id in names}
+    return {row.id: in_language(names[row.id], language) for row in table.rows if row.id in names}
 
 
 def _beside(table: UsageTable) -> tuple[str, str]:

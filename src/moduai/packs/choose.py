@@ -1,0 +1,49 @@
+"""Which pack the settings choose: one that comes with Modu, by its id, or a folder, by its path."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+from moduai.packs.pack import Fault, Pack
+from moduai.packs.read import PackError, ParsePolicy, read
+from moduai.settings import Loaded
+
+SHIPPED = Path(__file__).parent
+
+
+def shipped() -> dict[str, Path]:
+    """Id to folder of the packs that come with Modu."""
+    return {file.parent.name: file.parent for file in sorted(SHIPPED.glob("*/pack.toml"))}
+
+
+def folder(use: str, home: Path) -> Path:
+    """Where a pack lies: by its id, or by its path, below the home folder unless it is absolute."""
+    return shipped().get(use) or home / Path(use).expanduser()
+
+
+def chosen(loaded: Loaded, parse_policy: ParsePolicy) -> Pack:
+    """The settings' pack, read once in a process. Raises PackError: a pack with a fault is not used (fails
+    closed).
+    """
+    return _read(folder(loaded.settings.pack.use, loaded.home), parse_policy)
+
+
+def regions(loaded: Loaded, parse_policy: ParsePolicy) -> dict[str, dict[str, str]]:
+    """Regions that people may say they live in: the settings' own, else the pack's; code to name by language.
+    Raises PackError.
+    """
+    own = loaded.settings.people.regions
+    if own:
+        return own
+    pack = chosen(loaded, parse_policy)
+    return {one.code: dict(one.name) for one in pack.regions if one.code != pack.locale.country}
+
+
+@lru_cache(maxsize=2)
+def _read(folder: Path, parse_policy: ParsePolicy) -> Pack:
+    if not folder.is_dir():
+        raise PackError(
+            [Fault(str(folder), 0, (), f"there is no such pack; Modu has {', '.join(shipped())}")]
+        )
+    return read(folder, parse_policy)
