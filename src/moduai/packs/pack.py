@@ -186,6 +186,11 @@ class Pack:
         """Claim to its changes, in the order of the days."""
         return grouped((one.claim, one) for one in sorted(self.changes, key=lambda one: one.day))
 
+    @cached_property
+    def parts_of(self) -> Mapping[str, tuple[str, ...]]:
+        """Item to the items that are parts of it."""
+        return grouped((one.part_of, one.id) for one in self.items if one.part_of)
+
     @property
     def languages(self) -> tuple[str, ...]:
         """The first is the default."""
