@@ -14,7 +14,7 @@ SHIPPED = Path(__file__).parent
 
 def shipped() -> dict[str, Path]:
     """Id to folder of the packs that come with Modu."""
-    return {file.parent.name: file.parent for file in sorted(SHIPPED.glob("*/pack.toml"))}
+    return {file.parent.name: file.parent for file in sorted(SHIPPED.glob("??/pack.toml"))}
 
 
 def folder(use: str, home: Path) -> Path:

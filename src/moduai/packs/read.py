@@ -114,7 +114,7 @@ class _Reading:
             self.faults.append(Fault(name, error.line, (), error.text))
             return
         for line, comment in lined.comments.items():
-            if gap := GAP.match(comment):
+            if gap := GAP.search(comment):
                 self.faults.append(Fault(name, line, (), f"to be filled in: {gap[1]}"))
         kinds = [kind for kind, one in KINDS.items() if one.file == name.partition("/")[0]]
         for kind, value in lined.raw.items():

@@ -77,7 +77,7 @@ class Money(Struct, frozen=True, kw_only=True):
 
 
 class Edge(Struct, frozen=True, kw_only=True):
-    """One pillar's item waits for another's."""
+    """One pillar's item waits for one of another."""
 
     item: str
     needs: str
@@ -163,18 +163,17 @@ def waits_for(plan: Plan, item: str) -> tuple[str, ...]:
 
 
 def triangle(plan: Plan) -> tuple[Edge, ...]:
-    """Which items of talent, compute and data wait for items of another of the three."""
-    return tuple(edge for edge in edges(plan) if {edge.pillar, edge.waits_for} <= set(TRIANGLE))
-
-
-def edges(plan: Plan) -> Iterator[Edge]:
-    """What waits for what of another pillar."""
+    """Which items of talent, compute and data wait for items of another of the three, themselves or through
+    others.
+    """
     items = plan.pack.item
-    for name in plan.entries:
-        for need in items[name].needs:
-            if need in plan.entries and items[need].pillar != items[name].pillar:
-                pillar, other = items[name].pillar, items[need].pillar
-                yield Edge(item=name, needs=need, pillar=pillar, waits_for=other)
+    return tuple(
+        Edge(item=name, needs=need, pillar=items[name].pillar, waits_for=items[need].pillar)
+        for name in plan.entries
+        if items[name].pillar in TRIANGLE
+        for need in waits_for(plan, name)
+        if items[need].pillar in TRIANGLE and items[need].pillar != items[name].pillar
+    )
 
 
 def money(plan: Plan) -> tuple[Money, ...]:
