@@ -166,9 +166,10 @@ class Web(Struct, frozen=True, forbid_unknown_fields=True):
     """The pages."""
 
     guests: Annotated[bool, Meta(description="Let people ask on the page without an account.")] = True
-    language: Annotated[str, Meta(description="Language of pages when the browser names none we have.")] = (
-        "ko"
-    )
+    language: Annotated[
+        str,
+        Meta(description="Language of pages when the browser names none we have; empty: the pack's first."),
+    ] = ""
     title: Annotated[str, Meta(description="Name of the service on its pages.")] = "Modu"
 
 

@@ -26,7 +26,7 @@ from moduai.cli.common import (
 from moduai.cli.settings import variable
 from moduai.gateway.policy_text import parse
 from moduai.packs import choose, new
-from moduai.packs.pack import KINDS, Fault, Pack, in_language
+from moduai.packs.pack import KINDS, Pack, in_language
 from moduai.packs.read import Examined, PackError, examine, read, told
 from moduai.packs.schema import Locale
 from moduai.settings import Loaded
@@ -97,7 +97,7 @@ def check(pack: PackArgument = "", home: HomeOption = None, json: JsonOption = F
     A mark "# GAP:" counts: it says that something is still to be filled in.
     """
     folder = _folder(open_loaded(home), pack)
-    found = examine(folder, parse) if folder.is_dir() else Examined(None, [_absent(folder)], [])
+    found = examine(folder, parse) if folder.is_dir() else Examined(None, [choose.absent(folder)], [])
     answer = {"valid": not found.faults, "faults": found.faults, "notes": found.notes}
     if json:
         typer.echo(to_json(answer))
@@ -183,17 +183,11 @@ def _folder(loaded: Loaded, pack: str) -> Path:
 def _load(folder: Path) -> Pack:
     try:
         if not folder.is_dir():
-            raise PackError([_absent(folder)])
+            raise PackError([choose.absent(folder)])
         return read(folder, parse)
     except PackError as error:
         many = count(len(error.faults), "fault")
         fail(safe(f"the pack cannot be used: {many}, first {told(error.faults[0])}; see `modu pack check`"))
-
-
-def _absent(folder: Path) -> Fault:
-    return Fault(
-        str(folder), 0, (), f"there is no such folder; Modu has the packs {', '.join(choose.shipped())}"
-    )
 
 
 def _named(pack: Pack) -> str:

@@ -26,7 +26,10 @@ def chosen(loaded: Loaded, parse_policy: ParsePolicy) -> Pack:
     """The settings' pack, read once in a process. Raises PackError: a pack with a fault is not used (fails
     closed).
     """
-    return _read(folder(loaded.settings.pack.use, loaded.home), parse_policy)
+    found = _read(folder(loaded.settings.pack.use, loaded.home), parse_policy)
+    if isinstance(found, PackError):
+        raise PackError(found.faults)
+    return found
 
 
 def regions(loaded: Loaded, parse_policy: ParsePolicy) -> dict[str, dict[str, str]]:
@@ -40,10 +43,17 @@ def regions(loaded: Loaded, parse_policy: ParsePolicy) -> dict[str, dict[str, st
     return {one.code: dict(one.name) for one in pack.regions if one.code != pack.locale.country}
 
 
+def absent(folder: Path) -> Fault:
+    """What there is to say of a pack that is not there."""
+    return Fault(str(folder), 0, (), f"there is no such folder; Modu has the packs {', '.join(shipped())}")
+
+
 @lru_cache(maxsize=2)
-def _read(folder: Path, parse_policy: ParsePolicy) -> Pack:
+def _read(folder: Path, parse_policy: ParsePolicy) -> Pack | PackError:
+    """What is wrong is kept too: a pack with faults is not read for every page."""
     if not folder.is_dir():
-        raise PackError(
-            [Fault(str(folder), 0, (), f"there is no such pack; Modu has {', '.join(shipped())}")]
-        )
-    return read(folder, parse_policy)
+        return PackError([absent(folder)])
+    try:
+        return read(folder, parse_policy)
+    except PackError as error:
+        return error

@@ -242,6 +242,7 @@ class Problem(NamedTuple):
     number: int
     """Which of the kind's rows."""
     field: str
+    """With dots to what is in it; empty: the whole row."""
     text: str
 
 

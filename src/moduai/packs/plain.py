@@ -49,9 +49,9 @@ def problems(pack: Pack) -> Iterator[Problem]:
         for number, row in enumerate(pack.rows(kind)):
             for name in hints(one.type):
                 value = getattr(row, name)
-                for text in _texts(value):
+                for path, text in _texts(name, value):
                     if why := unplain(text):
-                        yield Problem(kind, number, name, why)
+                        yield Problem(kind, number, path, why)
                 if name in fields and (value or name in needed(one.type)):
                     yield from _languages(pack, kind, number, name, value)
     others = pack.locale.large_numbers.keys() - set(pack.languages)
@@ -83,17 +83,18 @@ def _languages(pack: Pack, kind: str, number: int, field: str, texts: Mapping[st
             yield Problem(kind, number, field, f"{language!r} is no language of this pack")
 
 
-def _texts(value: object) -> Iterator[str]:
+def _texts(path: str, value: object) -> Iterator[tuple[str, str]]:
+    """All texts in a value, names of tables too, with where they are."""
     match value:
         case str():
-            yield value
+            yield path, value
         case dict():
             for name, inner in value.items():
-                yield from _texts(name)
-                yield from _texts(inner)
-        case tuple() | list():
+                yield path, name
+                yield from _texts(f"{path}.{name}", inner)
+        case tuple():
             for inner in value:
-                yield from _texts(inner)
+                yield from _texts(path, inner)
         case None | bool() | int() | float() | date():
             return
         case _:

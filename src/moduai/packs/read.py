@@ -146,9 +146,8 @@ class _Reading:
         """With its file and line."""
         kind, number, field, text = problem
         file, place = self._places[kind][number]
-        path = tuple(
-            part for part in (kind, None if KINDS[kind].one else place, field) if part not in {None, ""}
-        )
+        path: tuple[str | int, ...] = (kind,) if KINDS[kind].one else (kind, place)
+        path += tuple(field.split(".")) if field else ()
         return Fault(file, self._files[file].line(path), path, text)
 
     def _take(self, name: str, kind: str, value: object) -> None:

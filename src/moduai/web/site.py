@@ -64,6 +64,14 @@ class Site:
         return chosen(self.services.loaded, parse)
 
     @property
+    def usual_language(self) -> str:
+        """The pack's first that the pages have; English where it has none or cannot be used (fails open)."""
+        try:
+            return next((one for one in self.pack.languages if one in NAMES), "en")
+        except PackError:
+            return "en"
+
+    @property
     def regions(self) -> dict[str, dict[str, str]]:
         """Regions that people may say they live in: code to name by language; none where the pack cannot be
         used (fails closed: nobody is asked what could not be kept rightly).
@@ -76,7 +84,7 @@ class Site:
 
     def language(self, request: Request) -> Language:
         """The language of this request's page."""
-        return choose(request, self.services.loaded.settings.web.language)
+        return choose(request, self.services.loaded.settings.web.language or self.usual_language)
 
     def guest(self, request: Request) -> Guest:
         """Who asks; new if the browser shows no token of ours."""
