@@ -153,7 +153,8 @@ def _query(request: Request) -> dict[str, str]:
     """
     if request.url.path == "/" or request.url.path.startswith("/c/"):
         return {}
-    return {name: text for name, text in request.query_params.items() if name in {"next", "q", "from", "to", "as_of"}}
+    kept = {"next", "q", "from", "to", "as_of"}
+    return {name: text for name, text in request.query_params.items() if name in kept}
 
 
 def site_of(request: Request) -> Site:

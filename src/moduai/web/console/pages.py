@@ -17,6 +17,7 @@ from moduai.packs.pack import in_language
 from moduai.web.api.now import Now
 from moduai.web.api.usage import UsageTable
 from moduai.web.console.visit import Visit
+from moduai.web.plan import words as plan_words
 
 SHOWN = 50
 """Items on one page of a list."""
@@ -93,6 +94,23 @@ async def collection(visit: Visit) -> Response:
     after = visit.query.get("after", "")
     listed = await visit.ask("knowledge.documents", **visit.named, limit=SHOWN, after=after)
     return visit.page("collection", collection=found, documents=listed.items, next=listed.next)
+
+
+async def plan(visit: Visit) -> Response:
+    """Proposals to change the country's plan, with forms to make and decide them."""
+    state = visit.query.get("state", "open")
+    found = await visit.ask("plan.list", **({} if state == "all" else {"state": state}))
+    language, pack = visit.site.language(visit.request).code, visit.site.pack
+    return visit.page(
+        "plan",
+        found=found,
+        state_wanted=state,
+        pack=pack,
+        code=language,
+        claim=visit.query.get("claim", ""),
+        text=lambda texts: in_language(texts, language),
+        statuses=[(one, plan_words.say(plan_words.STATUSES, visit.t, one)) for one in plan_words.STATUSES],
+    )
 
 
 async def switches(visit: Visit) -> Response:
@@ -211,6 +229,7 @@ VIEWS = (
     View("/console/engines/{engine}", "engines", engine),
     View("/console/knowledge", "knowledge", knowledge),
     View("/console/knowledge/{collection}", "knowledge", collection),
+    View("/console/plan", "plan", plan),
     View("/console/switches", "switch", switches),
     View("/console/reports", "reports", reports),
     View("/console/look", "look", look),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable
 from datetime import date
 from hashlib import sha256
 from typing import Any
@@ -29,6 +32,8 @@ from moduai.web.plan.view import View, missing
 from moduai.web.site import Site, page, site_of
 
 SHORT = "public, max-age=300"
+MOST_KEPT = 32
+"""Pages that guests saw last, as text: the same for all of them until something changes."""
 LONGEST_DAY = 10
 FILES = {
     "json": "application/json",
@@ -55,6 +60,7 @@ class Present:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._laid: tuple[tuple[int, tuple[str, ...]], Pack] | None = None
+        self.kept: OrderedDict[Any, tuple[tuple[object, ...], str]] = OrderedDict()
         self.ledgers = Ledgers(site.services)
 
     async def pack(self) -> Pack:
@@ -105,35 +111,60 @@ async def _answer(request: Request) -> Response:
 
 
 async def _whole(request: Request, present: Present, pack: Pack) -> Response:
-    asked = _asked(request)
-    found = strategy.as_of(pack, asked.day)
-    view = View(found, site_of(request).language(request), await present.ledgers.read())
-    return _page(
-        request,
-        "plan.html",
-        view,
-        asked,
-        missing=missing(found.entries.values()),
-        changed=view.changed(asked.day),
-    )
+    asked, figures = _asked(request), await present.ledgers.read()
+
+    def make() -> str:
+        found = strategy.as_of(pack, asked.day)
+        view = View(found, site_of(request).language(request), figures)
+        lacks = missing(found.entries.values())
+        return _html(request, "plan.html", view, asked, missing=lacks, changed=view.changed(asked.day))
+
+    return _page(request, present, asked, (pack, figures), make)
 
 
 async def _item(request: Request, present: Present, pack: Pack, item: str) -> Response:
-    asked = _asked(request)
+    asked, figures = _asked(request), await present.ledgers.read()
     found = strategy.as_of(pack, asked.day)
     if item not in found.entries:
         raise HTTPException(404)
-    view = View(found, site_of(request).language(request), await present.ledgers.read())
-    return _page(request, "plan_item.html", view, asked, entry=found.entries[item])
+
+    def make() -> str:
+        view = View(found, site_of(request).language(request), figures)
+        return _html(request, "plan_item.html", view, asked, entry=found.entries[item])
+
+    return _page(request, present, asked, (pack, figures), make)
 
 
-def _page(request: Request, template: str, view: View, asked: Asked, **values: Any) -> Response:
-    here = request.scope["path"].rstrip("/")
-    query = f"?as_of={asked.day}" if asked.day else ""
-    html = site_of(request).html(
-        request, template, here=here, v=view, bar=bar, plan=view.plan, pack=view.pack, asked=asked, query=query, **values
+def _html(request: Request, template: str, view: View, asked: Asked, **values: Any) -> str:
+    return site_of(request).html(
+        request,
+        template,
+        here=request.scope["path"].rstrip("/"),
+        v=view,
+        bar=bar,
+        plan=view.plan,
+        pack=view.pack,
+        asked=asked,
+        query=f"?as_of={asked.day}" if asked.day else "",
+        **values,
     )
-    return page(request, html, 400 if asked.wrong else 200)
+
+
+def _page(
+    request: Request, present: Present, asked: Asked, made_of: tuple[object, ...], make: Callable[[], str]
+) -> Response:
+    """The page; guests are shown the one that the guest before was shown, while what it is made of is the same."""
+    site = site_of(request)
+    if site.who(request).session is not None or request.query_params.keys() - {"as_of", "lang"} or asked.wrong:
+        return page(request, make(), 400 if asked.wrong else 200)
+    banner = site.services.switches.banner(time.time())
+    key = request.scope["path"], asked.day, site.language(request).code, banner
+    kept = present.kept.get(key)
+    if kept is None or any(one is not other for one, other in zip(kept[0], made_of, strict=True)):
+        kept = present.kept[key] = made_of, make()
+        if len(present.kept) > MOST_KEPT:
+            present.kept.popitem(last=False)
+    return page(request, kept[1])
 
 
 def _file(request: Request, pack: Pack, kind: str) -> Response:

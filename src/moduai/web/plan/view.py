@@ -176,6 +176,8 @@ class View:
         shown = exact.format(f"{value:.15g}", numbers.exact(value), self._grouped(numbers.rounded(value)))
         if figure.unit == self.pack.locale.currency:
             return shown + Markup("&nbsp;") + self.text(self.pack.locale.currency_words)
+        if figure.unit == "accelerators":
+            return Markup(escape(self.t.gettext("%(number)s accelerators"))) % {"number": shown}
         unit = self.pack.unit.get(figure.unit)
         return shown + Markup("&nbsp;") + self.text(unit.name) if unit else shown
 
@@ -301,6 +303,10 @@ class View:
             cells = grouped((self._column(one), one) for one in claims if one.claim.part_of not in mine)
             found.append(Pledger(name, cells))
         return found
+
+    def together(self, claims: Iterable[Standing]) -> list[tuple[Standing, ...]]:
+        """Claims that give the same number, whoever gives it and where."""
+        return list(grouped((self.amount(one.claim), one) for one in claims).values())
 
     def _column(self, one: Standing) -> str:
         unit = self.pack.unit.get(one.claim.unit or "")

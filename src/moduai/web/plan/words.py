@@ -39,7 +39,7 @@ STATUSES: Mapping[str, Says] = {
     "dropped": lambda t: t.gettext("dropped"),
 }
 GAPS: Mapping[str, Says] = {
-    "owner": lambda t: t.gettext("Who"),
+    "owner": lambda t: t.gettext("In charge"),
     "money": lambda t: t.gettext("Money"),
     "date": lambda t: t.gettext("By when"),
     "measure": lambda t: t.gettext("Measure"),
