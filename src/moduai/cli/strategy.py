@@ -19,6 +19,7 @@ from moduai.cli.common import (
     table,
     to_json,
 )
+from moduai.cli import proposals
 from moduai.cli.pack import open_pack
 from moduai.packs import strategy
 from moduai.packs.pack import Pack, in_language
@@ -35,7 +36,8 @@ from moduai.packs.price import (
 from moduai.packs.schema import ItemKind, Pillar
 from moduai.packs.strategy import Entry, Gap, Plan, Standing
 
-app = new_app("Read the plan of a country pack, as of any day, and compute with it.")
+app = new_app("Read the plan of a country pack, as of any day; compute with it; propose changes of it.")
+app.add_typer(proposals.app)
 
 AsOfOption = Annotated[
     str,

@@ -108,6 +108,8 @@ async def decide(
     found = Proposal(**row._mapping)
     if found.made_by == by:
         raise ProposalError("who proposed it does not decide it: another officer does")
+    if found.state != "open":
+        raise ProposalError(f"it was {found.state} before")
     if state == "accepted":
         if found.pack != pack.head.id:
             raise ProposalError(f"it is of the pack {found.pack}, and {pack.head.id} is in use")
@@ -115,5 +117,5 @@ async def decide(
     decided = {"state": state, "decided_by": by, "decided_at": int(time.time()), "note": note}
     still_open = (proposals.c.id == proposal) & (proposals.c.state == "open")
     if not (await connection.execute(update(proposals).where(still_open).values(decided))).rowcount:
-        raise ProposalError(f"it was {found.state} before")
+        raise ProposalError("somebody else decided it just now")
     return Proposal(**{**row._mapping, **decided})
