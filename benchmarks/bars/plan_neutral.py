@@ -16,6 +16,7 @@ from moduai.gateway.policy_text import parse
 from moduai.packs.choose import SHIPPED, shipped
 from moduai.packs.pack import Pack
 from moduai.packs.read import read
+from moduai.packs.schema import Office, PersonalData, Region
 
 SOURCE = SHIPPED.parent
 READ = {".py", ".toml", ".html", ".js", ".css", ".md", ".json", ".txt"}
@@ -45,8 +46,10 @@ SAID: dict[str, str] = {
     "Search Korean by morphemes too, for 600 MB of memory; else by pairs of letters.": "what Kiwi is for",
 }
 """Words that are no country's matter."""
-_HANGUL = re.compile(r"[\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3]+")
-_CODES = r"\bKR-\d\d\b|\bKRW\b|\bKorean?s?\b|\bwon\b|₩|Asia/Seoul"
+EVERYWHERE = frozenset({"Address"})
+"""Kinds of personal data that every country has."""
+_HANGUL = r"[\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3]+"
+_CODES = r"\b(?:KR-\d\d|KRW|Korean?s?|won|Asia/Seoul)\b|₩"
 
 
 def neutral(bench: Bench) -> Measured:
@@ -57,17 +60,16 @@ def neutral(bench: Bench) -> Measured:
 
 def places(pack: Pack, source: Path = SOURCE) -> Iterator[str]:
     """File, line and word of each."""
-    names = [
-        *(name for region in pack.regions for name in region.name.values()),
-        *(name for office in pack.offices for name in office.name.values()),
-        *(name for kind in pack.personal if len(kind.name["en"]) > 12 for name in kind.name.values()),
-    ]
-    wanted = re.compile(f"{_CODES}|{'|'.join(map(re.escape, names))}|{_HANGUL.pattern}")
+    rows: tuple[Region | Office | PersonalData, ...] = (*pack.regions, *pack.offices, *pack.personal)
+    names = "|".join(re.escape(one.name["en"]) for one in rows if one.name["en"] not in EVERYWHERE)
+    wanted = re.compile(rf"{_CODES}|\b(?:{names})\b|{_HANGUL}")
     for file in sorted(source.rglob("*")):
         inside = file.relative_to(source).as_posix()
         if file.suffix not in READ or inside.startswith((*MAY, "_compiled/")):
             continue
         text = file.read_text("utf-8")
+        if not wanted.search(text):
+            continue
         for line, words in _literals(text) if file.suffix == ".py" else enumerate(text.split("\n"), 1):
             for each in wanted.finditer(re.sub("|".join(map(re.escape, SAID)), "", words)):
                 yield f"{inside}:{line}: {each[0]}"
@@ -76,15 +78,7 @@ def places(pack: Pack, source: Path = SOURCE) -> Iterator[str]:
 def _literals(code: str) -> Iterator[tuple[int, str]]:
     """Texts of a module with their lines, docstrings left out."""
     tree = ast.parse(code)
-    docstrings = {
-        id(node.body[0].value)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.body
-        and isinstance(node.body[0], ast.Expr)
-    }
-    statements = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    alone = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
-        is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
-        if is_text and id(node) not in docstrings | statements:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in alone:
             yield node.lineno, node.value

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
+from msgspec import Struct
+
 from moduai.packs import schema
 from moduai.packs.schema import (
     Accelerator,
@@ -235,7 +237,7 @@ def grouped(pairs: Iterable[tuple[Key, Row]]) -> dict[Key, tuple[Row, ...]]:
     return {key: tuple(rows) for key, rows in found.items()}
 
 
-class Problem(NamedTuple):
+class Problem(Struct, frozen=True):
     """What is wrong with a row; ``read`` knows its file and line."""
 
     kind: str
@@ -246,7 +248,7 @@ class Problem(NamedTuple):
     text: str
 
 
-class Fault(NamedTuple):
+class Fault(Struct, frozen=True):
     """What is wrong with a pack, and where."""
 
     file: str

@@ -144,11 +144,11 @@ class _Reading:
 
     def placed(self, problem: Problem) -> Fault:
         """With its file and line."""
-        kind, number, field, text = problem
-        file, place = self._places[kind][number]
+        kind, field = problem.kind, problem.field
+        file, place = self._places[kind][problem.number]
         path: tuple[str | int, ...] = (kind,) if KINDS[kind].one else (kind, place)
         path += tuple(field.split(".")) if field else ()
-        return Fault(file, self._files[file].line(path), path, text)
+        return Fault(file, self._files[file].line(path), path, problem.text)
 
     def _take(self, name: str, kind: str, value: object) -> None:
         type_, _, _, one = KINDS[kind]

@@ -44,7 +44,7 @@ def row(kind: type[Data], raw: Mapping[str, Any]) -> tuple[Data | None, list[Wro
         try:
             values[name] = msgspec.convert(raw[name], hint)
         except msgspec.ValidationError as error:
-            wrong.append(Wrong(name, f"{name}: {_told(str(error), hint)}"))
+            wrong.append(Wrong(name, _told(str(error), hint)))
     return (kind(**values) if needed(kind) <= values.keys() else None), wrong
 
 
