@@ -85,7 +85,14 @@ def test_a_language_without_a_catalogue_says_in_which_its_words_are() -> None:
 
 @pytest.mark.parametrize(
     ("code", "way"),
-    [("ko", "ltr"), ("he", "rtl"), ("az-Arab", "rtl"), ("ar-Latn", "ltr"), ("ar-EG", "rtl"), ("en-IL", "ltr")],
+    [
+        ("ko", "ltr"),
+        ("he", "rtl"),
+        ("az-Arab", "rtl"),
+        ("ar-Latn", "ltr"),
+        ("ar-EG", "rtl"),
+        ("en-IL", "ltr"),
+    ],
 )
 def test_the_direction_is_that_of_the_script(code: str, way: str) -> None:
     assert direction(code) == way

@@ -72,15 +72,30 @@ def propose(
     loaded = open_loaded(home)
     pack = open_pack(loaded, "")
     given = Given(
-        claim=claim, status=status, day=day, item=item, who=who, what=tuple(what or ()), number=number, unit=unit,
-        until=until, replaces=replaces, source=source, source_title=tuple(source_title or ()),
-        source_publisher=publisher, source_url=url,
-    )  # fmt: skip
+        claim=claim,
+        status=status,
+        day=day,
+        item=item,
+        who=who,
+        what=tuple(what or ()),
+        number=number,
+        unit=unit,
+        until=until,
+        replaces=replaces,
+        source=source,
+        source_title=tuple(source_title or ()),
+        source_publisher=publisher,
+        source_url=url,
+    )
 
     async def work(connection: Connection) -> Proposal:
         made = await repository.propose(connection, pack, given, by=ACTOR, reason=reason)
         await audit.record(
-            connection, actor=ACTOR, action="plan.propose", target=made.id, detail={"kind": ",".join(made.rows)}
+            connection,
+            actor=ACTOR,
+            action="plan.propose",
+            target=made.id,
+            detail={"kind": ",".join(made.rows)},
         )
         return made
 

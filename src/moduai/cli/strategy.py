@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from moduai.cli import proposals
 from moduai.cli.common import (
     HomeOption,
     JsonOption,
@@ -19,7 +20,6 @@ from moduai.cli.common import (
     table,
     to_json,
 )
-from moduai.cli import proposals
 from moduai.cli.pack import open_pack
 from moduai.packs import strategy
 from moduai.packs.pack import Pack, in_language

@@ -97,7 +97,13 @@ def lay(pack: Pack, found: Iterable[Proposal]) -> Laid:
 
 
 async def decide(
-    connection: Connection, pack: Pack, proposal: str, *, by: str, state: Literal["accepted", "rejected"], note: str = ""
+    connection: Connection,
+    pack: Pack,
+    proposal: str,
+    *,
+    by: str,
+    state: Literal["accepted", "rejected"],
+    note: str = "",
 ) -> Proposal:
     """Accept or reject an open proposal of somebody else; an accepted one is checked again. Raises
     ProposalError. Fails closed.

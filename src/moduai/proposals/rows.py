@@ -58,22 +58,38 @@ def rows_of(pack: Pack, given: Given, name: str) -> Rows:
     if not source:
         source = f"{name}-source"
         found["source"] = _filled(
-            id=source, title=_words(pack, "source_title", given.source_title), publisher=given.source_publisher,
-            url=given.source_url, kind=given.source_kind, published=given.day,
-        )  # fmt: skip
+            id=source,
+            title=_words(pack, "source_title", given.source_title),
+            publisher=given.source_publisher,
+            url=given.source_url,
+            kind=given.source_kind,
+            published=given.day,
+        )
     note = _words(pack, "note", given.note) if given.note else {}
     if given.claim:
         if given.item or given.what or given.number is not None:
-            raise ProposalError("a change of status names its claim and says nothing else: leave the item empty")
+            raise ProposalError(
+                "a change of status names its claim and says nothing else: leave the item empty"
+            )
         found["change"] = _filled(
             claim=given.claim, status=given.status, day=given.day, source=source, note=note
         )
     else:
         found["claim"] = _filled(
-            id=name, item=given.item, who=given.who, what=_words(pack, "what", given.what), number=given.number,
-            unit=given.unit, since=given.since, until=given.until, replaces=given.replaces, source=source,
-            said=given.day, status=given.status, note=note,
-        )  # fmt: skip
+            id=name,
+            item=given.item,
+            who=given.who,
+            what=_words(pack, "what", given.what),
+            number=given.number,
+            unit=given.unit,
+            since=given.since,
+            until=given.until,
+            replaces=given.replaces,
+            source=source,
+            said=given.day,
+            status=given.status,
+            note=note,
+        )
     return found
 
 
@@ -101,7 +117,9 @@ def _row(kind: str, raw: Mapping[str, Any]) -> Data:
     if kind not in KIND_OF_ROW:
         raise ProposalError(f"a proposal has no {kind[:64]!r}")
     days = {"said", "day", "since", "until", "published"}
-    row, wrong = typed.row(KINDS[kind].type, {name: _day(v) if name in days else v for name, v in raw.items()})
+    row, wrong = typed.row(
+        KINDS[kind].type, {name: _day(v) if name in days else v for name, v in raw.items()}
+    )
     if wrong or row is None:
         raise ProposalError("; ".join(one.text for one in wrong))
     return row

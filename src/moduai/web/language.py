@@ -1,7 +1,7 @@
 """Languages of the pages: which there are, which one a request gets, and its words.
 
-Texts in code and templates are English; a folder of ``locales`` with a ``messages.po`` adds a language, and so
-does a country pack with one. A language of the pack without any has the English texts, and says so (``texts``).
+Texts in code and templates are English; a folder of ``locales`` with a ``messages.po`` adds a language, and
+so does a country pack with one. A language of the pack without any has the English texts, and says so.
 Catalogues are compiled in memory when they are first used, so nothing generated is kept.
 """
 

@@ -121,7 +121,9 @@ def _pack(call: Call) -> Pack:
     try:
         return chosen(call.services.loaded, parse)
     except PackError as error:
-        raise ApiError("not_ready", f"The country pack has {len(error.faults)} faults: see modu pack check.") from None
+        raise ApiError(
+            "not_ready", f"The country pack has {len(error.faults)} faults: see modu pack check."
+        ) from None
 
 
 OPERATIONS = (
@@ -134,11 +136,11 @@ OPERATIONS = (
         Proposed, Proposal, propose, "strategy propose", status=201,
     ),
     Operation(
-        "plan.accept", "POST", "/api/plan/proposals/{proposal}/accept", "plan", "Accept a proposal of another officer.",
-        ProposalDecided, Proposal, accept, "strategy accept",
+        "plan.accept", "POST", "/api/plan/proposals/{proposal}/accept", "plan",
+        "Accept a proposal of another officer.", ProposalDecided, Proposal, accept, "strategy accept",
     ),
     Operation(
-        "plan.reject", "POST", "/api/plan/proposals/{proposal}/reject", "plan", "Reject a proposal of another officer.",
-        ProposalDecided, Proposal, reject, "strategy reject",
+        "plan.reject", "POST", "/api/plan/proposals/{proposal}/reject", "plan",
+        "Reject a proposal of another officer.", ProposalDecided, Proposal, reject, "strategy reject",
     ),
 )  # fmt: skip

@@ -153,9 +153,13 @@ def _html(request: Request, template: str, view: View, asked: Asked, **values: A
 def _page(
     request: Request, present: Present, asked: Asked, made_of: tuple[object, ...], make: Callable[[], str]
 ) -> Response:
-    """The page; guests are shown the one that the guest before was shown, while what it is made of is the same."""
+    """The page; guests are shown what the guest before was shown, while what it is made of is the same."""
     site = site_of(request)
-    if site.who(request).session is not None or request.query_params.keys() - {"as_of", "lang"} or asked.wrong:
+    if (
+        site.who(request).session is not None
+        or request.query_params.keys() - {"as_of", "lang"}
+        or asked.wrong
+    ):
         return page(request, make(), 400 if asked.wrong else 200)
     banner = site.services.switches.banner(time.time())
     key = request.scope["path"], asked.day, site.language(request).code, banner

@@ -1,5 +1,4 @@
-"""What the page draws, as inline SVG: attributes and classes only, and a list or table beside each says the same.
-"""
+"""What the page draws, as inline SVG: attributes and classes only. A list or table beside says the same."""
 
 from __future__ import annotations
 
@@ -14,17 +13,22 @@ WIDTH, HEIGHT = 360, 330
 DOT = 12
 """Radius of the dot of an item, in units of the drawing."""
 CORNERS: Mapping[Pillar, tuple[float, float]] = {
-    "talent": (180, 78), "compute": (78, 238), "data": (282, 238),
-}  # fmt: skip
+    "talent": (180, 78),
+    "compute": (78, 238),
+    "data": (282, 238),
+}
 RING, FIELD = 34, 56
 """Items stand on a ring within the field of their corner."""
 
 
 def triangle(
-    label: str, names: Mapping[Pillar, str], items: Sequence[tuple[str, Pillar]], edges: Sequence[tuple[str, str]]
+    label: str,
+    names: Mapping[Pillar, str],
+    items: Sequence[tuple[str, Pillar]],
+    edges: Sequence[tuple[str, str]],
 ) -> Markup:
-    """Three fields with numbered dots, and an arrow from each item to what it waits for. The numbers are those
-    of the list beside the drawing.
+    """Three fields with numbered dots, and an arrow from each item to what it waits for. The numbers are
+    those of the list beside the drawing.
     """
     places = _places(items)
     parts = [
@@ -51,7 +55,9 @@ def triangle(
             ).format(pillar, _number(x), _number(y), DOT, _number(x), _number(y + 4.5), number)
         )
     return (
-        Markup('<svg class="triangle" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(WIDTH, HEIGHT, label)
+        Markup('<svg class="triangle" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
+            WIDTH, HEIGHT, label
+        )
         + Markup("").join(parts)
         + Markup("</svg>")
     )

@@ -31,19 +31,32 @@ def events(pack: Pack, *, after: date | None = None, until: date | None = None) 
     """Those after one day and until another, the newest first."""
     said = [
         Event(
-            id=f"said:{one.id}", day=one.said, kind="said", item=one.item, claim=one.id, who=one.who,
-            status=one.status, source=one.source, text=one.what,
+            id=f"said:{one.id}",
+            day=one.said,
+            kind="said",
+            item=one.item,
+            claim=one.id,
+            who=one.who,
+            status=one.status,
+            source=one.source,
+            text=one.what,
         )
         for one in pack.claims
-    ]  # fmt: skip
+    ]
     turned = [
         Event(
-            id=f"status:{one.claim}:{one.day}:{one.status}", day=one.day, kind="status",
-            item=pack.claim[one.claim].item, claim=one.claim, who=pack.claim[one.claim].who,
-            status=one.status, source=one.source, text=one.note or pack.claim[one.claim].what,
+            id=f"status:{one.claim}:{one.day}:{one.status}",
+            day=one.day,
+            kind="status",
+            item=pack.claim[one.claim].item,
+            claim=one.claim,
+            who=pack.claim[one.claim].who,
+            status=one.status,
+            source=one.source,
+            text=one.note or pack.claim[one.claim].what,
         )
         for one in pack.changes
-    ]  # fmt: skip
+    ]
     found = [
         one
         for one in (*said, *turned)

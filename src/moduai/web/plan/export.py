@@ -23,10 +23,32 @@ from moduai.web.plan.events import Event
 
 ATOM = "http://www.w3.org/2005/Atom"
 COLUMNS = (
-    "item", "kind", "pillar", "title", "claim", "who", "what", "number", "high", "at_least", "approximate", "unit",
-    "since", "until", "region", "purpose", "part_of", "status", "status_since", "said", "source", "source_title",
-    "source_url", "basis", "missing",
-)  # fmt: skip
+    "item",
+    "kind",
+    "pillar",
+    "title",
+    "claim",
+    "who",
+    "what",
+    "number",
+    "high",
+    "at_least",
+    "approximate",
+    "unit",
+    "since",
+    "until",
+    "region",
+    "purpose",
+    "part_of",
+    "status",
+    "status_since",
+    "said",
+    "source",
+    "source_title",
+    "source_url",
+    "basis",
+    "missing",
+)
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet would compute if a cell began with it."""
 MOST_EVENTS = 200
@@ -41,7 +63,11 @@ def as_json(plan: Plan) -> bytes:
             "locale": pack.locale,
             "day": plan.day,
             "items": [
-                {**_fields(entry.item), "missing": entry.gaps, "claims": [one.claim.id for one in entry.claims]}
+                {
+                    **_fields(entry.item),
+                    "missing": entry.gaps,
+                    "claims": [one.claim.id for one in entry.claims],
+                }
                 for entry in plan.entries.values()
             ],
             "claims": [_claim(one) for one in plan.standing.values()],
@@ -70,15 +96,34 @@ def as_csv(plan: Plan, language: str) -> bytes:
                 map(
                     _cell,
                     (
-                        entry.item.id, entry.item.kind, entry.item.pillar, in_language(entry.item.title, language),
-                        claim.id, in_language(pack.who(claim.who).name, language), in_language(claim.what, language),
-                        claim.number, claim.high, claim.at_least, claim.approximate, claim.unit, claim.since,
-                        claim.until, claim.region, claim.purpose, claim.part_of, one.status, one.since, claim.said,
-                        claim.source, in_language(source.title, language), source.url, claim.basis,
+                        entry.item.id,
+                        entry.item.kind,
+                        entry.item.pillar,
+                        in_language(entry.item.title, language),
+                        claim.id,
+                        in_language(pack.who(claim.who).name, language),
+                        in_language(claim.what, language),
+                        claim.number,
+                        claim.high,
+                        claim.at_least,
+                        claim.approximate,
+                        claim.unit,
+                        claim.since,
+                        claim.until,
+                        claim.region,
+                        claim.purpose,
+                        claim.part_of,
+                        one.status,
+                        one.since,
+                        claim.said,
+                        claim.source,
+                        in_language(source.title, language),
+                        source.url,
+                        claim.basis,
                         " ".join(entry.gaps),
                     ),
                 )
-            )  # fmt: skip
+            )
     return text.getvalue().encode("utf-8-sig")
 
 
@@ -115,7 +160,9 @@ def as_atom(pack: Pack, found: Iterable[Event], language: Language, address: str
     _add(feed, "title", title)
     _add(feed, "updated", _moment(entries[0].day if entries else pack.head.as_of))
     _add(feed, "rights", pack.head.licence)
-    Xml.SubElement(feed, f"{{{ATOM}}}author").append(_text("name", in_language(pack.head.name, language.code)))
+    Xml.SubElement(feed, f"{{{ATOM}}}author").append(
+        _text("name", in_language(pack.head.name, language.code))
+    )
     Xml.SubElement(feed, f"{{{ATOM}}}link", rel="self", href=f"{address}/plan/feed.xml?lang={language.code}")
     Xml.SubElement(feed, f"{{{ATOM}}}link", rel="alternate", href=f"{address}/plan")
     for one in entries:
@@ -126,10 +173,17 @@ def as_atom(pack: Pack, found: Iterable[Event], language: Language, address: str
         _add(entry, "id", f"urn:modu:plan:{pack.head.id}:{one.id}")
         _add(entry, "title", f"{item}: {what if one.kind == 'said' else status}")
         _add(entry, "updated", _moment(one.day))
-        Xml.SubElement(entry, f"{{{ATOM}}}link", rel="alternate", href=f"{address}/plan/items/{one.item}#c-{one.claim}")
+        Xml.SubElement(
+            entry, f"{{{ATOM}}}link", rel="alternate", href=f"{address}/plan/items/{one.item}#c-{one.claim}"
+        )
         Xml.SubElement(entry, f"{{{ATOM}}}category", term=one.kind)
         source = pack.source[one.source]
-        told = [what, in_language(pack.who(one.who).name, language.code), status, in_language(source.title, language.code)]
+        told = [
+            what,
+            in_language(pack.who(one.who).name, language.code),
+            status,
+            in_language(source.title, language.code),
+        ]
         _add(entry, "summary", " · ".join(told))
         if source.url:
             Xml.SubElement(entry, f"{{{ATOM}}}link", rel="via", href=source.url)
@@ -169,8 +223,14 @@ def _json_ld_claim(pack: Pack, one: Standing, address: str) -> dict[str, Any]:
         },
     }
     if claim.number is not None:
-        value = {"value": claim.number} if claim.high is None else {"minValue": claim.number, "maxValue": claim.high}
-        money = {"currency": unit.currency} if unit and unit.currency else {"unitText": unit.id if unit else ""}
+        value = (
+            {"value": claim.number}
+            if claim.high is None
+            else {"minValue": claim.number, "maxValue": claim.high}
+        )
+        money = (
+            {"currency": unit.currency} if unit and unit.currency else {"unitText": unit.id if unit else ""}
+        )
         kind = "MonetaryAmount" if unit and unit.currency else "QuantitativeValue"
         found["about"] = {"@type": kind, **value, **money}
     return found

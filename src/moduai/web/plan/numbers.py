@@ -7,6 +7,7 @@ most three digits after the point, "1.46 trillion". The exact number always stan
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 from moduai.packs.price import rounded
 
@@ -51,4 +52,4 @@ def percent(part: float) -> str:
 
 def _is_myriad(names: Mapping[str, float]) -> bool:
     sizes = sorted(names.values())
-    return any(more / less == MYRIAD for less, more in zip(sizes, sizes[1:], strict=False))
+    return any(more / less == MYRIAD for less, more in pairwise(sizes))

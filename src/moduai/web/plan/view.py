@@ -160,9 +160,9 @@ class View:
         if unit:
             number += Markup("&nbsp;") + self.text(unit.name)
         if claim.at_least:
-            return Markup(escape(self.t.gettext("at least %(number)s"))) % {"number": number}
+            return escape(self.t.gettext("at least %(number)s")) % {"number": number}
         if claim.approximate:
-            return Markup(escape(self.t.gettext("about %(number)s"))) % {"number": number}
+            return escape(self.t.gettext("about %(number)s")) % {"number": number}
         return number
 
     def figure(self, figure: Figure, which: str = "middle") -> Markup:
@@ -177,7 +177,7 @@ class View:
         if figure.unit == self.pack.locale.currency:
             return shown + Markup("&nbsp;") + self.text(self.pack.locale.currency_words)
         if figure.unit == "accelerators":
-            return Markup(escape(self.t.gettext("%(number)s accelerators"))) % {"number": shown}
+            return escape(self.t.gettext("%(number)s accelerators")) % {"number": shown}
         unit = self.pack.unit.get(figure.unit)
         return shown + Markup("&nbsp;") + self.text(unit.name) if unit else shown
 
@@ -185,12 +185,11 @@ class View:
         """The time that a claim is about; empty where it gives none."""
         if claim.until and not claim.since:
             return self.t.gettext("by %(day)s") % {"day": claim.until}
-        if claim.since and claim.until and (claim.since.month, claim.since.day) == (1, 1):
-            if (claim.until.month, claim.until.day) == (12, 31):
-                first, last = claim.since.year, claim.until.year
-                return str(first) if first == last else f"{first}–{last}"
         if claim.since and claim.until:
-            return f"{claim.since} – {claim.until}" if claim.since != claim.until else str(claim.since)
+            ends = f"{claim.since:%m-%d} {claim.until:%m-%d}"
+            years = claim.since.year, claim.until.year
+            first, last = years if ends == "01-01 12-31" else (claim.since, claim.until)
+            return str(first) if first == last else f"{first} – {last}"
         return self.t.gettext("from %(day)s") % {"day": claim.since} if claim.since else ""
 
     def _grouped(self, value: float) -> str:
@@ -246,7 +245,9 @@ class View:
         return [
             one
             for one in entry.claims
-            if one.claim.number is not None and self.pack.is_money(one.claim) and one.claim.part_of not in mine
+            if one.claim.number is not None
+            and self.pack.is_money(one.claim)
+            and one.claim.part_of not in mine
         ]
 
     def numbered(self, entry: Entry) -> list[Standing]:
@@ -285,7 +286,9 @@ class View:
             if name in inside and self.pack.item[name].pillar == pillar
         ]
         names = {pillar: self.pillar(pillar) for pillar in TRIANGLE}
-        label = self.t.gettext("Which items of talent, computing and data wait for one another; the list says it in words.")
+        label = self.t.gettext(
+            "Which items of talent, computing and data wait for one another; the list says it in words."
+        )
         return drawing.triangle(label, names, [(one.id, one.pillar) for one in items], edges), items
 
     def across(self, item: str) -> list[str]:
@@ -323,7 +326,11 @@ class View:
         for one in self.plan.standing.values():
             item = self.pack.item[one.claim.item]
             kind = self.pack.unit[one.claim.unit].kind if one.claim.unit else ""
-            if item.kind not in {"pledge", "goal"} or one.claim.part_of or kind not in {"money", "accelerators"}:
+            if (
+                item.kind not in {"pledge", "goal"}
+                or one.claim.part_of
+                or kind not in {"money", "accelerators"}
+            ):
                 continue
             if priced := self.price(one.claim.id):
                 found.append(Price(one, priced))
