@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from moduai.packs import strategy
 from moduai.packs.pack import Pack, grouped
-from moduai.packs.price import Beside, Figure, Priced, PriceError, price_claim
+from moduai.packs.price import Beside, Figure, Priced, PriceError, price_claim, rounded
 from moduai.packs.schema import Claim, Item, Live, Source
 from moduai.packs.strategy import TRIANGLE, Entry, Gap, Money, Plan, Standing
 from moduai.web.language import Language, direction
@@ -51,20 +51,18 @@ class Pledger(NamedTuple):
 
 
 class Price(NamedTuple):
-    """A claim, and what its number costs or buys."""
+    """Claims of the same number, and what it costs or buys."""
 
-    standing: Standing
+    claims: tuple[Standing, ...]
     priced: Priced
+    """Of the first."""
+    beside: list[tuple[str, Beside]]
+    """Who pledged a sum beside it, and that sum; each once."""
 
     @property
     def main(self) -> str:
         """The figure that answers first."""
         return "cost" if self.figure("cost") else "accelerators"
-
-    @property
-    def beside(self) -> list[Beside]:
-        """Sums that the same people pledged, each once."""
-        return list({one.pledged: one for one in self.priced.beside}.values())
 
     def figure(self, name: str) -> Figure | None:
         """One by its name, where the pack has prices for it."""
@@ -124,7 +122,7 @@ class View:
         """What a plan has."""
         return words.say(words.GAPS, self.t, code)
 
-    def counted(self, code: str) -> str:
+    def counted(self, code: Live) -> str:
         """A figure of this installation."""
         return words.say(words.LIVE, self.t, code)
 
@@ -173,7 +171,7 @@ class View:
             return exact.format(f"{value:.15g}", numbers.exact(value), numbers.percent(value))
         if figure.unit in {"W", "kWh"}:
             return exact.format(f"{value:.15g}", numbers.exact(value), numbers.measured(value, figure.unit))
-        shown = exact.format(f"{value:.15g}", numbers.exact(value), self._grouped(numbers.rounded(value)))
+        shown = exact.format(f"{value:.15g}", numbers.exact(value), self._grouped(rounded(value)))
         if figure.unit == self.pack.locale.currency:
             return shown + Markup("&nbsp;") + self.text(self.pack.locale.currency_words)
         if figure.unit == "accelerators":
@@ -321,20 +319,29 @@ class View:
         return [(standing[one], standing[other]) for one, other in strategy.conflicts(self.plan)]
 
     def prices(self) -> list[Price]:
-        """What pledged and planned numbers cost or buy: those that are not parts of others."""
+        """What pledged numbers cost or buy: those that are not parts of others, equal ones together."""
+        said = [one for one in self.plan.standing.values() if self._may_be_priced(one.claim)]
         found = []
-        for one in self.plan.standing.values():
-            item = self.pack.item[one.claim.item]
-            kind = self.pack.unit[one.claim.unit].kind if one.claim.unit else ""
-            if (
-                item.kind not in {"pledge", "goal"}
-                or one.claim.part_of
-                or kind not in {"money", "accelerators"}
-            ):
+        for claims in self.together(said):
+            priced = [(one.claim.who, self.price(one.claim.id)) for one in claims]
+            if priced[0][1] is None:
                 continue
-            if priced := self.price(one.claim.id):
-                found.append(Price(one, priced))
+            beside = {
+                (who, other.pledged): (who, other)
+                for who, mine in priced
+                for other in (mine.beside if mine else ())
+                if self._is_pledged(self.pack.claim[other.claim])
+            }
+            found.append(Price(claims, priced[0][1], list(beside.values())))
         return found
+
+    def _may_be_priced(self, claim: Claim) -> bool:
+        unit = self.pack.unit.get(claim.unit or "")
+        kind = unit.kind if unit else ""
+        return kind in {"money", "accelerators"} and not claim.part_of and self._is_pledged(claim)
+
+    def _is_pledged(self, claim: Claim) -> bool:
+        return self.pack.item[claim.item].kind in {"pledge", "goal"}
 
     def price(self, claim: str) -> Priced | None:
         """The arithmetic of one claim; None where the pack's prices cannot answer."""
@@ -350,7 +357,7 @@ class View:
     def lives(self) -> list[Live]:
         """Figures that any item names, in the order of their names here."""
         there = {name for one in self.pack.items for name in one.live}
-        return [name for name in words.LIVE if name in there]  # type: ignore[misc]  (its keys are those)
+        return [name for name in words.LIVE if name in there]
 
     def part(self, name: Live, part: str) -> Markup:
         """A row of a figure by what people call it."""

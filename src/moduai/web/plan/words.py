@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from gettext import NullTranslations
+from typing import TypeVar
+
+from moduai.packs.schema import Live
 
 Words = NullTranslations
+Key = TypeVar("Key", bound=str)
 Says = Callable[[Words], str]
 
 KINDS: Mapping[str, Says] = {
@@ -45,7 +49,7 @@ GAPS: Mapping[str, Says] = {
     "measure": lambda t: t.gettext("Measure"),
     "prerequisite": lambda t: t.gettext("Waits for"),
 }
-LIVE: Mapping[str, Says] = {
+LIVE: Mapping[Live, Says] = {
     "accelerators": lambda t: t.gettext("GPUs and other accelerators in service"),
     "residents": lambda t: t.gettext("Residents served this month"),
     "residents-by-region": lambda t: t.gettext("Residents served this month, by region"),
@@ -82,7 +86,7 @@ FIGURES: Mapping[str, Says] = {
 }
 
 
-def say(known: Mapping[str, Says], t: Words, code: str) -> str:
+def say(known: Mapping[Key, Says], t: Words, code: Key) -> str:
     """The words of a code; the code where there are none."""
     says = known.get(code)
     return says(t) if says else code
