@@ -23,6 +23,7 @@ from moduai.packs.read import read
 from moduai.packs.schema import Claim
 
 SCALES = {"T": 1e12, "trillion": 1e12, "tn": 1e12, "billion": 1e9, "million": 1e6, "": 1.0}
+CURRENCIES = {"KRW": "won", "USD": "dollars"}
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 MONTHS = (
     "January", "February", "March", "April", "May", "June",
@@ -125,7 +126,8 @@ def _has(pack: Pack, claim: Claim, figure: Figure) -> bool:
     if figure.value is None or figure.value not in {claim.number, claim.high}:
         return False
     unit = pack.unit[claim.unit or ""]
-    if figure.kind and figure.kind not in {unit.kind, unit.currency}:
+    gained = CURRENCIES.get(figure.kind, "") in unit.name["en"].split()  # what is gained is not what is paid
+    if figure.kind and figure.kind not in {unit.kind, unit.currency} and not gained:
         return False
     return not figure.who or pack.who(claim.who).name["en"] in figure.who
 

@@ -151,7 +151,7 @@ def test_what_the_documents_show_is_valid() -> None:
         (GOOD + "each.guarantee = 5\n", 5, "class.a.each.guarantee", "named"),
         (GOOD + "[class.a.each]\nweigt = 1\n", 6, "class.a.each.weigt", "did you mean weight?"),
         (GOOD + "groups = 5\n", 5, "class.a.groups", "is a table, not 5"),
-        (GOOD + "\n[class.b]\nguarantee = 5\n", 6, "class.b.title", "'ko'"),
+        (GOOD + "\n[class.b]\nguarantee = 5\n", 6, "class.b.title", "at least one language"),
         (GOOD + "guarantee=60\n" + CLASS.replace("a]", "b]") + "guarantee=41", 8, "class.b.guarantee", "101"),
         (GOOD + "[class.a.organisation.'1.2.3.0/16']\n", 5, "class.a.organisation.1.2.3.0/16", "no network"),
         (GOOD + "[class.a.organisation.'2001:db8::/48']\n", 5, "class.a.organisation.2001:db8::/48", "/56"),

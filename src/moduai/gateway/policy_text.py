@@ -208,7 +208,7 @@ def _class(table: _Table, name: str, limits: Limits) -> ClassRule:
     organisations = table.table("organisation")
     rule = ClassRule(
         name=name,
-        title={language: title.text(language, "") for language in ("ko", "en")},
+        title={language: title.text(language, "") for language in title.names()},
         weight=node.weight,
         guarantee=node.guarantee,
         cap=node.cap,
@@ -219,7 +219,6 @@ def _class(table: _Table, name: str, limits: Limits) -> ClassRule:
         groups=_numbers(table.table("groups"), ONE),
         limits=_limits(table.table("limits"), limits),
     )
-    title.end()
     table.end()
     return rule
 
