@@ -227,7 +227,7 @@ class View:
         found = grouped((_years(one), one) for one in strategy.money(self.plan))
         groups = []
         for (first, last), rows in found.items():
-            name = str(first) if first == last else f"{first}–{last}"
+            name = Markup('<bdi dir="ltr">{}–{}</bdi>').format(first, last) if first != last else str(first)
             most = max(one.high for one in rows) or 1
             groups.append(
                 Group(
