@@ -6,9 +6,11 @@ from benchmarks import area
 from benchmarks.bars.plan_faults import faults
 from benchmarks.bars.plan_items import items
 from benchmarks.bars.plan_neutral import neutral
+from benchmarks.bars.plan_page import page
 
 BARS: area.Bars = {
     "items": items,
+    "page": page,
     "faults": faults,
     "neutral": neutral,
 }

@@ -108,7 +108,7 @@ async def test_a_rejected_one_counts_for_nothing(db: Database, pack: Pack) -> No
         ({"source": "nowhere"}, "there is no source 'nowhere'"),
         ({"source_title": ()}, "source_title needs one line"),
         ({"source_url": "javascript:alert(1)"}, "web address"),
-        ({"day": "yesterday"}, "said|expected `date`"),
+        ({"day": "yesterday"}, "date"),
         ({"day": "2999-01-01"}, "has not come yet"),
         ({"until": "2026-01-01", "since": "2026-02-01"}, "before it begins"),
         ({"status": "wonderful"}, "there is no 'wonderful'"),

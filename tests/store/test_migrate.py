@@ -20,6 +20,7 @@ import moduai.gateway.tables
 import moduai.history.tables
 import moduai.knowledge.tables
 import moduai.metering.tables
+import moduai.proposals.tables
 import moduai.store.tables  # noqa: F401  (each import adds its tables to the metadata)
 from moduai.store import migrate
 from moduai.store.database import Database, metadata
@@ -63,6 +64,11 @@ SEEDS = {
         "INSERT INTO collections VALUES ('col_1', '법', 'git', 'a', '', '', 'ready', 1, 1, '', '[]', 1, 2)",
         "INSERT INTO documents VALUES ('doc_1', 'col_1', '민법.md', 1, 1, 'd', 0, 3)",
         "INSERT INTO document_versions VALUES ('doc_1', 1, 'd', 1, '{}', 'x', 'y')",
+    ),
+    "0005": (
+        "INSERT INTO organisations VALUES ('org_1', '서울', 'seoul', '', 1700000000)",
+        "INSERT INTO api_keys VALUES ('k', 'd', 'p', 'n', 'org_1', 's', 'c', '[]', '', '', '', 1, 0, 0)",
+        "INSERT INTO proposals VALUES ('p-1', 'kr', '{}', '', 'open', 'sub_1', 1, '', 0, '')",
     ),
 }
 """What a database of each version holds before it is upgraded: add to it with each migration."""
