@@ -1,4 +1,4 @@
-"""plan page: what a guest's first load of ``/plan`` weighs, and when it is seen over 400 kbit/s with 300 ms."""
+"""plan page: what a guest's first load of ``/plan`` weighs; when it is seen over 400 kbit/s with 300 ms."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ VISITS = 7
 
 
 def page(bench: Bench) -> Measured:
-    """Bytes as the browser counts them, heads included; largest contentful paint, the median of visits with an
-    empty cache.
+    """Bytes as the browser counts them, heads included; largest contentful paint, the median of visits with
+    an empty cache.
     """
     place = bench.place("plan-page")
     with process.engine_process(place / "engine.log", on=bench.beside) as engine:
