@@ -174,3 +174,16 @@ def test_documents_are_there_in_each_language_with_their_head(copy: Path) -> Non
         "documents/en/more.md:1: licence: licence is missing between the two --- at its head",
         "documents/en/more.md:1: language: it says 'ar' and lies in 'en'",
     ]
+
+
+def test_one_file_that_cannot_be_read_does_not_hide_behind_what_follows_from_it(copy: Path) -> None:
+    for file in ("sources.toml", "offices.toml", "strategy/plan.toml", "sites.toml"):
+        text = (copy / file).read_text("utf-8")
+        (copy / file).write_text(text + "\nx = \n", "utf-8")
+        assert [fault.partition(" is not ")[2] for fault in faults(copy)] == ["TOML: Invalid value"], file
+        (copy / file).write_text(text, "utf-8")
+    change(copy, "offices.toml", '[[seat]]\nid = "xa-minister"', '[seat]\nid = "xa-minister"')
+    assert faults(copy) == ["offices.toml:24: seat: seat is written [[seat]]"]
+    (copy / "regions.toml").unlink()
+    assert "regions.toml: this file is missing" in faults(copy)
+    assert not any("no region" in fault for fault in faults(copy))

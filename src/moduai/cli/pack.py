@@ -29,6 +29,7 @@ from moduai.packs import choose, new
 from moduai.packs.pack import KINDS, Pack, in_language
 from moduai.packs.read import Examined, PackError, examine, read, told
 from moduai.packs.schema import Locale
+from moduai.packs.typed import worded
 from moduai.settings import Loaded
 
 app = new_app("See, check, choose and begin country packs.")
@@ -76,6 +77,8 @@ def show(
     found = _load(_folder(open_loaded(home), pack))
     if kind:
         rows: list[dict[str, Any]] = [msgspec.to_builtins(row) for row in found.rows(kind)]
+        for row in () if json else rows:
+            row |= {name: in_language(row[name], "en") for name in worded(KINDS[kind].type)}
         table(rows, list(KINDS[kind].type.__struct_fields__), json=json)
         return
     counts = {one: len(found.rows(one)) for one in KINDS if not KINDS[one].one}

@@ -63,14 +63,16 @@ REFERENCES: Final[Mapping[str, Mapping[str, str]]] = {
 """Fields that name another row, and of which kind; ``who`` is an office or actor, ``purpose`` a pillar or
 item, ``party`` an office or actor that is one.
 """
+TOGETHER: Final = {"who": ("office", "actor"), "party": ("office", "actor"), "purpose": ("item",)}
+ALL: Final = "*"
 Unread = Set[tuple[str, str]]
-"""Kind and id of rows that could not be read."""
+"""Kind and id of rows that could not be read; ``ALL``: some of the kind, nobody knows which."""
 Check = Callable[[Pack], Iterator[Problem]]
 
 
 def problems(pack: Pack, unread: Unread = frozenset()) -> list[Problem]:
     """All that is wrong between the rows of a pack."""
-    found = list(_unknown(pack, unread))
+    found = [*_unknown(pack, unread), *_unsaid(pack, unread)]
     for one in CHECKS:
         found += one(pack)
     return found
@@ -96,19 +98,26 @@ def notes(pack: Pack) -> list[Problem]:
 
 
 def _unknown(pack: Pack, unread: Unread) -> Iterator[Problem]:
-    known = _known(pack, unread)
+    known, whole = _known(pack, unread), {kind for kind, name in unread if name == ALL}
     for kind, fields in REFERENCES.items():
         for number, row in enumerate(pack.rows(kind)):
             for field, target in fields.items():
+                if whole & set(TOGETHER.get(target, (target,))):
+                    continue
                 value = getattr(row, field)
                 for name in value if isinstance(value, tuple) else filter(None, (value,)):
                     if name not in known[target]:
-                        yield Problem(
-                            kind,
-                            number,
-                            field,
-                            f"there is no {target} {name!r}; {_near(name, known[target])}",
-                        )
+                        why = f"there is no {target} {name!r}; {_near(name, known[target])}"
+                        yield Problem(kind, number, field, why)
+
+
+def _unsaid(pack: Pack, unread: Unread) -> Iterator[Problem]:
+    if any(kind == "claim" for kind, _ in unread):
+        return
+    for number, item in enumerate(pack.items):
+        if item.id not in pack.claims_of:
+            why = f"nobody says anything of {item.id!r}: it has no claim, so no source"
+            yield Problem("item", number, "", why)
 
 
 def _near(name: str, known: Iterable[str]) -> str:
@@ -238,7 +247,7 @@ def _price(pack: Pack, number: int, price: Price) -> Iterator[Problem]:
             "unit",
             f"{price.of} is told in {' or '.join(UNITS_OF[price.of])}, not in {unit.kind}",
         )
-    elif unit and unit.kind == "money" and unit.currency != pack.locale.currency:
+    elif unit and unit.currency and unit.currency != pack.locale.currency:
         yield Problem(
             "price", number, "unit", f"prices are in {pack.locale.currency}, not in {unit.currency}"
         )
@@ -372,10 +381,6 @@ def _order(pack: Pack) -> Iterator[Problem]:
 
 def _items(pack: Pack) -> Iterator[Problem]:
     for number, item in enumerate(pack.items):
-        if item.id not in pack.claims_of:
-            yield Problem(
-                "item", number, "", f"nobody says anything of {item.id!r}: it has no claim, so no source"
-            )
         if item.answered_by and item.kind != "criticism":
             yield Problem("item", number, "answered_by", "only criticism is answered")
         if any(name in pack.item and pack.item[name].kind == "criticism" for name in item.answered_by):

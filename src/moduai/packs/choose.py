@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Mapping
+from functools import cache, lru_cache
 from pathlib import Path
 
 from moduai.packs.pack import Fault, Pack
@@ -12,7 +13,8 @@ from moduai.settings import Loaded
 SHIPPED = Path(__file__).parent
 
 
-def shipped() -> dict[str, Path]:
+@cache
+def shipped() -> Mapping[str, Path]:
     """Id to folder of the packs that come with Modu."""
     return {file.parent.name: file.parent for file in sorted(SHIPPED.glob("??/pack.toml"))}
 

@@ -61,7 +61,9 @@ def examine(folder: Path, parse_policy: ParsePolicy) -> Examined:
     for name in (*TABLES, *(name for name in files if name.startswith(f"{STRATEGY}/"))):
         if name in files:
             reading.tables(name, files[name])
-        elif not any(fault.file == name for fault in faults):
+            continue
+        reading.skip(name)
+        if not any(fault.file == name for fault in faults):
             faults.append(Fault(name, 0, (), "this file is missing"))
     policy = reading.text(POLICY, files)
     faults += _policy_faults(policy, parse_policy)
@@ -112,17 +114,22 @@ class _Reading:
             lined = self._files[name] = Lined(data, MOST_BYTES)
         except LinedError as error:
             self.faults.append(Fault(name, error.line, (), error.text))
+            self.skip(name)
             return
         for line, comment in lined.comments.items():
             if gap := GAP.search(comment):
                 self.faults.append(Fault(name, line, (), f"to be filled in: {gap[1]}"))
-        kinds = [kind for kind, one in KINDS.items() if one.file == name.partition("/")[0]]
+        kinds = _kinds(name)
         for kind, value in lined.raw.items():
             if kind in kinds:
                 self._take(name, kind, value)
             else:
                 home = f"it belongs into {KINDS[kind].file}" if kind in KINDS else near(kind, kinds)
                 self._fault(name, (kind,), f"no table here is called {kind[:64]!r}; {home}")
+
+    def skip(self, name: str) -> None:
+        """Nobody knows what a file has."""
+        self.unread |= {(kind, check.ALL) for kind in _kinds(name)}
 
     def text(self, name: str, files: Mapping[str, bytes]) -> str:
         """A file as UTF-8; empty where there is none."""
@@ -155,7 +162,7 @@ class _Reading:
         raws = [value] if one else value
         if not isinstance(raws, list) or not all(isinstance(raw, dict) for raw in raws):
             self._fault(name, (kind,), f"{kind} is written {f'[{kind}]' if one else f'[[{kind}]]'}")
-            self.unread.add((kind, ""))
+            self.unread.add((kind, "" if one else check.ALL))
             return
         for number, raw in enumerate(raws):
             path = (kind,) if one else (kind, number)
@@ -174,6 +181,11 @@ class _Reading:
 
     def _fault(self, name: str, path: tuple[str | int, ...], text: str) -> None:
         self.faults.append(Fault(name, self._files[name].line(path), path, text))
+
+
+def _kinds(file: str) -> list[str]:
+    """Which tables belong into a file."""
+    return [kind for kind, one in KINDS.items() if one.file == file.partition("/")[0]]
 
 
 def _policy_faults(text: str, parse: ParsePolicy) -> Iterator[Fault]:
