@@ -45,5 +45,5 @@ def page(bench: Bench) -> Measured:
     holds = value[0] <= MUST_KB and value[1] <= MUST_PAINT_S
     notes = [*loaded.files, f"largest contentful paint, s: {min(paints):.4g} to {max(paints):.4g}"]
     notes += [f"leaves the machine: {url}" for url in loaded.outside]
-    row = Row("page", value, f"<= {MUST_KB} kB; <= {MUST_PAINT_S} s", holds and not loaded.outside)
+    row = Row("page", list(value), f"<= {MUST_KB} kB; <= {MUST_PAINT_S} s", holds and not loaded.outside)
     return Measured(row, notes, broken=bool(loaded.outside))
