@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmarks.bars import Bench, Measured, Row
+from benchmarks.bars import Bench, Measured, NoDataError, Row
 from benchmarks.harness.process import StartError
 
 Bars = Mapping[str, Callable[[Bench], Measured]]
@@ -48,6 +48,8 @@ def run(title: str, bars: Bars, *, only: tuple[str, ...] = (), quick: bool = Fal
 def _measure(name: str, bar: Callable[[Bench], Measured], bench: Bench) -> Measured:
     try:
         return bar(bench)
+    except NoDataError as error:
+        return Measured(Row(name, None, "measured", holds=False), [f"not run: {error}"])
     except (StartError, OSError, TimeoutError, SubprocessError, sqlite3.Error, BrowserError) as error:
         return Measured(Row(name, None, "measured", holds=False), [f"not measured: {error}"], broken=True)
 

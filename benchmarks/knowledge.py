@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from benchmarks import area
+from benchmarks.bars.knowledge_added import added
+from benchmarks.bars.knowledge_everyday import everyday
+from benchmarks.bars.knowledge_grounded import grounded
 from benchmarks.bars.knowledge_memory import memory
+from benchmarks.bars.knowledge_quotes import quotes
 from benchmarks.bars.knowledge_statutes import build, query
 from benchmarks.bars.knowledge_welfare import welfare
 
@@ -11,6 +15,10 @@ BARS: area.Bars = {
     "welfare": welfare,
     "statutes-build": build,
     "statutes-query": query,
+    "added": added,
+    "everyday": everyday,
+    "grounded": grounded,
+    "quotes": quotes,
     "memory": memory,
 }
 

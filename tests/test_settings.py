@@ -45,6 +45,15 @@ def test_providers_from_a_variable(tmp_path):
     assert found.sign_in.providers["x"].issuer == "https://x.example"
 
 
+def test_keys_are_never_shown(tmp_path):
+    (tmp_path / "modu.toml").write_text(f'[knowledge]\nlaw_go_kr_key = "{SECRET}"\n', "utf-8")
+    loaded = load(tmp_path, {"MODU_KNOWLEDGE__DATA_GO_KR_KEY": SECRET})
+    assert loaded.settings.knowledge.law_go_kr_key == loaded.settings.knowledge.data_go_kr_key == SECRET
+    shown = {row.name: row.value for row in loaded.rows() if row.name.endswith("_key") and row.value}
+    assert shown == {"knowledge.law_go_kr_key": "***", "knowledge.data_go_kr_key": "***"}
+    assert SECRET not in repr(list(loaded.rows()))
+
+
 def test_secrets_are_never_shown(tmp_path, capsys):
     loaded = load(written(tmp_path), {"MODU_DATABASE__URL": "postgresql+asyncpg://modu:pa:ss@w@host/db"})
     shown = repr(list(loaded.rows()))

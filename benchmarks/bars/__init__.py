@@ -21,6 +21,12 @@ T = TypeVar("T")
 Figure = float | int | None
 
 
+class NoDataError(FileNotFoundError):
+    """What a bar measures with is not on this machine; the text says what. Then it is not run, which is no
+    breakage.
+    """
+
+
 class Row(Struct, frozen=True):
     """One bar, in the shape that is printed as JSON."""
 

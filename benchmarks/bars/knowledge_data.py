@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from benchmarks.bars import NoDataError
 from moduai.knowledge.types import Facts, Parsed, Passage, Stored
 
 DATA = "MODU_BENCH_DATA"
@@ -40,11 +41,11 @@ class _Programme(Struct):
 
 
 def folder() -> Path:
-    """Where the documents are. Raises OSError where they are not."""
+    """Where the documents are. Raises NoDataError where they are not."""
     named = os.environ.get(DATA, "")
     place = Path(named) if named else Path(__file__).resolve().parents[2].parent / "shared" / "data"
     if not (place / "retrieval").is_dir():
-        raise FileNotFoundError(f"no public documents at {place}: set {DATA} to their folder")
+        raise NoDataError(f"no public documents at {place}: set {DATA} to their folder")
     return place
 
 

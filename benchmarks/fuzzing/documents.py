@@ -13,14 +13,15 @@ import time
 from collections.abc import Callable
 
 from benchmarks.harness import documents as made
-from moduai.knowledge.readers import docx, hwp5, hwpx, pdf, read_all
+from moduai.knowledge.readers import docx, hwp5, hwpx, official, pdf, read_all
 from moduai.knowledge.readers.limits import LIMITS, Limits
 from moduai.knowledge.types import Parsed, ReadError
 
 READERS: dict[str, Callable[[bytes, Limits], Parsed]] = {
-    "hwpx": hwpx.read, "docx": docx.read, "hwp5": hwp5.read, "pdf": pdf.read,
+    "hwpx": hwpx.read, "docx": docx.read, "hwp5": hwp5.read, "pdf": pdf.read, "statute": official.read,
+    "decision": official.read,
 }  # fmt: skip
-"""Formats whose files no longer look like one when their first bytes are broken."""
+"""Formats whose files no longer look like one when their bytes are broken."""
 CODES = frozenset({
     "broken", "distribution", "doctype", "empty", "encrypted", "too_deep", "too_heavy", "too_large",
     "unknown_format",
@@ -53,6 +54,23 @@ _PLAIN = {
         "<h1>제1장</h1><p>본문 &amp; 글</p><table><tr><th>가</th><td>나</td></tr></table></body></html>"
     ),
     "jsonl": '{"id": "1", "제목": "급여", "text": "본문"}\n{"title": "둘", "지원대상": "누구"}\n',
+    "statute": (
+        "<법령><기본정보><법령ID>1</법령ID><법령명_한글><![CDATA[규칙]]></법령명_한글>"
+        "<시행일자>20260101</시행일자></기본정보>"
+        "<조문><조문단위><조문내용>제1장 총칙 &lt;개정&gt;</조문내용></조문단위>"
+        "<조문단위><조문내용><![CDATA[제1조(목적(가)) 이 규칙은]]></조문내용>"
+        "<항><항내용>① 다음과 같다</항내용><호><호내용>1. 가구</호내용><목><목내용>가. 쌀</목내용></목></호>"
+        "</항></조문단위></조문>"
+        "<부칙><부칙단위><부칙내용><![CDATA[부 칙 <제1호>]]>이 규칙은</부칙내용></부칙단위></부칙>"
+        "<별표><별표단위><별표번호>0001</별표번호><별표구분>별표</별표구분><별표제목>기준</별표제목>"
+        "<별표내용>┌─┐\n│가│나│\n└─┘ <img src='x'/></별표내용></별표단위></별표></법령>"
+    ),
+    "decision": (
+        "<PrecService><사건명><![CDATA[급여]]></사건명><사건번호>2023두1</사건번호><선고일자>20240515</선고일자>"
+        "<법원명>대법원</법원명>"
+        "<판시사항><![CDATA[[1] 가<br/>나]]></판시사항><참조조문>민법 제741조</참조조문>"
+        "<판례내용><![CDATA[【주    문】<br/>기각한다.<p>【이    유】</p>]]></판례내용></PrecService>"
+    ),
     "csv": '이름,값\n"가, 나",1\n다,"둘\n줄"\n',
     "txt": "판례\n\n대법원 2020. 1. 1. 선고 2019다1234 판결\n\n" + "\n\n".join(_LINES),
 }
@@ -85,7 +103,7 @@ def generate(rng: random.Random) -> tuple[str, bytes]:
         data = made.pdf([_LINES, _LINES[::-1]], [(_LINES[0], 0), ("x", 1)], title="규칙")
     else:
         data = _PLAIN[kind].encode()
-    if kind == "html" and rng.random() < 0.5:
+    if kind in {"html", "statute", "decision"} and rng.random() < 0.5:
         data = _broken_xml(rng, data)
     elif kind == "pdf" or kind in _PLAIN or rng.random() < 0.3:
         data = damage(rng, data)

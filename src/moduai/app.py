@@ -271,7 +271,8 @@ class Worker:
 
     def _desk(self, search: Search) -> Desk:
         shelf = StoredShelf(self.database)
-        return Desk(LocalAsk(self.lane), search, shelf, self._known_model, self.recorder.add)
+        check = self.lane.switches.check
+        return Desk(LocalAsk(self.lane), search, shelf, self._known_model, self.recorder.add, check)
 
     def _known_model(self, name: str) -> Known | None:
         """What the desk needs to know of a model that talks; None where nobody serves it."""

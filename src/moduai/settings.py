@@ -143,10 +143,18 @@ class Knowledge(Struct, frozen=True, forbid_unknown_fields=True):
     ] = True
     kiwi: Annotated[
         bool,
-        Meta(description="Search Korean by morphemes too, for 600 MB of memory; else by pairs of letters."),
+        Meta(description="Search Korean by morphemes too, for 300 MB of memory; else by pairs of letters."),
     ] = True
     memory_mb: Annotated[Positive, Meta(description="Most memory of the search process, in MB.")] = 2048
     search_s: Annotated[Seconds, Meta(description="How long a search may take.")] = 2.0
+    update_hours: Annotated[
+        float,
+        Meta(ge=0, description="Read sources at an address again so often; 0: only when somebody wants it."),
+    ] = 24.0
+    law_go_kr_key: Annotated[
+        str, Meta(description="Key (OC) for the open API of the National Law Information Center.")
+    ] = ""
+    data_go_kr_key: Annotated[str, Meta(description="Service key for open APIs of data.go.kr.")] = ""
 
 
 class Ledger(Struct, frozen=True, forbid_unknown_fields=True):
@@ -362,11 +370,14 @@ class Loaded(NamedTuple):
         for name, description in catalogue():
             section, field = name.split(".")
             value = _shown(getattr(getattr(self.settings, section), field))
+            value = HIDDEN if value and name in SECRET else value
             yield Setting(name, value, self.origins.get(name, "default"), description)
 
 
 GONE = frozenset({"line.max_waiting"})
 """Settings of earlier versions that the policy has taken over: they change nothing and stop nothing."""
+SECRET = frozenset({"knowledge.law_go_kr_key", "knowledge.data_go_kr_key"})
+"""Settings whose value is never shown."""
 HIDDEN = "***"
 
 

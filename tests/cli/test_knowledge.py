@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,9 +17,10 @@ from typer.testing import CliRunner
 from moduai.accounts.audit import list_entries
 from moduai.cli import knowledge
 from moduai.knowledge import store
+from moduai.knowledge.connectors import law
 from moduai.knowledge.parsing import Parsers
 from moduai.store.database import Connection, Database
-from tests.knowledge import plain
+from tests.knowledge import open_api, plain
 
 T = TypeVar("T")
 
@@ -142,3 +144,45 @@ def test_one_source_that_is_away_keeps_no_other_from_being_read(home: Path, fold
     assert result.exit_code == 1
     assert "a: the source is empty now" in result.stderr
     assert [one["changed"] for one in msgspec.json.decode(result.stdout)] == [1]
+
+
+@pytest.fixture
+def law_site(monkeypatch: pytest.MonkeyPatch) -> Iterator[open_api.Site]:
+    """law.go.kr on the loopback, in a thread: the command has a loop of its own."""
+    site = open_api.Site(answer=open_api.statutes([open_api.Law("000001", "모두살림법", "101")]))
+    serves, ends = threading.Event(), asyncio.Event()
+    loop = asyncio.new_event_loop()
+
+    async def serve() -> None:
+        async with open_api.serving(site):
+            serves.set()
+            await ends.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    thread.start()
+    assert serves.wait(30)
+    monkeypatch.setattr(law, "API", site.url)
+    monkeypatch.setenv("MODU_OUTBOUND__PRIVATE", "127.0.0.1")
+    yield site
+    loop.call_soon_threadsafe(ends.set)
+    thread.join()
+    loop.close()
+
+
+def test_an_open_api_is_added_and_updated_as_other_sources_are(
+    home: Path, law_site: open_api.Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "wants a key: set knowledge.law_go_kr_key" in failed(
+        home, "add", "law.go.kr:law", "--name", "법령"
+    )
+    monkeypatch.setenv("MODU_KNOWLEDGE__LAW_GO_KR_KEY", open_api.KEY)
+    (report,) = said(home, "update", "법령")
+    assert (report["added"], report["refused"]) == (1, 0)
+    (one,) = said(home, "status", "law.go.kr:law")["collections"]
+    assert (one["kind"], one["state"], one["documents"]) == ("api", "ready", 1)
+    assert one["due_at"] > one["tried_at"] > 0
+    assert open_api.KEY not in run(home, "status", "법령", "--json").output
+    (document,) = said(home, "list", "법령")
+    assert (document["key"], document["address"][:29]) == ("000001", "https://www.law.go.kr/%EB%B2%")
+    assert said(home, "update")[0]["same"] == 1
+    assert said(home, "remove", "법령", "--yes")["documents"] == 1

@@ -72,7 +72,7 @@ async def test_a_checked_sentence_is_told_with_its_place_and_the_rest_is_not() -
     assert begun == Begun("t1", "cnv_t1")
     assert place == Place(1, 2.0)
     assert isinstance(told, Told)
-    assert told.text.startswith("동의는 언제든지 거둘 수 있습니다. [대화와 학습, 제1조](/source/doc/1?from=")
+    assert told.text.startswith("동의는 언제든지 거둘 수 있습니다. [대화와 학습 › 제1조](/source/doc/1?from=")
     assert told.citations[0].quote == "동의는 언제든지 거둘 수 있습니다."
     assert TEXT in text_of([beside])
     assert done == msgspec.structs.replace(END, model="m+public")
@@ -180,6 +180,7 @@ async def test_an_answer_of_the_api_has_annotations_over_its_text() -> None:
     cited = note["url_citation"]
     assert message["content"][cited["start_index"] : cited["end_index"]].startswith("동의는 언제든지")
     assert TEXT[note["modu"]["from"] : note["modu"]["to"]] == note["modu"]["quote"]
+    assert [each["modu"]["kind"] for each in message["annotations"]] == ["claim", "passage"]
     assert (answer["model"], answer["usage"]["total_tokens"]) == ("m+public", 39)
 
 
@@ -229,3 +230,31 @@ async def test_a_search_has_openais_shape_and_the_place() -> None:
 async def test_a_search_that_cannot_be_read_is_refused(query: bytes) -> None:
     status, body = await searched(Room(), query)
     assert (status, body["error"]["code"]) == (400, "invalid_parameter")
+
+
+async def test_a_place_is_named_once_and_then_called_the_same() -> None:
+    room = Room(Begun("t1"), Delta(TEXT), END)
+    events = await room.told()
+    texts = [event.text for event in events if isinstance(event, Told) and event.kind == "claim"]
+    assert ["[대화와 학습 › 제1조](" in text for text in texts] == [True, False]
+    assert "[같은 글](/source/doc/1?from=31&to=50#here)" in texts[1]
+
+
+@pytest.mark.parametrize(("said", "answer"), [("안녕하세요", "안녕하세요."), ("Thanks!", "You are welcome.")])
+async def test_a_greeting_is_returned_without_model_and_search(said: str, answer: str) -> None:
+    room = Room(Begun("t1"), *SAID, END)
+    begun, told, done = await room.told(said)
+    assert isinstance(begun, Begun)
+    assert isinstance(done, Done)
+    assert text_of([told]).startswith(answer)
+    assert not room.asked
+    assert not room.queries
+
+
+async def test_the_question_before_is_looked_for_where_one_refers_to_it() -> None:
+    room = Room(Begun("t1"), *SAID, END)
+    turns = [("user", QUESTION), ("assistant", "동의는 거둘 수 있습니다."), ("user", "그건 언제든지요?")]
+    said = [{"role": role, "content": content} for role, content in turns]
+    events = [event async for event in room.desk({"model": "m+public", "messages": said}, WHO)]
+    assert [each.text for each in room.queries] == [f"{QUESTION} 그건 언제든지요?"]
+    assert "동의는 언제든지 거둘 수 있습니다." in text_of(events)

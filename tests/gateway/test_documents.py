@@ -13,6 +13,7 @@ from moduai.desk import Desk, Known
 from moduai.desk.api import Counter
 from moduai.gateway.local import LocalAsk
 from moduai.gateway.routes import Routes
+from moduai.gateway.switches import Stop
 from moduai.knowledge.types import Found, Query
 
 from .conftest import KEY, READ_ONLY, Gateway, engine_of, read_reply, request, running_gateway, until
@@ -37,7 +38,8 @@ class Room(Shelf):
 async def reading(fake: FakeEngine) -> AsyncIterator[Gateway]:
     async with running_gateway(engine_of(fake)) as gateway:
         room = Room()
-        desk = Desk(LocalAsk(gateway.lane), room, room, {MODEL: Known(8192, in_the_box=False)}.get)
+        known, check = {MODEL: Known(8192, in_the_box=False)}.get, gateway.lane.switches.check
+        desk = Desk(LocalAsk(gateway.lane), room, room, known, check=check)
         gateway.server.documents = Counter(desk)
         yield gateway
 
@@ -55,7 +57,7 @@ async def test_a_model_that_says_something_else_leaves_the_passage(reading: Gate
 async def test_a_sentence_that_the_passage_supports_is_shown_once(reading: Gateway, fake: FakeEngine) -> None:
     fake.behaviour = Behaviour(text=f"{TEXT} ", chunks=60)
     content = (await reading.ask(model=PUBLIC, messages=QUESTION)).json["choices"][0]["message"]["content"]
-    assert content == f"{TEXT} [대화와 학습, 제1조](/source/doc/1?from=0&to={len(TEXT)}#here)\n\n"
+    assert content == f"{TEXT} [대화와 학습 › 제1조](/source/doc/1?from=0&to={len(TEXT)}#here)\n\n"
 
 
 async def test_a_stream_is_whole_and_the_connection_goes_on(reading: Gateway) -> None:
@@ -75,6 +77,26 @@ async def test_who_leaves_frees_the_engine(reading: Gateway, fake: FakeEngine) -
     await until(lambda: reading.lane.exchanges)
     writer.close()
     await until(lambda: not reading.lane.exchanges)
+
+
+@pytest.mark.parametrize(
+    ("stop", "code", "searched"),
+    [
+        ("service", "service_stopped", 503),
+        (f"model:{MODEL}", "model_stopped", 200),
+        (f"model:{PUBLIC}", "model_stopped", 200),
+    ],
+)
+async def test_a_stop_is_of_documents_too(reading: Gateway, stop: str, code: str, searched: int) -> None:
+    reading.lane.switches.replace({stop: Stop(en="An incident.")})
+    reply = await reading.ask(model=PUBLIC, messages=QUESTION)
+    assert (reply.status, reply.code) == (503, code)
+    assert TEXT not in reply.body.decode()
+    asked = request("/v1/search?q=%EB%8C%80%ED%99%94", b"", KEY, method="GET")
+    assert (await reading.raw(asked)).status == searched
+    reading.lane.switches.replace({})
+    assert (await reading.ask(model=PUBLIC, messages=QUESTION)).status == 200
+    assert (await reading.raw(asked)).status == 200
 
 
 async def test_search_needs_a_key_that_may_ask(reading: Gateway) -> None:

@@ -18,6 +18,7 @@ from moduai.accounts.roles import PERMISSIONS
 from moduai.cli import COMMANDS
 from moduai.gateway import policy_change
 from moduai.gateway.policy_text import parse, shipped_text
+from moduai.knowledge.readers import read
 from moduai.web import guests, me
 from moduai.web.conversation import ANSWER_TOKENS, QUESTION_CHARS
 
@@ -72,6 +73,13 @@ def test_a_sentence_can_be_quoted_alone(page):
     assert re.findall(rf"(?:^|[.!?] ){beginnings}[ 은이을에도 ][^.!?]*", body, flags=re.MULTILINE) == []
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_each_part_is_a_passage_of_its_own(page):
+    _, body = front_and_body(page)
+    parsed = read(page, (BOX / page).read_bytes())
+    assert [one.label for one in parsed.passages] == re.findall("^## (.+)", body, flags=re.MULTILINE)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_both_languages_have_the_same_parts(name):
     korean, english = (front_and_body(f"{language}/{name}")[1] for language in ("ko", "en"))
@@ -88,6 +96,19 @@ def test_numbers_to_call_are_the_same_in_both_languages(page):
         for each in (page, other)
     ]
     assert numbers[0] == numbers[1]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_numbers_to_call_say_of_when_they_are(page):
+    """In each part that names one, for a part is quoted alone; 112 and 119 do not change."""
+    said = {
+        "ko": "전화번호는 이 페이지를 쓴 때(2026-11) 기준이며, 이 서비스를 운영하는 곳이 확인해야 ",
+        "en": "Telephone numbers are as of when this page was written (2026-11); whoever runs this service "
+        "has to check them.",
+    }[page[:2]]
+    for part in front_and_body(page)[1].split("\n## ")[1:]:
+        numbers = set(re.findall(r"(?<![\d,-])1\d{2,3}(?![\d,년%건-]| an hour)", part)) - {"112", "119"}
+        assert not numbers or said in part, part
 
 
 @pytest.mark.parametrize("page", PAGES)

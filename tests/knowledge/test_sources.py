@@ -136,6 +136,8 @@ def test_what_somebody_means(place: str, kind: str) -> None:
         ("http://[", "address"),
         ("https:///nothing.git", "address"),
         ("https://somebody:secret@example.org/a.pdf", "secret"),
+        ("https://www.law.go.kr/DRF/lawService.do?target=law&OC=somebody&MST=1", "secret"),
+        ("https://api.odcloud.kr/api/gov24/v3/serviceList?serviceKey=x", "secret"),
     ],
 )
 def test_what_is_no_source(place: str, code: str) -> None:

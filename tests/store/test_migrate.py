@@ -68,6 +68,11 @@ SEEDS = {
     "0005": (
         "INSERT INTO organisations VALUES ('org_1', '서울', 'seoul', '', 1700000000)",
         "INSERT INTO api_keys VALUES ('k', 'd', 'p', 'n', 'org_1', 's', 'c', '[]', '', '', '', 1, 0, 0)",
+        "INSERT INTO collections VALUES ('c', '법', 'api', 'a', '', '', 'ready', 1, 1, '', '[]', 1, 2, 3)",
+    ),
+    "0006": (
+        "INSERT INTO organisations VALUES ('org_1', '서울', 'seoul', '', 1700000000)",
+        "INSERT INTO api_keys VALUES ('k', 'd', 'p', 'n', 'org_1', 's', 'c', '[]', '', '', '', 1, 0, 0)",
         "INSERT INTO proposals VALUES ('p-1', 'kr', '{}', '', 'open', 'sub_1', 1, '', 0, '')",
     ),
 }

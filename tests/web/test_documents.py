@@ -57,7 +57,7 @@ async def test_an_answer_is_cited_and_the_citation_opens_by_keyboard(
 ) -> None:
     context = await chromium.new_context(locale="ko-KR")
     ask = await AskPage(await context.new_page(), reading.url).open()
-    switch = ask.page.get_by_label("공개 문서")
+    switch = ask.page.get_by_label("공공 문서")
     await expect(switch).to_be_checked()
     await ask.check("empty")
     await ask.ask(QUESTION)
@@ -65,7 +65,7 @@ async def test_an_answer_is_cited_and_the_citation_opens_by_keyboard(
     await expect(ask.answer).to_contain_text("동의는 언제든지 거둘 수 있습니다.")
     await expect(ask.answer).not_to_contain_text("쓰입니다")
     await ask.check("answered")
-    link = ask.answer.get_by_role("link", name="대화와 학습 <안내>, 제1조").first
+    link = ask.answer.get_by_role("link", name="대화와 학습 <안내> › 제1조").first
     await link.focus()
     async with context.expect_page() as opened:
         await ask.page.keyboard.press("Enter")

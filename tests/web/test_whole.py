@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 DESKTOP = {"viewport": {"width": 1280, "height": 800}}
 LONG_MS = 90_000
+DOCUMENTS = "input[name=public]"
+"""The switch of public documents: on at first, for only the engine in the box is there."""
 GROWTH = """() => {
     window.grown = [];
     new MutationObserver(() => {
@@ -44,7 +46,9 @@ STOP_AT_FIRST_WORD = """() => {
 async def open_page(chromium: Browser, whole: Service) -> Callable[..., Any]:
     async def open_page(**options: Any) -> AskPage:
         context = await chromium.new_context(**options)
-        return await AskPage(await context.new_page(), whole.url).open()
+        ask = await AskPage(await context.new_page(), whole.url).open()
+        await ask.page.locator(DOCUMENTS).uncheck()
+        return ask
 
     return open_page
 
@@ -157,7 +161,27 @@ async def test_without_javascript_the_same_question_is_answered(chromium: Browse
     context = await chromium.new_context(locale="ko-KR", java_script_enabled=False, **PHONE)
     page = await context.new_page()
     await page.goto(whole.url)
+    await page.locator(DOCUMENTS).uncheck()
     await page.locator("#question").fill("대한민국의 수도는 어디인가요?")
     await page.locator("#send").click(timeout=LONG_MS)
     await expect(page.locator(".turn .answer")).to_contain_text("서울", timeout=LONG_MS)
     await expect(page.locator(".turn .meta")).to_contain_text(whole.model)
+
+
+async def test_the_first_question_is_answered_with_a_source_that_opens(
+    chromium: Browser, whole: Service
+) -> None:
+    """What comes with Modu is known as soon as it runs."""
+    found = {"q": "내 대화가 학습에 쓰이나요?"}
+    search = f"{whole.url}/v1/search"
+    until(lambda: httpx.get(search, params=found, headers=whole.bearer).json().get("data"), within_s=60)
+    context = await chromium.new_context(locale="ko-KR", **PHONE)
+    ask = await AskPage(await context.new_page(), whole.url).open()
+    await expect(ask.page.locator(DOCUMENTS)).to_be_checked()
+    await ask.ask(found["q"])
+    await expect(ask.answer).to_contain_text("훈련시키지 않습니다", timeout=LONG_MS)
+    await ask.expect_done()
+    await ask.check("with a source")
+    address = await ask.answer.locator("a[href^='/source/']").first.get_attribute("href")
+    await ask.page.goto(f"{whole.url}{address}")
+    await expect(ask.page.locator("mark").first).to_contain_text("훈련시키지 않습니다")

@@ -29,8 +29,9 @@ from moduai.cli.common import (
     safe,
     table,
 )
-from moduai.knowledge import sources, store
+from moduai.knowledge import connectors, sources, store
 from moduai.knowledge.client import Search
+from moduai.knowledge.due import due_at
 from moduai.knowledge.errors import SourceError
 from moduai.knowledge.ingest import PARTLY, Progress, Report, silent, update
 from moduai.knowledge.parsing import Parsers
@@ -55,6 +56,7 @@ COLLECTIONS = {
     "passages": "passages",
     "problems": "problems",
     "updated": "updated (UTC)",
+    "due": "due (UTC)",
 }
 DOCUMENTS = {
     "key": "document",
@@ -72,11 +74,18 @@ DOCUMENTS = {
         'modu knowledge add guide.hwpx --licence KOGL-1 --ministry "Ministry of Health"',
         "modu knowledge add https://www.example.go.kr/guide.html",
         'modu knowledge add https://github.com/legalize-kr/legalize-kr --name "Laws"',
+        'modu knowledge add law.go.kr:law --name "Statutes in force"',
+        'modu knowledge add "law.go.kr:prec?query=전세보증금"',
+        'modu knowledge add data.go.kr:gov24 --name "Public services"',
     )
 )
 def add(
     place: Annotated[
-        str, typer.Argument(help="A folder, a file, an http(s) address, or the address of a git repository.")
+        str,
+        typer.Argument(
+            help="A folder, a file, an http(s) address, the address of a git repository, or documents at an "
+            "open API: law.go.kr:law."
+        ),
     ],
     *,
     name: Annotated[str, typer.Option(help="Name for people; default: from the place.")] = "",
@@ -88,7 +97,10 @@ def add(
     """Read documents and open them to everyone: they are found, and answers cite them.
 
     An address is a git repository if it ends with .git, begins with git+https:// or is a repository's at
-    github.com or gitlab.com. What is broken off goes on with `modu knowledge update`.
+    github.com or gitlab.com. Open APIs are law.go.kr:law, :eflaw, :admrul, :ordin and :prec, and
+    data.go.kr:gov24, with filters behind a question mark; they want a key, in the setting
+    knowledge.law_go_kr_key or knowledge.data_go_kr_key. What is broken off goes on with
+    `modu knowledge update`.
     """
     loaded = open_loaded(home)
 
@@ -156,10 +168,13 @@ def status(
     loaded = open_loaded(home)
     found = data.read(loaded, lambda c: _named(c, collection), KnowledgeError)
     searching, why = _searching(loaded)
+    hours = loaded.settings.knowledge.update_hours
     if json:
-        done("", {"collections": found, "search": searching, "search_away": why}, json=True)
+        told = [{**asdict(one), "due_at": due_at(one, hours)} for one in found]
+        done("", {"collections": told, "search": searching, "search_away": why}, json=True)
         return
-    table(map(_collection, found), COLLECTIONS, empty="No documents yet: modu knowledge add PLACE")
+    shown = [_collection(one, hours) for one in found]
+    table(shown, COLLECTIONS, empty="No documents yet: modu knowledge add PLACE")
     for one in found:
         if one.error:
             typer.echo(f"{safe(one.name)}: {safe(one.error)}")
@@ -269,10 +284,16 @@ async def _named(c: Connection, collection: str) -> list[Collection]:
 async def _read(
     loaded: Loaded, db: Database, collection: Collection, *, quiet: bool, again: bool = False
 ) -> Report:
-    private = networks(loaded.settings.outbound.private)
     with Parsers() as parsers, _shown(collection.name, quiet=quiet) as progress:
         return await update(
-            db, collection, parsers, home=loaded.home, private=private, progress=progress, again=again
+            db,
+            collection,
+            parsers,
+            home=loaded.home,
+            private=networks(loaded.settings.outbound.private),
+            keys=connectors.keys(loaded.settings.knowledge),
+            progress=progress,
+            again=again,
         )
 
 
@@ -333,10 +354,21 @@ def _searching(loaded: Loaded) -> tuple[Any, str]:
 
 
 def _search_words(status: Any) -> str:
-    waiting = f", {count(status.behind, 'change')} to come" if status.behind else ""
-    return (
-        f"{status.state}, {count(status.documents, 'document')}, {count(status.passages, 'passage')}{waiting}"
-    )
+    """One line of how search is, and one for each thing that somebody should know."""
+    to_come = f", {count(status.behind, 'change')} to come" if status.behind else ""
+    lines = [
+        f"{status.state}, {count(status.documents, 'document')}, {count(status.passages, 'passage')}{to_come}"
+    ]
+    if status.waiting:
+        lines[0] += f", {status.passages - status.waiting:,} of them by morphemes too"
+    if status.anew:
+        lines.append(f"The index is being built, and nothing is found until then: {safe(status.anew)}")
+    if status.error:
+        lines.append(f"The index does not follow the database: {safe(status.error)}")
+    lines += [
+        f"{each.document} version {each.version} is set aside: {safe(each.reason)}" for each in status.aside
+    ]
+    return "\n".join(lines)
 
 
 def _until_found(loaded: Loaded) -> None:
@@ -352,13 +384,14 @@ def _query(**given: Any) -> Query:
         fail(f"this cannot be sought: {error}", 2)
 
 
-def _collection(one: Collection) -> dict[str, Any]:
+def _collection(one: Collection, update_hours: float) -> dict[str, Any]:
     return {
         **asdict(one),
         "name": safe(one.name),
         "read": f"{one.done:,} of {one.total:,}",
         "problems": len(one.refused),
         "updated": data.utc(one.updated_at),
+        "due": data.utc(due_at(one, update_hours)),
     }
 
 

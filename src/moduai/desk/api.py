@@ -66,6 +66,7 @@ class Counter:
         try:
             if "inference" not in principal.scopes:
                 raise ApiError("scope_missing", "The API key may not search.")
+            self._desk.check("")
             wanted = _wanted(query)
             found = await self._desk.searcher.search(
                 Query(
@@ -141,8 +142,9 @@ class _Answer:
 
     def _delta(self, event: Delta) -> None:
         start, self._text = len(self._text), self._text + event.text
-        citations = event.citations if isinstance(event, Told) else ()
-        notes = [_annotation(each, start, len(self._text)) for each in citations]
+        notes = []
+        if isinstance(event, Told):
+            notes = [_annotation(each, event.kind, start, len(self._text)) for each in event.citations]
         self._annotations += notes
         if self._ask.stream:
             self._chunk({"content": event.text, **({"annotations": notes} if notes else {})})
@@ -194,7 +196,7 @@ class _Answer:
         self._sink.write(b"%x\r\n%b\r\n" % (len(data), data) if self._sink.framed else data)
 
 
-def _annotation(citation: Citation, start: int, end: int) -> dict[str, Any]:
+def _annotation(citation: Citation, kind: str, start: int, end: int) -> dict[str, Any]:
     return {
         "type": "url_citation",
         "url_citation": {
@@ -208,6 +210,7 @@ def _annotation(citation: Citation, start: int, end: int) -> dict[str, Any]:
             "version": citation.version,
             "from": citation.start,
             "to": citation.end,
+            "kind": kind,
             "quote": citation.quote,
         },
     }

@@ -1,7 +1,8 @@
 """Asking the desk, with the events of ``gateway.local``: who can ask a model can ask it.
 
 Where the model fails or its line is full, the passages are the answer: then nothing was written that could
-be wrong. Where the search is away there is no answer (fails closed).
+be wrong. Where the search is away there is no answer (fails closed), nor where the operator stopped the
+service or the model: passages are not shown either.
 """
 
 from __future__ import annotations
@@ -16,13 +17,23 @@ import msgspec
 from msgspec.structs import replace
 
 from moduai.accounts.principal import Principal
-from moduai.desk.shown import markdown
+from moduai.desk.shown import markdown, name
 from moduai.gateway.errors import ApiError
 from moduai.gateway.local import Begun, Delta, Done, Event, Failed, Place
 from moduai.gateway.public import PUBLIC
 from moduai.history.record import TurnPlace
 from moduai.history.recorder import Heard
-from moduai.knowledge.answer import Citation, Claim, Ended, Extracts, NotFound, Searcher, Shelf, answer
+from moduai.knowledge.answer import (
+    Citation,
+    Claim,
+    Ended,
+    Extracts,
+    NotFound,
+    Searcher,
+    Shelf,
+    SmallTalk,
+    answer,
+)
 from moduai.knowledge.answer.words import is_korean
 from moduai.knowledge.types import Query, SearchAwayError
 from moduai.metering.row import Outcome, UsageRow
@@ -34,6 +45,8 @@ IN_THE_BOX = {"dry_multiplier": 0}
 """For the model in the box: its sampling punishes words that stand in the prompt, which are wanted here."""
 QUESTION_CHARS = 2_000
 """Characters of a question that are searched and asked; the rest is left out."""
+LIMIT = 8
+"""Passages that are looked for."""
 _AWAY = frozenset(
     """line_full person_line_full organisation_line_full overloaded wait_too_long no_engine engine_failed
     engine_bad_answer engine_unavailable engine_timeout""".split()
@@ -54,6 +67,10 @@ class Told(Delta, frozen=True):
     """A piece of the answer with what it rests on."""
 
     citations: tuple[Citation, ...] = ()
+    kind: str = ""
+    """claim: a model wrote it, and the citation says it; passage: the document's own words; near: documents
+    on something like it; empty: our own words.
+    """
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -75,9 +92,14 @@ class Desk:
         shelf: Shelf,
         known: Callable[[str], Known | None],
         keep: Callable[[Heard], None] = lambda _: None,
+        check: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """``known``: None for a model that nobody serves; ``keep``: takes turns that are to be kept."""
+        """``known``: None for a model that nobody serves; ``keep``: takes turns that are to be kept;
+        ``check``: raises ApiError where the operator stopped this model, or the service; "" asks for the
+        service alone.
+        """
         self._ask, self._searcher, self._known, self._keep = ask, searcher, known, keep
+        self.check = check
         self.shelf = shelf
 
     @property
@@ -102,7 +124,13 @@ class Desk:
         if known is None:
             yield _failed(ApiError("model_not_found", f"No engine serves {model[:128]!r}."))
             return
-        turn = _Turn(self, model, known, question_of(body), principal)
+        try:
+            self.check(model.removesuffix(PUBLIC))
+            self.check(model)
+        except ApiError as error:
+            yield _failed(error)
+            return
+        turn = _Turn(self, model, known, questions_of(body), principal)
         place = TurnPlace.of(conversation, parent)
         async with aclosing(turn.events(place)) as made:
             async for event in made:
@@ -112,11 +140,13 @@ class Desk:
 class _Turn:
     """One question and what came of it."""
 
-    def __init__(self, desk: Desk, model: str, known: Known, question: str, principal: Principal) -> None:
+    def __init__(
+        self, desk: Desk, model: str, known: Known, questions: list[str], principal: Principal
+    ) -> None:
         self._desk, self._model, self._known, self._principal = desk, model, known, principal
-        self._question = question[:QUESTION_CHARS]
+        self._question, self._before = [each[:QUESTION_CHARS] for each in (*questions, "", "")][:2]
         self._began = time.time_ns() // 1000
-        self._id, self._text = "", ""
+        self._id, self._text, self._named = "", "", ""
         self._done: Done | None = None
         self._failed: Failed | None = None
 
@@ -144,16 +174,19 @@ class _Turn:
         return Begun(self._id, place.conversation_of(self._id) if keeps else "")
 
     async def _answer(self) -> AsyncGenerator[Event, None]:
-        query = Query(self._question, language="ko" if is_korean(self._question) else "en")
+        query = Query(self._question, LIMIT, language="ko" if is_korean(self._question) else "en")
         desk, known = self._desk, self._known
-        made = answer(query, desk.searcher, desk.shelf, self._written, known.context, weak=known.in_the_box)
+        made = answer(
+            query, desk.searcher, desk.shelf, self._written, known.context,
+            before=self._before, weak=known.in_the_box,
+        )  # fmt: skip
         async with aclosing(made) as events:
             try:
                 async for event in events:
                     match event:
                         case Ended():
                             break
-                        case Claim() | Extracts() | NotFound():
+                        case Claim() | Extracts() | NotFound() | SmallTalk():
                             if self._failed is not None and self._failed.code not in _AWAY:
                                 break
                             yield self._tell(event, query.language)
@@ -194,15 +227,18 @@ class _Turn:
                     case Begun() | Place():
                         yield event
 
-    def _tell(self, event: Claim | Extracts | NotFound, language: str) -> Told:
-        text = markdown(event, language)
+    def _tell(self, event: Claim | Extracts | NotFound | SmallTalk, language: str) -> Told:
+        text = markdown(event, language, self._named)
         self._text += text
+        self._named = name(event.citation) if isinstance(event, Claim) else ""
         match event:
             case Claim():
-                return Told(text, (event.citation,))
+                return Told(text, (event.citation,), "claim")
             case Extracts():
-                return Told(text, event.citations)
-            case _:
+                return Told(text, event.citations, "passage")
+            case NotFound():
+                return Told(text, event.nearest, "near")
+            case SmallTalk():
                 return Told(text)
 
     def _record(self, place: TurnPlace, outcome: Outcome) -> None:
@@ -215,16 +251,16 @@ class _Turn:
         self._desk._keep(Heard(row, place, encode(asked), encode(said), b"", None))
 
 
-def question_of(body: dict[str, Any]) -> str:
-    """The text that was asked last; empty where there is none."""
+def questions_of(body: dict[str, Any]) -> list[str]:
+    """The texts that were asked, the last first; a text is a message's parts together."""
+    asked = []
     for message in reversed(body.get("messages") or ()):
         if isinstance(message, dict) and message.get("role") == "user":
             content = message.get("content")
-            if isinstance(content, str):
-                return content
-            parts = content if isinstance(content, list) else []
-            return "\n".join(str(part.get("text", "")) for part in parts if isinstance(part, dict))
-    return ""
+            parts = content if isinstance(content, list) else [{"text": content}]
+            texts = [part.get("text") for part in parts if isinstance(part, dict)]
+            asked.append("\n".join(text for text in texts if isinstance(text, str)))
+    return asked
 
 
 def _failed(error: ApiError) -> Failed:

@@ -2,7 +2,7 @@
 
 It follows the database, and makes the index anew from it whenever that cannot be used; documents that wait
 to be read it has read by processes of their own. The supervisor keeps it apart from the gateway, for Kiwi
-alone takes 600 MB: when this process is away nothing is found, which is said, and everything else goes on.
+alone takes 300 MB: when this process is away nothing is found, which is said, and everything else goes on.
 SIGTERM ends what is asked and the part of the building that is under way.
 """
 
@@ -33,6 +33,8 @@ log = logging.getLogger("moduai.knowledge")
 
 NICENESS = 5
 """Between the gateway's and the engine's."""
+SWITCH_S = 0.001
+"""How long a thread that wants to run Python waits for another: a search for one that writes."""
 DRAIN_S = 8.0
 """How long the end waits for what is asked and built; what is cut off is done again at the next start."""
 
@@ -64,7 +66,7 @@ async def run(loaded: Loaded, make: Make) -> int:
     works = (
         _work(db, loaded, follower, reader),
         follow(db, loaded.settings.database.feed_s, heard),
-        server.watch(),
+        follower.watch(),
         _until_orphaned(Parent()),
     )
     tasks = [asyncio.create_task(work) for work in works]
@@ -137,6 +139,7 @@ def main(make: Make = open_index) -> int:
         with alone(loaded.index_folder / "index"), alone(socket):
             socket.unlink(missing_ok=True)
             os.nice(NICENESS)
+            sys.setswitchinterval(SWITCH_S)
             stay_behind(loaded.settings.knowledge.memory_mb)
             return asyncio.run(run(loaded, make))
     except (TakenError, OSError) as error:

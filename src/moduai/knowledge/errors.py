@@ -9,3 +9,7 @@ class SourceError(RuntimeError):
     def __init__(self, code: str, reason: str) -> None:
         super().__init__(reason)
         self.code = code
+
+
+class SourceAwayError(SourceError):
+    """The source gives nothing more now: its reading ends, and goes on from there another time."""

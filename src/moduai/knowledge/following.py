@@ -2,9 +2,10 @@
 
 Words: the *position* is the number of the last change that the index has; it is written with that change, so
 what was under way when the process died is done again. Rule: the index follows from the database and nothing
-is lost with it. Where it cannot be used, or is of another database, it is built anew at the next start; while
-it cannot be written (the disk is full, the database away), what it holds can be searched, and what is new
-waits.
+is lost with it. Where it is damaged, or is of another database, the process ends and the next one builds it
+anew; until that has caught up nothing is searched, for half an index would answer that there is nothing.
+While it cannot be written (the disk is full, the database away), what it holds can be searched, and what is
+new waits. One document that cannot be indexed is set aside, and those behind it go on.
 """
 
 from __future__ import annotations
@@ -13,17 +14,20 @@ import asyncio
 import hashlib
 import logging
 import shutil
+import time
+import zlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
+import msgspec
 from sqlalchemy import func, select
 
 from moduai.knowledge.store import TOPIC, changed, text
 from moduai.knowledge.tables import documents
-from moduai.knowledge.types import Found, Parsed, Query, Stored
+from moduai.knowledge.types import Aside, Found, Parsed, Query, Stored
 from moduai.knowledge.wire import State, Status
 from moduai.settings import Loaded
 from moduai.store.database import Connection, Database, brief
@@ -37,8 +41,10 @@ MOST_CHANGES, MOST_CHARACTERS = 500, 4_000_000
 """What is put into the index at once: a few seconds' work, after which the process may stop."""
 FIRST_WAIT_S, MOST_WAIT_S = 0.2, 30.0
 """Between two tries while the database is away or the disk is full."""
-PROBE = Query("법 제1조 service", limit=1)
-"""A search that has to work in every index that is whole."""
+CHECK_EVERY_S = 5.0
+"""Between two looks at the files, which read all of them: failing searches may come in numbers."""
+LEAST_FREE_BYTES = 64 << 20
+"""With less space than this on its disk an index that cannot be written is not its document's fault."""
 
 
 class Held(Protocol):
@@ -54,11 +60,19 @@ class Held(Protocol):
 
     @property
     def waiting(self) -> int:
-        """Documents whose morphemes are still to be filled in."""
+        """Passages whose morphemes are still to be filled in."""
+
+    @property
+    def aside(self) -> tuple[Aside, ...]:
+        """Documents that were set aside."""
 
     @property
     def position(self) -> int:
-        """The number of the last change that it has."""
+        """The number of the last change that it has; 0: none."""
+
+    @property
+    def rebuilt(self) -> str:
+        """Why what was there was thrown away when it was opened; empty: it was not."""
 
 
 class Morphemes(Protocol):
@@ -83,14 +97,20 @@ class Index(Protocol):
     def remove(self, documents: Iterable[str], *, position: int | None) -> object:
         """Hold these no longer."""
 
+    def set_aside(self, documents: Iterable[Aside], *, position: int | None) -> object:
+        """Hold of these only why they are left out."""
+
     def fill(self) -> int:
-        """Fill in morphemes for a while; how many documents wait then."""
+        """Fill in morphemes for a while; how many passages wait then."""
 
     def search(self, query: Query, allowed: frozenset[str] | None) -> list[Found]:
         """The best passages, best first."""
 
     def status(self) -> Held:
         """How much is in it."""
+
+    def damage(self) -> str:
+        """The file that is not as it was written; empty: all are."""
 
     def close(self) -> None:
         """End what runs in it."""
@@ -107,6 +127,7 @@ class _UnwrittenError(RuntimeError):
 class _Batch(NamedTuple):
     added: list[tuple[Stored, Parsed]]
     removed: list[str]
+    aside: list[Aside]
     number: int
     changes: int
 
@@ -131,6 +152,10 @@ class Follower:
         self._state: State = "building"
         self._error = ""
         self._stopping = False
+        self._looked = -CHECK_EVERY_S
+        self._broken = asyncio.Event()
+        self.anew = ""
+        """Why the index is being built anew, in words; empty: it can be searched."""
         self.index: Index
 
     async def open(self) -> None:
@@ -140,8 +165,10 @@ class Follower:
         self.index = await self._in_writer(self._open)
 
     def _open(self) -> Index:
-        """A mark stands while it is opened: who finds it there knows that the last opening did not end."""
-        mark, place = self._folder / "opening", self._folder / "index"
+        """A mark stands while it is opened: who finds it there knows that the last opening did not end. The
+        other one says why it is built anew, until it has caught up.
+        """
+        mark, place, anew = self._folder / "opening", self._folder / "index", self._folder / "anew"
         url = self._db.url.render_as_string(hide_password=True)
         source = hashlib.sha256(url.encode()).hexdigest()
         if mark.exists() or not self._source.exists() or self._source.read_text("utf-8") != source:
@@ -152,14 +179,39 @@ class Follower:
         write(mark, "the index is being opened\n")
         place.mkdir(mode=0o700, exist_ok=True)
         index = self._make(place)
-        index.search(PROBE, None)
-        self._number = index.status().position
+        held = index.status()
+        self._number = held.position
+        if held.rebuilt:
+            log.warning("the index cannot be used, and is built anew", extra={"why": held.rebuilt})
+        if held.rebuilt or not (held.position or anew.exists()):
+            write(anew, held.rebuilt or "there is none yet")
+        self.anew = anew.read_text("utf-8") if anew.exists() else ""
         mark.unlink()
         return index
 
-    def forget(self) -> None:
+    def _forget(self, why: str) -> None:
         """Have the index built anew at the next start."""
+        self.anew = why
         self._source.unlink(missing_ok=True)
+        with suppress(OSError):  # a full disk may not keep a damaged index in use
+            write(self._folder / "anew", why)
+        self._broken.set()
+
+    async def watch(self) -> None:
+        """Return never. Raises UnusableError once the index has turned out to be damaged."""
+        await self._broken.wait()
+        raise UnusableError(self.anew)
+
+    async def look(self) -> None:
+        """Something failed in the index: is it damaged? Then nothing is searched from now on (fails closed)
+        until it was built anew.
+        """
+        now = time.monotonic()
+        if now - self._looked < CHECK_EVERY_S or self._broken.is_set():
+            return
+        self._looked = now
+        if found := await asyncio.to_thread(self.index.damage):
+            self._forget(f"its file {found} is damaged")
 
     async def stop(self, within_s: float) -> None:
         """Let the part of the building that is under way come to its end, but wait no longer than this."""
@@ -171,8 +223,18 @@ class Follower:
     def status(self) -> Status:
         """How it is now."""
         held = self.index.status()
-        filled = 1 - held.waiting / held.documents if held.documents else 0.0
-        return Status(self._state, held.documents, held.passages, self._behind, filled, self._error)
+        filled = 1 - held.waiting / held.passages if held.passages else 0.0
+        return Status(
+            self._state,
+            held.documents,
+            held.passages,
+            self._behind,
+            filled,
+            self._error,
+            waiting=held.waiting,
+            anew=self.anew,
+            aside=held.aside,
+        )
 
     async def heard(self, topics: frozenset[str]) -> None:
         """For ``store.feed.follow``."""
@@ -205,12 +267,17 @@ class Follower:
                 if not self._error:
                     log.warning("the index cannot follow the database", extra={"why": brief(error)})
                 self._error = brief(error)
+                if isinstance(error, _UnwrittenError):
+                    await self.look()
                 raise
             if self._error:
                 log.warning("the index follows the database again")
             self._error = ""
             if self._state == "building" and not self._stopping:
                 self._state = "ready"
+                if not self._broken.is_set():
+                    self.anew = ""
+                    (self._folder / "anew").unlink(missing_ok=True)
                 held = self.index.status()
                 log.info("search is ready", extra={"documents": held.documents, "passages": held.passages})
         return self.status()
@@ -220,28 +287,32 @@ class Follower:
         async with self._db.connect() as connection:
             newest = await connection.scalar(select(changes.c.version).where(changes.c.topic == TOPIC))
             if (newest or 0) < self._number:
-                self.forget()
-                raise UnusableError("the database is an older one than the index")
+                self._forget("the database is an older one than the index")
+                raise UnusableError(self.anew)
             later = select(func.count()).select_from(documents).where(documents.c.changed > self._number)
             self._behind = await connection.scalar(later) or 0
             return await self._batch(connection) if self._behind else None
 
     async def _batch(self, connection: Connection) -> _Batch:
-        added: list[tuple[Stored, Parsed]] = []
-        removed: list[str] = []
-        size = number = count = 0
+        batch = _Batch([], [], [], 0, 0)
+        size = 0
         for change in await changed(connection, self._number, MOST_CHANGES):
-            found = await text(connection, change.document, change.version) if change.version else None
-            if found is None:
-                removed.append(change.document)
+            try:
+                found = await text(connection, change.document, change.version) if change.version else None
+            except (zlib.error, ValueError, msgspec.MsgspecError) as error:
+                reason = f"what is stored of it cannot be read: {brief(error)}"
+                batch.aside.append(Aside(change.document, change.version, reason))
             else:
-                stored, whole, passages = found
-                added.append((stored, Parsed(stored.facts, whole, passages)))
-                size += len(whole)
-            number, count = change.number, count + 1
+                if found is None:
+                    batch.removed.append(change.document)
+                else:
+                    stored, whole, passages = found
+                    batch.added.append((stored, Parsed(stored.facts, whole, passages)))
+                    size += len(whole)
+            batch = batch._replace(number=change.number, changes=batch.changes + 1)
             if size >= MOST_CHARACTERS:
                 break
-        return _Batch(added, removed, number, count)
+        return batch
 
     async def _put(self, batch: _Batch) -> None:
         await self._in_writer(lambda: self._write(batch))
@@ -253,13 +324,47 @@ class Follower:
     def _write(self, batch: _Batch) -> None:
         """In the writer's thread. Raises _UnwrittenError."""
         try:
-            if batch.removed:
-                self.index.remove(batch.removed, position=None if batch.added else batch.number)
-            if batch.added:
-                self.index.add(batch.added, position=batch.number)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise _UnwrittenError(str(error)) from error
+            self._written(batch.removed, batch.aside, batch.added, batch.number)
+        except _UnwrittenError as error:
+            self._one_by_one(batch, error)
         self._number = batch.number
+
+    def _one_by_one(self, batch: _Batch, error: _UnwrittenError) -> None:
+        """Is it one of the documents? Then it alone is set aside. Where not even that can be written, or
+        where the disk is at fault, all of them wait.
+        """
+        disk = isinstance(error.__cause__, OSError) or "os error" in str(error)
+        if disk or shutil.disk_usage(self._folder).free < LEAST_FREE_BYTES or self.index.damage():
+            raise error
+        aside = list(batch.aside)
+        for stored, parsed in batch.added:
+            try:
+                self._written([], [], [(stored, parsed)], None)
+            except _UnwrittenError as why:
+                aside.append(Aside(stored.id, stored.version, f"it cannot be indexed: {why}"))
+                self._written([], aside[-1:], [], None)
+                log.warning("a document cannot be indexed", extra={"document": stored.id, "why": str(why)})
+        self._written(batch.removed, aside, [], batch.number)
+
+    def _written(
+        self,
+        removed: list[str],
+        aside: list[Aside],
+        added: list[tuple[Stored, Parsed]],
+        position: int | None,
+    ) -> None:
+        """The position goes with the last of them. Raises _UnwrittenError."""
+        try:
+            if removed or not (aside or added):
+                self.index.remove(removed, position=None if aside or added else position)
+            if aside:
+                self.index.set_aside(aside, position=None if added else position)
+            if added:
+                self.index.add(added, position=position)
+        except Exception as error:
+            raise _UnwrittenError(brief(error)) from error
+        except BaseException as error:  # noqa: BLE001  (a panic of native code is no Exception)
+            raise _UnwrittenError(type(error).__name__) from None
 
     async def load(self) -> bool:
         """Bring Kiwi into memory, which holds up everything else for a second. Where it cannot be had the
@@ -280,13 +385,23 @@ class Follower:
         while True:
             self._added.clear()
             try:
-                while await loop.run_in_executor(filler, self.index.fill):
+                while await loop.run_in_executor(filler, self._fill):
                     pass
-            except (OSError, ValueError, RuntimeError) as error:
-                log.warning("morphemes cannot be filled in now", extra={"why": brief(error)})
+            except RuntimeError as error:
+                log.warning("morphemes cannot be filled in now", extra={"why": str(error)})
+                await self.look()
                 await asyncio.sleep(MOST_WAIT_S)
             else:
                 await self._added.wait()
+
+    def _fill(self) -> int:
+        """In the filler's thread. Raises RuntimeError."""
+        try:
+            return self.index.fill()
+        except Exception as error:
+            raise RuntimeError(brief(error)) from error
+        except BaseException as error:  # noqa: BLE001  (a panic of native code is no Exception)
+            raise RuntimeError(type(error).__name__) from None
 
     async def _in_writer(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._writer, work)

@@ -1,8 +1,9 @@
 """Taking documents in: a collection is read from its source, and what changed since is kept.
 
-Rule: a file whose bytes are as they were is not read again, so a reading that was broken off goes on where
-it was. What is no longer in the source is removed; a file that cannot be read is refused with a reason, and
-its document stays as it was. Each transaction holds at most 50 documents, and how far it is.
+Rule: a file whose bytes, or whose mark in its source, are as they were is not read again, so a reading that
+was broken off goes on where it was. What is no longer in the source is removed; a file that cannot be read
+is refused with a reason, and its document stays as it was. Each transaction holds at most 50 documents, and
+how far it is.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from moduai.knowledge import sources, store
-from moduai.knowledge.errors import SourceError
+from moduai.knowledge.connectors import Keys
+from moduai.knowledge.errors import SourceAwayError, SourceError
+from moduai.knowledge.item import Item
 from moduai.knowledge.parsing import Parsers
-from moduai.knowledge.sources import Item
 from moduai.knowledge.store import Collection, KnowledgeError, Known, Refused, State
 from moduai.knowledge.types import Facts, Parsed, ReadError
 from moduai.outbound import Network
@@ -83,6 +85,7 @@ async def update(
     *,
     home: Path,
     private: Iterable[Network] = (),
+    keys: Keys = sources.NO_KEYS,
     progress: Progress = silent,
     again: bool = False,
 ) -> Report:
@@ -91,7 +94,7 @@ async def update(
     collection is removed meanwhile. One that is cancelled leaves it waiting, for another to go on.
     """
     try:
-        async with sources.opened(collection.kind, collection.address, home, private) as items:
+        async with sources.opened(collection.kind, collection.address, home, private, keys) as items:
             return await _Reading(db, collection, parsers, progress).run(items, again=again)
     except SourceError as error:
         await _ended(db, collection, "failed", str(error))
@@ -127,13 +130,17 @@ class _Reading:
         same = {} if again else {file: _digest(there, whole=whole) for file, there in self._known.items()}
         waiting: list[_Outcome] = []
         written = time.monotonic()
-        async for outcome in self._outcomes(items, same):
-            self._done += 1
-            self._progress(self._done, len(items), outcome.item.name)
-            waiting.append(outcome)
-            if _full(waiting) or time.monotonic() - written >= WRITE_S:
-                await self._write(waiting)
-                waiting, written = [], time.monotonic()
+        try:
+            async for outcome in self._outcomes(items, same):
+                self._done += 1
+                self._progress(self._done, len(items), outcome.item.name)
+                waiting.append(outcome)
+                if _full(waiting) or time.monotonic() - written >= WRITE_S:
+                    await self._write(waiting)
+                    waiting, written = [], time.monotonic()
+        except SourceAwayError:
+            await self._write(waiting)
+            raise
         await self._write(waiting)
         await self._end()
         return self._report
@@ -169,12 +176,16 @@ class _Reading:
     async def _one(self, item: Item, same: str) -> _Outcome:
         """Read one file, unless its digest is the ``same`` as before."""
         now = datetime.now(UTC)
+        if item.mark and item.mark == same:
+            return _Outcome(item, now)
         try:
-            data = await asyncio.to_thread(item.read)
-            digest = hashlib.sha256(data).hexdigest()
+            data = await item.data()
+            digest = item.mark or hashlib.sha256(data).hexdigest()
             if digest == same:
                 return _Outcome(item, now)
             return _Outcome(item, now, digest, await self._parsers.parse(item.name, data))
+        except SourceAwayError:
+            raise
         except (ReadError, SourceError) as error:
             return _Outcome(item, now, problem=Refused(item.key, error.code, str(error)))
         except OSError as error:
@@ -239,6 +250,7 @@ class _Reading:
             address=address if address.startswith(("https://", "http://")) else "",
             licence=facts.licence or self._collection.licence,
             ministry=facts.ministry or self._collection.ministry,
+            in_force_until=facts.in_force_until or item.until,
         )
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from moduai.knowledge.following import PROBE, Follower, Index, UnusableError
+from moduai.knowledge.following import Follower, Index, UnusableError
 from moduai.knowledge.types import Found
 from moduai.knowledge.wire import MOST_BODY, Asked, Refusal
 from moduai.store.database import brief
@@ -59,7 +59,6 @@ class Server:
         self._threads = ThreadPoolExecutor(THREADS, "search")
         self._searches = 0
         self._connections: set[asyncio.Task[None]] = set()
-        self._unusable = asyncio.Event()
 
     async def listen(self, socket: Path) -> asyncio.Server:
         """Listen there, for our own user only; nobody else may be listening."""
@@ -68,12 +67,6 @@ class Server:
             return await asyncio.start_unix_server(self._connected, socket, limit=MOST_HEAD)
         finally:
             os.umask(before)
-
-    async def watch(self) -> None:
-        """Return never. Raises UnusableError when the index turned out to be damaged."""
-        await self._unusable.wait()
-        self._follower.forget()
-        raise UnusableError("the index is damaged")
 
     async def drain(self, within_s: float) -> None:
         """Let those who were heard have their answers."""
@@ -106,7 +99,7 @@ class Server:
                 case b"POST", b"/changed":
                     answer = await self._changed()
                 case b"GET", b"/status":
-                    answer = self._follower.status()
+                    answer = await asyncio.to_thread(self._follower.status)  # counting takes milliseconds
                 case _:
                     raise _Refused(404, "there is nothing at this address")
         except _Refused as refused:
@@ -120,6 +113,8 @@ class Server:
             raise _Refused(400, str(error)) from None
         if self._searches >= MOST_WAITING:
             raise _Refused(503, "too many search at once")
+        if self._follower.anew:
+            raise _Refused(503, f"the index is being built: {self._follower.anew}")
         self._searches += 1
         try:
             async with asyncio.timeout(self._within_s):
@@ -128,7 +123,7 @@ class Server:
             raise _Refused(503, f"it took longer than {self._within_s:g} s") from None
         except _FailedError as error:
             log.error("a search failed", extra={"why": str(error)})  # noqa: TRY400  (it might hold the question)
-            await self._look_at_the_index()
+            await self._follower.look()
             raise _Refused(500, "the search failed") from None
         finally:
             self._searches -= 1
@@ -137,18 +132,10 @@ class Server:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, _look, self._follower.index, asked)
 
-    async def _look_at_the_index(self) -> None:
-        """Was it the question, or is the index damaged? Then even a plain search fails."""
-        try:
-            await self._in_thread(Asked(PROBE))
-        except _FailedError:
-            self._unusable.set()
-
     async def _changed(self) -> object:
         try:
             return await self._follower.catch_up()
         except UnusableError as error:
-            self._unusable.set()
             raise _Refused(503, str(error)) from None
         except self._follower.errors as error:
             raise _Refused(503, brief(error)) from None

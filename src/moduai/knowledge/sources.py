@@ -1,6 +1,4 @@
-"""Where documents come from: a folder, a file, an address, a git repository, the box.
-
-Words: an *item* is one file of a source, with its key there and a way to read its bytes.
+"""Where documents come from: a folder, a file, an address, a git repository, an open API, the box.
 
 Rule: what is fetched goes through the outbound guard: no private address is reached unless the operator
 lists it, and redirects are followed only by asking the guard again. The git program is told the address
@@ -14,17 +12,18 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 import httpx2
 
-from moduai.knowledge import git
+from moduai.knowledge import connectors, git
+from moduai.knowledge.connectors import Keys
 from moduai.knowledge.errors import SourceError
+from moduai.knowledge.item import Item
 from moduai.knowledge.readers import LIMITS, SUFFIXES
 from moduai.knowledge.store import Collection, Source
 from moduai.outbound import Guard, Network, OutboundError, client_options
@@ -46,23 +45,14 @@ _TYPES = {
     "application/jsonl": ".jsonl",
 }
 """Media types of answers whose address has no suffix."""
+NO_KEYS: Keys = {}
 BOX = Path(__file__).with_name("box")
-
-
-class Item(NamedTuple):
-    """One file of a source."""
-
-    key: str
-    name: str
-    """With a suffix that says its format."""
-    address: str
-    """For a link out; empty where there is none."""
-    read: Callable[[], bytes]
-    """Its bytes; raises SourceError, OSError. Blocks."""
 
 
 def kind_of(place: str) -> Source:
     """What somebody means who adds this. Raises SourceError."""
+    if connectors.is_place(place):
+        return "api"
     split = _split(place)
     if split.scheme in {"git+https", "git+http"}:
         return "git"
@@ -80,13 +70,17 @@ def kind_of(place: str) -> Source:
 
 
 def canonical(kind: Source, place: str) -> str:
-    """The place as it is kept. Raises SourceError for an address that names a password."""
+    """The place as it is kept. Raises SourceError for an address that names a password or a key."""
     if kind in {"folder", "file"}:
         return str(Path(place).expanduser().resolve())
+    if kind == "api":
+        return str(connectors.place(place))
     address = place.removeprefix("git+")
     split = _split(address)
     if split.username is not None or split.password is not None:
         raise SourceError("secret", "an address with a name or password in it is not kept")
+    if connectors.holds_key(split):
+        raise SourceError("secret", "an address with a key in it is not kept: see modu knowledge add --help")
     if split.scheme not in {"https", "http"} or not split.hostname:
         raise SourceError("address", f"{place} is no address")
     return split._replace(fragment="").geturl()
@@ -96,6 +90,8 @@ def title_of(kind: Source, address: str) -> str:
     """A name for people, where they give none."""
     if kind in {"folder", "file"}:
         return Path(address).name or address
+    if kind == "api":
+        return address
     split = _split(address)
     last = unquote(split.path.rstrip("/").rpartition("/")[2]).removesuffix(".git")
     return f"{split.hostname} {last}".strip()
@@ -110,14 +106,14 @@ def described(place: str, name: str = "", licence: str = "", ministry: str = "")
         name=name or title_of(kind, address),
         kind=kind,
         address=address,
-        licence=licence,
+        licence=licence or connectors.LICENCES.get(address.partition(":")[0], ""),
         ministry=ministry,
     )
 
 
 @asynccontextmanager
 async def opened(
-    kind: Source, address: str, home: Path, private: Iterable[Network] = ()
+    kind: Source, address: str, home: Path, private: Iterable[Network] = (), keys: Keys = NO_KEYS
 ) -> AsyncIterator[list[Item]]:
     """The items of a source, in the order of their keys. Raises SourceError, and so does reading one."""
     private = tuple(private)
@@ -134,6 +130,9 @@ async def opened(
             async with git.cloned(address, private) as clone:
                 paths = (path for path in clone.paths() if _wanted(path))
                 yield _limited(Item(_key(p), p, clone.address(p), clone.reader(p)) for p in paths)
+        case "api":
+            async with connectors.opened(address, keys, private) as items:
+                yield _limited(items)
 
 
 def folder(root: Path, apart: Path | None = None) -> Iterator[Item]:

@@ -36,8 +36,8 @@ MOST_REFUSED = 100
 """So many refused documents of a collection are remembered."""
 _PAGE = 500
 
-Source = Literal["box", "folder", "file", "web", "git"]
-"""Where a collection's documents are read from: ``box`` is what comes with Modu."""
+Source = Literal["box", "folder", "file", "web", "git", "api"]
+"""Where a collection's documents are read from: ``box`` is what comes with Modu, ``api`` an open API."""
 State = Literal["waiting", "reading", "ready", "failed"]
 
 
@@ -61,7 +61,7 @@ class Collection(Struct, frozen=True, kw_only=True):
     """Unique, for people."""
     kind: Source
     address: str
-    """A folder or file on this machine, or an address."""
+    """A folder or file on this machine, an address, or a place at an open API: ``law.go.kr:law``."""
     licence: str = ""
     """Of its documents, where they do not say another; the same for ``ministry``."""
     ministry: str = ""
@@ -73,6 +73,7 @@ class Collection(Struct, frozen=True, kw_only=True):
     refused: tuple[Refused, ...] = ()
     created_at: int = 0
     updated_at: int = 0
+    tried_at: int = 0
     documents: int = 0
     passages: int = 0
 
@@ -83,7 +84,7 @@ class Known(NamedTuple):
     document: str
     version: int
     digest: str
-    """Of the bytes that were read last."""
+    """Of the bytes that were read last, or the source's own mark of them."""
 
 
 class Change(Struct, frozen=True):
@@ -147,10 +148,21 @@ async def set_state(c: Connection, collection_id: str, state: State, **values: A
     """How far its reading is: ``done``, ``total``, ``error``, ``refused``. False: it is no longer there."""
     if "refused" in values:
         values["refused"] = to_builtins(values["refused"][:MOST_REFUSED])
+    if state in {"ready", "failed"}:
+        values["tried_at"] = int(time.time())
     if state == "ready":
-        values["updated_at"] = int(time.time())
+        values["updated_at"] = values["tried_at"]
     row = collection_rows.update().where(collection_rows.c.id == collection_id)
     found = (await c.execute(row.values(state=state, **values))).rowcount
+    await announce(c, TOPIC)
+    return bool(found)
+
+
+async def passes(c: Connection, one: Collection, state: State) -> bool:
+    """Let a collection pass to a state, if it is as ``one`` says still: of several that want it one does."""
+    same = (collection_rows.c.state == one.state) & (collection_rows.c.tried_at == one.tried_at)
+    row = collection_rows.update().where((collection_rows.c.id == one.id) & same)
+    found = (await c.execute(row.values(state=state))).rowcount
     await announce(c, TOPIC)
     return bool(found)
 

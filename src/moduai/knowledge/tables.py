@@ -32,9 +32,11 @@ collections = Table(
     Column("refused", JSON, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+    Column("tried_at", BigInteger, nullable=False),
 )
 """``done`` of ``total`` documents of the reading that runs, or ran last; ``refused`` is what it could not
-read (at most ``store.MOST_REFUSED``); ``updated_at`` is when one last came to its end.
+read (at most ``store.MOST_REFUSED``); ``updated_at`` is when one last came to its end, ``tried_at`` when one
+last ended, well or badly.
 """
 
 documents = Table(
@@ -50,9 +52,9 @@ documents = Table(
     Column("changed", BigInteger, nullable=False, unique=True),
     UniqueConstraint("collection", "key"),
 )
-"""``digest`` is of the bytes that were read last. ``changed`` grows with every change of any document. A
-removed one keeps its bare row, without any text, so that who follows the changes hears of it, and so that
-its version numbers are never used again.
+"""``digest`` is of the bytes that were read last, or their source's own mark. ``changed`` grows with every
+change of any document. A removed one keeps its bare row, without any text, so that who follows the changes
+hears of it, and so that its version numbers are never used again.
 """
 
 versions = Table(

@@ -76,6 +76,16 @@ class SearchAwayError(RuntimeError):
         self.why = why
 
 
+class Aside(Struct, frozen=True):
+    """A document that cannot be indexed as it is: left out until its version changes, so that those behind it
+    can be found.
+    """
+
+    document: str
+    version: int
+    reason: str
+
+
 class Stored(Struct, frozen=True):
     """A document as it stands in a collection."""
 
@@ -88,7 +98,7 @@ class Stored(Struct, frozen=True):
     facts: Facts
     retrieved_at: datetime
     digest: str
-    """Of the bytes that were read."""
+    """Of the bytes that were read, or the source's own mark of them."""
 
 
 class Found(Struct, frozen=True):

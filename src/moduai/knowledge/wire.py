@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from moduai.knowledge.types import Found, Query
+from moduai.knowledge.types import Aside, Found, Query
 
 SOCKET = "search"
 """Name of the socket (see ``child.socket_path``)."""
@@ -52,6 +52,12 @@ class Status(Struct, frozen=True):
     """Part of the passages that are found by morphemes too."""
     error: str = ""
     """Why the index does not follow the database; empty if it does."""
+    waiting: int = 0
+    """Passages that are not yet found by morphemes."""
+    anew: str = ""
+    """Why the index is being built anew: until that is done nothing is searched; empty if it is not."""
+    aside: tuple[Aside, ...] = ()
+    """Documents that cannot be indexed, or not by morphemes."""
 
 
 class Refusal(Struct, frozen=True):

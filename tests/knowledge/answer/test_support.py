@@ -5,20 +5,21 @@ from __future__ import annotations
 import pytest
 from benchmarks.harness.quoting import Shelf
 
-from moduai.knowledge.answer.support import Source, supported
+from moduai.knowledge.answer.sections import Section, Source, sections
+from moduai.knowledge.answer.support import supported
 from moduai.knowledge.answer.verify import stands
 
 KO = (
     "청년에게 월세를 12개월 동안 지급합니다. 신청은 주민센터에서 받습니다. 소득이 많으면 지급하지 않습니다. "
-    "신청자는 서류를 내야 합니다. 조문에는 “무주택 청년”이라고 적혀 있습니다."
+    "신청자는 서류를 내야 합니다. 서류는 미리 떼는 것이 좋습니다. 조문에는 “무주택 청년”이라고 적혀 있습니다."
 )
 EN = "Staff cannot read conversations. A steward may look with a reason. Each look is kept for 30 days."
 
 
-def sources() -> list[Source]:
+def parts() -> list[Section]:
     shelf = Shelf()
     found = [*shelf.put("ko", 1, "월세 지원", [KO]), *shelf.put("en", 1, "Looks", [EN])]
-    return [Source(each, shelf.kept[each.document, each.version][1]) for each in found]
+    return [section for each in found for section in sections(Source(each))]
 
 
 @pytest.mark.parametrize(
@@ -34,10 +35,10 @@ def sources() -> list[Source]:
     ],
 )
 def test_a_sentence_in_the_words_of_one_of_the_passage_is_supported(sentence: str, place: str) -> None:
-    citation = supported(sentence, sources())
+    citation = supported(sentence, parts())
     assert citation is not None
     assert citation.quote == place
-    assert any(stands(citation, source.text) for source in sources())
+    assert any(stands(citation, text) for text in (f"{KO}\n", f"{EN}\n"))
 
 
 @pytest.mark.parametrize(
@@ -51,9 +52,16 @@ def test_a_sentence_in_the_words_of_one_of_the_passage_is_supported(sentence: st
         "소득이 많으면 지급합니다.",
         "지급하지 않습니다.",  # without its condition
         "신청자는 서류를 냅니다.",
+        "서류는 미리 뗍니다.",
+        "서류는 미리 떼는 것입니다.",
         "청년은 신청을 주민센터에서 받습니다.",  # words of two sentences
         "조문에는 “유주택 청년”이라고 적혀 있습니다.",
         "월세 지원.",  # headings alone
+        "12개월 동안 월세를 지급합니다.",  # without whom it is about
+        "월세는 지급합니다.",  # too little of it
+        "청년에게 청년에게 월세를 12개월 동안 지급합니다.",  # a word twice
+        "네, 청년에게 월세를 12개월 동안 지급합니다.",
+        "I may look with a reason.",
         "있습니다.",
         "Staff can read conversations.",
         "A steward must look with a reason.",
@@ -63,4 +71,4 @@ def test_a_sentence_in_the_words_of_one_of_the_passage_is_supported(sentence: st
     ],
 )
 def test_what_changes_the_meaning_is_not(sentence: str) -> None:
-    assert supported(sentence, sources()) is None
+    assert supported(sentence, parts()) is None

@@ -121,7 +121,7 @@ class Process:
             assert self.running.poll() is None, self.told()
             return (await self.search.status()).state == "ready"
 
-        await until(look)
+        await until(look, 60.0)
 
     async def finds(self, text: str) -> list[str]:
         return [one.text for one in await self.search.search(Query(text))]

@@ -11,9 +11,10 @@ import msgspec
 from msgspec import Struct
 
 from moduai.knowledge.following import MOST_CHANGES
-from moduai.knowledge.types import Found, Parsed, Query, Stored
+from moduai.knowledge.types import Aside, Found, Parsed, Query, Stored
 from moduai.store.files import write
 
+REFUSED = "what cannot be indexed"
 PANIC, SLOW = "what breaks a search", "what takes a second"
 
 
@@ -26,6 +27,8 @@ class Held(Struct, frozen=True):
     passages: int
     position: int
     waiting: int = 0
+    aside: tuple[Aside, ...] = ()
+    rebuilt: str = ""
 
 
 class Kept(Struct):
@@ -33,6 +36,7 @@ class Kept(Struct):
 
     documents: dict[str, tuple[Stored, Parsed]] = {}
     position: int = 0
+    aside: dict[str, Aside] = {}
 
 
 class Morphemes:
@@ -57,17 +61,30 @@ class Shelf:
         new = {stored.id: (stored, parsed) for stored, parsed in documents}
         if len(new) == MOST_CHANGES:
             time.sleep(0.3)  # many are slow to index
-        self._keep({**self._kept.documents, **new}, position)
+        if any(REFUSED in parsed.text for _, parsed in new.values()):
+            raise PanicError(REFUSED)
+        aside = {name: one for name, one in self._kept.aside.items() if name not in new}
+        self._keep({**self._kept.documents, **new}, position, aside)
 
     def remove(self, documents: Iterable[str], *, position: int | None) -> None:
-        gone = set(documents)
-        self._keep({name: one for name, one in self._kept.documents.items() if name not in gone}, position)
+        self._without(set(documents), position, {})
+
+    def set_aside(self, documents: Iterable[Aside], *, position: int | None) -> None:
+        aside = {each.document: each for each in documents}
+        self._without(set(aside), position, aside)
+
+    def _without(self, gone: set[str], position: int | None, new: dict[str, Aside]) -> None:
+        held = {name: one for name, one in self._kept.documents.items() if name not in gone}
+        aside = {name: one for name, one in self._kept.aside.items() if name not in gone}
+        self._keep(held, position, aside | new)
 
     def fill(self) -> int:
         return 0
 
-    def _keep(self, held: dict[str, tuple[Stored, Parsed]], position: int | None) -> None:
-        kept = Kept(held, self._kept.position if position is None else position)
+    def _keep(
+        self, held: dict[str, tuple[Stored, Parsed]], position: int | None, aside: dict[str, Aside]
+    ) -> None:
+        kept = Kept(held, self._kept.position if position is None else position, aside)
         write(self._file, msgspec.msgpack.encode(kept))
         self._kept = kept
 
@@ -86,7 +103,11 @@ class Shelf:
 
     def status(self) -> Held:
         held = self._kept.documents.values()
-        return Held(len(held), sum(len(parsed.passages) for _, parsed in held), self._kept.position)
+        passages = sum(len(parsed.passages) for _, parsed in held)
+        return Held(len(held), passages, self._kept.position, aside=tuple(self._kept.aside.values()))
+
+    def damage(self) -> str:
+        return "shelf" if self._file.with_name("broken").exists() else ""
 
     def close(self) -> None:
         """Nothing runs in it."""

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from moduai.knowledge.types import Query, SearchAwayError
-from tests.knowledge.process.conftest import Process, put, put_many, until
+from tests.knowledge.process.conftest import Process, put, put_many, remove, until
 
 pytest.importorskip("tantivy")
 
@@ -95,6 +95,62 @@ async def _lives(here):
         except SearchAwayError:
             await asyncio.sleep(0.02)
     return False
+
+
+@pytest.mark.parametrize("kind", ["store", "idx", "term"])
+async def test_damage_while_it_runs_is_seen_and_nothing_is_searched_until_it_is_built_anew(
+    begin, db, loaded, kind
+):
+    await put_many(db, 300)
+    here = begin()
+    await here.ready()
+    for file in (loaded.index_folder / "index").glob(f"*.{kind}"):
+        with file.open("r+b") as out:  # in place, under the process that has it open
+            out.write(b"\xff" * (file.stat().st_size - 120))
+    await _away(here)
+    assert await asyncio.to_thread(here.running.wait, 15) != 0
+    again = begin()
+    while (status := await _status(again)).state != "ready":
+        assert "damaged" in status.anew
+        try:
+            assert await again.finds("234"), "it was ready by then"
+        except SearchAwayError as error:
+            assert "being built" in error.why  # noqa: PT017  (either is right)
+    assert "damaged" in again.told()
+    assert (status.documents, status.anew) == (300, "")
+    assert [one.document for one in await again.search.search(Query("234"))] == ["doc_234"]
+
+
+async def test_damage_that_a_change_meets_is_mended_too(begin, db, loaded):
+    (apple,) = await put(db, "an apple")
+    here = begin()
+    await here.ready()
+    for file in (loaded.index_folder / "index").glob("*.term"):
+        with file.open("r+b") as out:
+            out.write(b"\xff" * (file.stat().st_size - 120))
+    await remove(db, apple.id)
+    await put(db, "a plum")
+    assert await asyncio.to_thread(here.running.wait, 30) != 0
+    again = begin()
+    await again.ready()
+    assert "damaged" in again.told()
+    assert await again.finds("plum") == ["a plum"]
+    assert await again.finds("apple") == []
+
+
+async def _away(here) -> None:
+    """Ask until the damage is met: some words may lie in what is still whole, or in memory."""
+    number = 0
+    while here.running.poll() is None:
+        number += 1
+        try:
+            await here.finds(f"text {number}")
+        except SearchAwayError:
+            await asyncio.sleep(0.02)
+
+
+async def _status(here):
+    return await until(here.search.status)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prlimit is Linux's")

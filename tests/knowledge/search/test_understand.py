@@ -2,6 +2,7 @@ from datetime import date
 
 import pytest
 
+from moduai.knowledge.search import tokens
 from moduai.knowledge.search import understand as module
 from moduai.knowledge.search.understand import understand
 
@@ -40,11 +41,56 @@ def test_everyday_words_mean_terms_of_law(question: str, term: str) -> None:
     assert term in understand(question).added
 
 
-def test_the_table_is_large_and_sound() -> None:
-    table = module.everyday()
-    assert len(table) >= 300
-    assert all(word and terms and all(terms) for word, terms in table.items())
-    assert all(len(title) > 2 for title in module.abbreviations().values())
+@pytest.mark.parametrize(
+    ("question", "law"),
+    [
+        ("최저임금은 얼마예요", "최저임금법"),
+        ("임대차보호법이 뭐예요", "주택임대차보호법"),
+        ("임대차법에서 계약 갱신", "주택임대차보호법"),
+        ("김영란법 선물 한도", "부정청탁및금품등수수의금지에관한법률"),
+    ],
+)
+def test_laws_of_a_field_of_life_and_by_short_names(question: str, law: str) -> None:
+    laws = understand(question).laws
+    assert laws[law] == max(laws.values()) == 1.0
+
+
+def test_laws_named_by_titles_that_are_known() -> None:
+    known = {"수상한법", "몹시수상한일에관한법률"}.__contains__
+    assert understand("수상한 법 제3조", known=known).laws == {"수상한법": 1.0}
+    assert understand("몹시 수상한 일에 관한 법률에서는", known=known).laws == {"몹시수상한일에관한법률": 1.0}
+    assert understand("몹시 수상한 일에 관한 법률 제3조", known=known).places == (
+        "몹시수상한일에관한법률제3조",
+    )
+    assert understand("다른 법률").laws == {}
+
+
+@pytest.mark.parametrize(
+    ("question", "level"), [("민법", ""), ("주택법 시행령", "decree"), ("주택법 시행규칙", "rule")]
+)
+def test_the_rank_that_is_asked_for(question: str, level: str) -> None:
+    assert understand(question).level == level
+
+
+def test_the_words_of_an_entry_stand_near_each_other() -> None:
+    assert "접근매체" in understand("통장을 빌려줬어요 통장 빌려주다").added
+    assert "접근매체" not in understand("통장을 보여 달라는 회사에 대출 신청서를 빌려주다").added
+
+
+def test_kiwi_keeps_words_from_standing_within_others() -> None:
+    kiwi = tokens.Morphemes()
+    kiwi.load()
+    assert "제대군인" not in understand("제대로 설명을 안 했어요", kiwi).added
+    assert "제대군인" in understand("제대 후에 받는 지원", kiwi).added
+    assert understand("어떻게 환불을 받을 수 있나요?", kiwi).grams == ("환불",)
+
+
+def test_the_tables_are_large_and_sound() -> None:
+    for table in (module.everyday(), module.fields()):
+        assert len(table) >= 300
+        assert all(first for first in table)
+        assert all(means and all(means) for entries in table.values() for _, means in entries)
+    assert all(len(title) > 1 for title in module.abbreviations().values())
 
 
 @pytest.mark.parametrize(

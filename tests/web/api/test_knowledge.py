@@ -33,6 +33,13 @@ async def test_a_collection_is_added_once_read_again_and_removed(desk: Office) -
         assert await store.known(connection, again["id"]) == {}
 
 
+async def test_an_open_api_is_added_by_its_place(desk: Office) -> None:
+    async with desk.client("operator") as client:
+        body = {"address": "law.go.kr:prec?query=전세 보증금"}
+        made = await done(await client.post("/api/knowledge", json=body), 201)
+    assert (made["kind"], made["address"], made["name"]) == ("api", body["address"], body["address"])
+
+
 async def test_documents_are_listed_page_by_page(desk: Office) -> None:
     async with desk.client("operator") as client:
         page = await done(await client.get("/api/knowledge/laws/documents?limit=1"))
@@ -49,6 +56,7 @@ async def test_documents_are_listed_page_by_page(desk: Office) -> None:
     [
         "/etc/passwd", "file:///etc/passwd", "ssh://git@example.org/a.git", "../keyring", "https://a b/",
         "https://user:secret@example.org/a.git", "git+file:///srv/a.git", "https:///a.git",
+        "law.go.kr:treaty", "law.go.kr:law?OC=somebody", "evil.go.kr:law",
     ],
 )  # fmt: skip
 async def test_only_addresses_of_the_web_are_taken(desk: Office, address: str) -> None:

@@ -125,6 +125,8 @@ def _make_it_answer(params: Any) -> None:
     params.chat_template = base_template()
     params.antiprompt = list(STOPS)
     params.n_predict = LONGEST_ANSWER
+    # a base model's prompts begin with the same examples: without this each is read again from its start
+    params.swa_full = True
     sampling = Sampling()
     for field in sampling.__struct_fields__:
         setattr(params.sampling, field, getattr(sampling, field))

@@ -7,7 +7,16 @@ sentence that the rule of ``support`` does not find in one passage is dropped; w
 passages themselves are the answer, and where nothing was found that is the answer. All of it fails closed.
 """
 
-from moduai.knowledge.answer.answer import Asker, Claim, Ended, Extracts, NotFound, Searcher, answer
+from moduai.knowledge.answer.answer import (
+    Asker,
+    Claim,
+    Ended,
+    Extracts,
+    NotFound,
+    Searcher,
+    SmallTalk,
+    answer,
+)
 from moduai.knowledge.answer.verify import Citation, Shelf, find, stands
 
 __all__ = [
@@ -19,6 +28,7 @@ __all__ = [
     "NotFound",
     "Searcher",
     "Shelf",
+    "SmallTalk",
     "answer",
     "find",
     "stands",

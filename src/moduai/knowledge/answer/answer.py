@@ -1,8 +1,9 @@
 """One question answered out of public documents: search, ask, check each sentence, or show the passages.
 
 Rules: nothing that a model writes is shown before its whole sentence was checked; each citation is looked
-for once more in the store just before it is shown; a sentence that repeats, or asks back, is dropped like
-one that is not supported. Closing the iterator closes the model's, which cancels its request.
+for in the store just before it is shown; a sentence that goes round, or asks back, is dropped like one that
+is not supported, and the second time that a model says the same ends the reading. Closing the iterator
+closes the model's, which cancels its request.
 """
 
 from __future__ import annotations
@@ -13,18 +14,20 @@ from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from moduai.knowledge.answer import prompt, words
-from moduai.knowledge.answer.extract import MOST, about, extracts
-from moduai.knowledge.answer.support import Source, supported
+from moduai.knowledge.answer.extract import MOST, Fit, about, extracts, fits, nearest
+from moduai.knowledge.answer.sections import Section, Source
+from moduai.knowledge.answer.support import supported
 from moduai.knowledge.answer.verify import Citation, Shelf, shown
 from moduai.knowledge.types import Found, Query
 
-MOST_CLAIMS = 8
+MOST_CLAIMS = 5
 MOST_WRITTEN = 8_000
 """Characters that are read of a model's answer."""
-LIMIT = 8
-"""Passages that are looked for."""
+_GAP = 2
+"""Characters between neighbouring sentences."""
 _COMPLETE = re.compile(r"[.!。다요][\"”’'」』)\]]*$")
 """How a statement ends; Korean's may do without a full stop."""
 Other_co = TypeVar("Other_co", covariant=True)
@@ -66,6 +69,13 @@ class NotFound(Struct, frozen=True):
     nearest: tuple[Citation, ...] = ()
 
 
+class SmallTalk(Struct, frozen=True):
+    """Nothing was asked that documents could answer."""
+
+    kind: str
+    """hello, thanks, who (are you, what can you do) or unclear."""
+
+
 class Ended(Struct, frozen=True):
     """The last event of all, how the answer came to be: to be counted."""
 
@@ -76,7 +86,8 @@ class Ended(Struct, frozen=True):
     unsupported: int = 0
     """Sentences dropped because no passage supports them."""
     idle: int = 0
-    """Sentences dropped: they repeat, go round, ask back, are not complete or not about the question."""
+    """Sentences dropped: they repeat, go round, ask back, are not complete or not about the question, or mean
+    one before them that is not shown."""
 
 
 async def _written(pieces: AsyncGenerator[str | Other, None]) -> AsyncGenerator[str | Other, None]:
@@ -110,11 +121,13 @@ def _split(text: str) -> list[str]:
 class _Checked:
     """What was shown so far, and what was dropped."""
 
-    def __init__(self, question: str, sources: Sequence[Source]) -> None:
-        self.sources = sources
-        self._question = frozenset(stem for word in words.content(question) for stem in words.stems(word))
-        self.shown, self.unsupported, self.idle = 0, 0, 0
-        self._said: list[frozenset[str]] = []
+    def __init__(self, question: str, sections: Sequence[Section]) -> None:
+        self._sections = sections
+        self._question = frozenset(each for word in words.topic(question) for each in words.near(word))
+        self.claims, self.unsupported, self.idle = list[Claim](), 0, 0
+        self._said = set[frozenset[str]]()
+        self.goes_round = False
+        """The model has begun to repeat itself."""
 
     def claim(self, sentence: str) -> Claim | None:
         """The sentence with its citation; None, and counted, where it is dropped. Fails closed."""
@@ -122,23 +135,36 @@ class _Checked:
         if self._is_idle(text):
             self.idle += 1
             return None
-        citation = supported(text, self.sources)
+        citation = supported(text, self._sections)
         if citation is None:
             self.unsupported += 1
+            return None
+        if not self._stands_alone(text) and not self._goes_on(citation):
+            self.idle += 1
             return None
         return Claim(text, citation)
 
     def say(self, claim: Claim) -> None:
         """It is shown."""
-        self.shown += 1
-        self._said.append(frozenset(words.content(claim.text)))
+        self.claims.append(claim)
 
     def _is_idle(self, text: str) -> bool:
         said = words.content(text)
+        self.goes_round = self.goes_round or frozenset(said) in self._said
+        self._said.add(frozenset(said))
         if not said or not _COMPLETE.search(text) or text in prompt.NONE.values():
             return True
-        aside = all(self._question.isdisjoint(words.stems(word)) for word in said)
-        return aside or frozenset(said) in self._said or _circles(said)
+        return self.goes_round or _circles(said)
+
+    def _stands_alone(self, text: str) -> bool:
+        """Whether it has words of the question, and does not mean a sentence before it."""
+        return not self._question.isdisjoint(words.near_of(text)) and not words.leans_back(text)
+
+    def _goes_on(self, citation: Citation) -> bool:
+        """Whether it stands right behind what was shown last."""
+        last = self.claims[-1].citation if self.claims else None
+        same = last and (last.document, last.version) == (citation.document, citation.version)
+        return bool(same and last and 0 <= citation.start - last.end <= _GAP)
 
 
 def _circles(said: Sequence[str]) -> bool:
@@ -147,7 +173,7 @@ def _circles(said: Sequence[str]) -> bool:
     return len(set(threes)) < len(threes)
 
 
-Event = Claim | Extracts | NotFound | Ended
+Event = Claim | Extracts | NotFound | SmallTalk | Ended
 
 
 async def answer(
@@ -157,30 +183,64 @@ async def answer(
     ask: Asker[Other] | None,
     context: int = 0,
     *,
+    before: str = "",
     weak: bool = False,
 ) -> AsyncGenerator[Event | Other, None]:
     """Events of one answer, ``Ended`` last. ``ask``: None where no model is to be asked; ``context``: the
-    model's, in tokens; ``weak``: the best passage stands beside what it writes. Raises what the search
-    raises: without it there is no answer.
+    model's, in tokens; ``before``: what was asked just before; ``weak``: the best passage stands beside what
+    it writes. Raises what the search raises: without it there is no answer.
     """
-    sources = await _stored(await search.search(question), shelf)
-    fitting = about(question.text, sources)
-    checked = _Checked(question.text, fitting)
-    if not fitting:
-        yield NotFound(await _still(extracts(question.text, sources), shelf))
+    if kind := words.small_talk(question.text):
+        yield SmallTalk(kind)
         yield Ended(asked=False)
         return
+    asked, everything = await _looked(question, before, search)
+    fitting = about(asked, everything)
+    if not fitting:
+        yield NotFound(await _still(nearest(everything), shelf))
+        yield Ended(asked=False)
+        return
+    sections = [fit.section for fit in fitting]
+    checked = _Checked(asked, sections)
     if ask is not None:
-        pieces = ask(prompt.messages(question.text, fitting, context))
+        pieces = ask(prompt.messages(asked, sections, context))
         async with aclosing(_claims(pieces, checked, shelf)) as events:
             async for event in events:
                 yield event
-    if weak or not checked.shown:
-        beside = checked.shown > 0
-        citations = await _still(extracts(question.text, fitting, 1 if beside else MOST), shelf)
-        if citations or not beside:
-            yield Extracts(citations, beside) if citations else NotFound()
-    yield Ended(ask is not None, checked.shown, checked.unsupported, checked.idle)
+    claims = checked.claims
+    if weak or not claims:
+        passages = extracts(asked, fitting, 1 if claims else MOST)
+        citations = await _still([each for each in passages if not _told(each, claims)], shelf)
+        if citations or not claims:
+            yield Extracts(citations, bool(claims)) if citations else NotFound()
+    yield Ended(ask is not None, len(claims), checked.unsupported, checked.idle)
+
+
+async def _looked(question: Query, before: str, search: Searcher) -> tuple[str, list[Fit]]:
+    """What is found, and for which words. A question that refers back is looked for with the one before it,
+    then alone; any other alone first.
+    """
+    alone = question.text
+    ways = list(dict.fromkeys((alone, f"{before} {alone}".strip())))
+    if words.refers_back(alone):
+        ways.reverse()
+    for way in ways:
+        found = await search.search(replace(question, text=way))
+        everything = fits(way, [Source(each) for each in found if each.text.strip()])
+        if about(way, everything):
+            break
+    return way, everything
+
+
+def _told(passage: Citation, claims: Sequence[Claim]) -> bool:
+    """Whether claims have said most of a passage."""
+    same = [
+        c
+        for c in (each.citation for each in claims)
+        if (c.document, c.version) == (passage.document, passage.version)
+    ]
+    cited = sum(max(0, min(c.end, passage.end) - max(c.start, passage.start)) for c in same)
+    return cited * 2 > passage.end - passage.start
 
 
 async def _claims(
@@ -192,6 +252,8 @@ async def _claims(
                 yield sentence
                 continue
             claim = checked.claim(sentence)
+            if checked.goes_round:
+                return
             if claim is None:
                 continue
             if not await shown(claim.citation, shelf):
@@ -199,20 +261,8 @@ async def _claims(
                 continue
             checked.say(claim)
             yield claim
-            if checked.shown >= MOST_CLAIMS:
+            if len(checked.claims) >= MOST_CLAIMS:
                 return
-
-
-async def _stored(found: Sequence[Found], shelf: Shelf) -> list[Source]:
-    """What was found, with the texts it stands in; what is stored no more, or otherwise, is left out."""
-    places = dict.fromkeys((each.document, each.version) for each in found)
-    texts = {place: await shelf.text(*place) for place in places}
-    sources = []
-    for each in found:
-        stored, passage = texts[each.document, each.version], each.passage
-        if stored is not None and 0 <= passage.start < passage.end <= len(stored[1]):
-            sources.append(Source(each, stored[1]))
-    return sources
 
 
 async def _still(citations: Sequence[Citation], shelf: Shelf) -> tuple[Citation, ...]:

@@ -1,65 +1,106 @@
-"""The passages themselves as the answer: their sentences that have most of the question's words.
+"""What of the passages is about the question, and their own words as the answer.
 
-Used where a model wrote nothing that can be shown. Also says whether what was found has to do with the
-question at all: a search always finds something nearest, and the nearest may be far.
+A search always finds something nearest, and the nearest may be far: so the question's words are looked for in
+each section and its headings. Shown are a section's neighbouring statements, as they stand, where a model
+wrote nothing that can be shown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from moduai.knowledge.answer import words
-from moduai.knowledge.answer.support import Source
+from moduai.knowledge.answer.sections import Section, Source, sections
 from moduai.knowledge.answer.verify import Citation
+from moduai.knowledge.search.understand import understand
 
 SHORT = 320
-"""Characters: a passage up to this length is shown whole, of a longer one about as much."""
+"""Characters: a section up to this length is shown whole, of a longer one about as much."""
 MOST = 2
-"""Passages that are shown."""
-ENOUGH = 0.5
-"""Share of the question's words that a passage must have, with its headings, to count as being about it."""
+"""Sections that are shown."""
+ENOUGH, FEW = 0.5, 2
+"""The share of the question's words that a section must have, with its headings, to count as being about it;
+of so few words, more than that, or one in its own heading."""
+BESIDE = 0.75
+"""How near to the best a second section must come to be shown with it."""
+FOREIGN = 0.5
+"""What a section in another language than the question's is worth beside one in it."""
+NEAREST = 0.3
+"""The share from which on a passage may be named as coming near."""
 
 
-def about(question: str, sources: Sequence[Source]) -> list[Source]:
-    """The sources that are about the question, in the order in which they were found."""
-    wanted = _wanted(question)
-    if not wanted:
-        return []
-    return [source for source in sources if _share(wanted, _known(source)) >= ENOUGH]
+class Fit(NamedTuple):
+    """How a section fits a question."""
+
+    section: Section
+    share: float
+    """Of the question's words those that it has, itself or as a term of law that they mean."""
+    headed: bool
+    """Whether its own heading has one of them."""
+    value: float
+    """With what the search makes of its passage."""
 
 
-def extracts(question: str, sources: Sequence[Source], most: int = MOST) -> list[Citation]:
-    """Words of the passages, as they stand: of each source the part that has most of the question's words."""
-    wanted = _wanted(question)
-    return [source.cite(*_part(wanted, source)) for source in sources[:most]]
+def fits(question: str, sources: Sequence[Source]) -> list[Fit]:
+    """All sections, best first."""
+    wanted, terms = words.topic(question), understand(question).added
+    language = "ko" if words.is_korean(question) else "en"
+    top = max((source.found.score for source in sources), default=0) or 1.0
+    found = []
+    for source in sources:
+        heads = words.near_of(source.heads)
+        fitness = max(0.0, source.found.score) / top
+        if source.found.facts.language not in {"", language}:
+            fitness *= FOREIGN
+        for section in sections(source):
+            heading = words.near_of(section.heading or source.found.passage.label)
+            said = sum(term in section.text for term in terms) / max(1, len(wanted))
+            share = min(1.0, _share(wanted, words.near_of(section.text) | heading | heads) + said)
+            found.append(Fit(section, share, _share(wanted, heading) > 0, share * fitness))
+    return sorted(found, key=lambda fit: -fit.value)
 
 
-def _part(wanted: Sequence[str], source: Source) -> tuple[int, int]:
-    """The neighbouring sentences, as many as ``SHORT`` holds, with most of the words; the first of equals."""
-    passage = source.found.passage
-    parts = words.sentences(source.text, passage.start, passage.end)
-    if not parts:
-        return passage.start, passage.end
-    best, most = parts[0], -1.0
-    for first, (start, end) in enumerate(parts):
-        for _, after in parts[first + 1 :]:
+def about(question: str, fitting: Sequence[Fit]) -> list[Fit]:
+    """Those that are about the question."""
+    few = len(words.topic(question)) <= FEW
+    return [fit for fit in fitting if fit.share > ENOUGH or (fit.share == ENOUGH and (fit.headed or not few))]
+
+
+def extracts(question: str, fitting: Sequence[Fit], most: int = MOST) -> list[Citation]:
+    """Words of the best sections, as they stand: of each the part that has most of the question's words."""
+    wanted = words.topic(question)
+    least = BESIDE * fitting[0].value if fitting else 0
+    return [_part(wanted, fit.section) for fit in fitting[:most] if fit.value >= least]
+
+
+def nearest(fitting: Sequence[Fit]) -> list[Citation]:
+    """Documents to look at where none is about the question."""
+    named = dict[str, Section]()
+    for fit in fitting:
+        if fit.share >= NEAREST:
+            named.setdefault(fit.section.source.found.document, fit.section)
+    return [each.cite(each.sentences[0][0], each.sentences[-1][1]) for each in list(named.values())[:MOST]]
+
+
+def _part(wanted: Sequence[str], section: Section) -> Citation:
+    """The neighbouring statements that ``SHORT`` holds with most of the words; the first of equals, none
+    that begins with what means one before it.
+    """
+    places = section.sentences
+    best, most = places[0], -1.0
+    for first, (start, end) in enumerate(places):
+        if first and words.leans_back(section.source.text[start:end]):
+            continue
+        for _, after in places[first + 1 :]:
             if after - start > SHORT:
                 break
             end = after  # noqa: PLW2901
-        share = _share(wanted, words.stems_of(source.text[start:end]))
+        share = _share(wanted, words.near_of(section.source.text[start:end]))
         if share > most:
             best, most = (start, end), share
-    return best
-
-
-def _wanted(question: str) -> list[str]:
-    return list(dict.fromkeys(words.content(question)))
-
-
-def _known(source: Source) -> frozenset[str]:
-    passage = source.found.passage
-    return words.stems_of(source.text[passage.start : passage.end]) | words.stems_of(source.heads)
+    return section.cite(*best)
 
 
 def _share(wanted: Sequence[str], known: frozenset[str]) -> float:
-    return sum(not known.isdisjoint(words.stems(word)) for word in wanted) / max(1, len(wanted))
+    return sum(not known.isdisjoint(words.near(word)) for word in wanted) / max(1, len(wanted))

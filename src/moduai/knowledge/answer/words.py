@@ -14,8 +14,10 @@ from functools import lru_cache
 from moduai.knowledge.answer import lists
 
 _WORD = re.compile(r"[0-9]+(?:[.,:][0-9]+)*%?|[^\W\d_]+(?:['’][a-z]+)?")
+_HANGUL = re.compile(r"[가-힣ㄱ-ㆎ]")
+_SAID = re.compile(r"[가-힣]|[a-z]{2}|\d")
 _ENDS = re.compile(r"(?:[.!?。]+[\"”’'」』)\]]*(?:\s*\[[0-9, ]+\])*(?=\s|$))|\n")
-_SHORT = re.compile(r"(?:\b(?:e\.g|i\.e|etc|Art|No|vs|Mr|Ms|Dr)|(?:^|\s)[0-9가-하A-Z]{1,2})\.$")
+_SHORT = re.compile(r"(?:\b(?:e\.g|i\.e|etc|Art|No|vs|Mr|Ms|Dr)|(?:^|\s)(?:[0-9]{1,2}|[가-하A-Z]))\.$")
 
 _FINALS = str.maketrans("ㄱㄴㄹㅁㅂㅆㅕㅏ", "\u11a8\u11ab\u11af\u11b7\u11b8\u11bb\u1167\u1161")
 
@@ -25,9 +27,20 @@ def _letters(word: str) -> str:
     return unicodedata.normalize("NFD", word)
 
 
-_TAILS = tuple(sorted({_letters(each.translate(_FINALS)) for each in (*lists.PARTICLES, *lists.ENDINGS)}))
-_LEAST = 3
-"""Letters that a stem keeps: a syllable with a final, or two without."""
+_SYLLABLE, _TWO = 3, 4
+"""Letters of a stem of one syllable, with a final, and of one that has two at least."""
+_TAILS = {_letters(each.translate(_FINALS)): _TWO for each in lists.JOINED} | {
+    _letters(each.translate(_FINALS)): _SYLLABLE for each in (*lists.PARTICLES, *lists.ENDINGS)
+}
+"""What may be taken off, and how many letters must be left."""
+_LONGEST_TAIL = max(map(len, _TAILS))
+
+
+_SMALL_TALK = {
+    "".join(each.split()): kind for kind, said in lists.SMALL_TALK.items() for each in said.split("|")
+}
+_NO_TOPIC = lists.ASKING | lists.REFERRING | _SMALL_TALK.keys()
+_SAME = tuple(frozenset(map(_letters, same)) for same in lists.SAME)
 
 
 def sentences(text: str, start: int = 0, end: int | None = None) -> list[tuple[int, int]]:
@@ -53,7 +66,7 @@ def _trim(text: str, start: int, end: int) -> tuple[int, int]:
 
 def words(text: str) -> list[str]:
     """All words and numbers, lower case. A number stands with what follows it: "3개월" is 3 and 개월."""
-    return [each.lower() for each in _WORD.findall(text)]
+    return _WORD.findall(text.lower())
 
 
 def content(text: str) -> list[str]:
@@ -74,16 +87,52 @@ def stems(word: str) -> frozenset[str]:
         ) | {word}
     letters = _letters(word)
     cut = {
-        letters[: -len(tail)]
-        for tail in _TAILS
-        if letters.endswith(tail) and len(letters) - len(tail) >= _LEAST
+        letters[:at]
+        for at in range(max(_SYLLABLE, len(letters) - _LONGEST_TAIL), len(letters))
+        if at >= _TAILS.get(letters[at:], len(letters))
     }
     return frozenset(cut | {letters})
 
 
+def topic(question: str) -> list[str]:
+    """Words that say what a question is about, each once."""
+    said = dict.fromkeys(content(question))
+    return [each for each in said if each not in _NO_TOPIC]
+
+
+def small_talk(text: str) -> str:
+    """Which of ``lists.SMALL_TALK`` a text is, whole; "unclear" where it has no word; else nothing."""
+    said = "".join(letter for letter in text.lower() if letter.isalnum() or letter == "'")
+    return _SMALL_TALK.get(said, "" if _SAID.search(said) else "unclear")
+
+
+def refers_back(question: str) -> bool:
+    """Whether a question means something that was said before it."""
+    return not lists.REFERRING.isdisjoint(words(question))
+
+
+def leans_back(sentence: str) -> bool:
+    """Whether a sentence begins with a word that means one before it."""
+    return next(iter(words(sentence)), "") in lists.LEANING
+
+
+@lru_cache(maxsize=65_536)
+def near(word: str) -> frozenset[str]:
+    """What a word may share with others of its matter: stems, its beginning, its fellows in ``SAME``."""
+    mine = stems(word)
+    if len(word) > 2 and not word.isascii():
+        mine |= {_letters(word[:2])}
+    return mine | {f"={number}" for number, same in enumerate(_SAME) if not same.isdisjoint(mine)}
+
+
+def near_of(text: str) -> frozenset[str]:
+    """The same of all words of a text that carry something."""
+    return frozenset().union(*map(near, frozenset(content(text))))
+
+
 def stems_of(text: str) -> frozenset[str]:
     """Stems of all words of a text."""
-    return frozenset(stem for word in words(text) for stem in stems(word))
+    return frozenset().union(*map(stems, frozenset(words(text))))
 
 
 def marks(text: str) -> dict[str, int]:
@@ -92,5 +141,5 @@ def marks(text: str) -> dict[str, int]:
 
 
 def is_korean(text: str) -> bool:
-    """Whether any Hangul is in it."""
-    return any("가" <= letter <= "힣" for letter in text)
+    """Whether any Hangul is in it, or no letter at all."""
+    return bool(_HANGUL.search(text)) or not any(letter.isalpha() for letter in text)

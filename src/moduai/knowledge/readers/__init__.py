@@ -23,7 +23,7 @@ from typing import Protocol, cast
 
 from msgspec.structs import replace
 
-from moduai.knowledge.readers import decisions, hypertext, lines
+from moduai.knowledge.readers import decisions, hypertext, lines, official
 from moduai.knowledge.readers.archive import Archive
 from moduai.knowledge.readers.limits import LIMITS, Limits
 from moduai.knowledge.readers.text import opening
@@ -36,6 +36,7 @@ _SUFFIXES = {".md": "markdown", ".markdown": "markdown", ".html": "hypertext", "
 }  # fmt: skip
 _LOOKS: tuple[tuple[str, Callable[[str], bool]], ...] = (
     ("markdown", lambda text: text.startswith("---\n")),
+    ("official", official.looks_like_it),
     ("hypertext", hypertext.looks_like_it),
     ("lines", lines.looks_like_it),
     ("decisions", decisions.looks_like_one),
@@ -70,7 +71,7 @@ def read_all(name: str, data: bytes, limits: Limits = LIMITS) -> list[tuple[str,
         raise ReadError("empty", "The file is empty.")
     chosen = _format(name, data, limits)
     if chosen == "lines":
-        return lines.read_all(data, limits)
+        return lines.read_all(data, limits, whole=PurePosixPath(name).suffix.lower() == ".json")
     parsed = cast("Reader", import_module(f"{__name__}.{chosen}")).read(data, limits)
     if not parsed.facts.title:
         parsed = replace(parsed, facts=replace(parsed.facts, title=PurePosixPath(name).stem or name))

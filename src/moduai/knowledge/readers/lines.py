@@ -1,4 +1,5 @@
-"""Programmes and other rows of data: JSON lines, one document a line, or one JSON array of them.
+"""Programmes and other rows of data: JSON lines, one document a line, one JSON array of them, or in a file
+of JSON a single object, which is its only document.
 
 Known fields become facts (title, address, ministry, dates), ``text`` the text; every other field with words
 in it is a line of its own, ``지원대상: …``. A line that is no JSON object refuses the file: half a
@@ -35,11 +36,16 @@ def looks_like_it(text: str) -> bool:
     return bool(re.match(r"\s*(?:\[\s*)?\{\s*\"", text))
 
 
-def read_all(data: bytes, limits: Limits = LIMITS) -> list[tuple[str, Parsed]]:
-    """Key and document of each line; ids are the keys, numbers of lines where there is none."""
+def read_all(data: bytes, limits: Limits = LIMITS, *, whole: bool = False) -> list[tuple[str, Parsed]]:
+    """Key and document of each line; ids are the keys, numbers of lines where there is none. ``whole``: one
+    object may take several lines, and then it needs no key.
+    """
     documents: dict[str, Parsed] = {}
     size = 0
-    for number, fields in _objects(decoded(data, limits), limits):
+    text = decoded(data, limits)
+    if whole and isinstance(fields := _value(text), dict):
+        return [("", _document(fields, _said(fields, _ID), limits))]
+    for number, fields in _objects(text):
         key = _said(fields, _ID) or str(number)
         if key in documents:
             raise ReadError("broken", f"Line {number}: the id {key[:100]!r} stands twice.")
@@ -52,16 +58,23 @@ def read_all(data: bytes, limits: Limits = LIMITS) -> list[tuple[str, Parsed]]:
     return list(documents.items())
 
 
-def _objects(text: str, limits: Limits) -> Iterator[tuple[int, Mapping[str, object]]]:
+def _value(text: str) -> object:
+    """What JSON says; None where it is none."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _objects(text: str) -> Iterator[tuple[int, Mapping[str, object]]]:
     whole = text.lstrip().startswith("[")
     lines = (
         [(1, text)] if whole else [(at, line) for at, line in enumerate(text.split("\n"), 1) if line.strip()]
     )
     for at, line in lines:
-        try:
-            value = msgspec.json.decode(line)
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise ReadError("broken", f"Line {at} is not JSON.") from error
+        value = _value(line)
+        if value is None:
+            raise ReadError("broken", f"Line {at} is not JSON.")
         for number, entry in enumerate(value, 1) if whole and isinstance(value, list) else [(at, value)]:
             if not isinstance(entry, dict):
                 raise ReadError("broken", f"Line {number} is not an object of JSON.")

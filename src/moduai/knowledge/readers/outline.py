@@ -2,14 +2,14 @@
 
 The rule of what a passage is:
 
-* A part under a heading is cut at the headings below it while it is longer than ``SECTION``; an article of
-  a statute and a page are always parts of their own. A heading that stands alone is no passage.
+* A part is what stands under a heading; a tiny one, up to ``SECTION``, keeps the headings below it. An
+  article of a statute and a page are always parts of their own. A heading that stands alone is no passage.
 * Text within such a part is cut while it is longer than ``LONG``: at articles, paragraphs (①), items (1.),
   sub-items (가.), list entries, lines, sentences, in this order; small neighbours stay together up to
   ``LONG``.
 * Only where there is nothing of this, a cut falls on a space, and at last on any character.
 
-So a short document is one passage, an article is one unless it is very long, and nothing is lost: what is
+So a tiny document is one passage, an article is one unless it is very long, and nothing is lost: what is
 in no passage are headings and white space.
 """
 
@@ -24,8 +24,8 @@ from typing import NamedTuple
 from moduai.knowledge.readers.limits import LIMITS, Limits
 from moduai.knowledge.types import Facts, Parsed, Passage, ReadError
 
-SECTION = 600
-"""Characters up to which a part with headings in it stays whole."""
+SECTION = 200
+"""Characters up to which a part with headings in it stays whole: a few sentences, in Korean too."""
 LONG = 1_500
 """Characters up to which text without headings stays whole; of 100 articles of statutes 97 are."""
 

@@ -1,9 +1,10 @@
 """PDF: the text page by page, in the order that the file draws it.
 
 A page is a passage; a bookmark whose words stand on its page as a line is a heading there. PDFs have no
-paragraphs and no tables, only places of letters, so lines stay as they are printed, and a word may go on in
-the next line. PDFium reads the file in a process of its own (see ``pdfium``): a file that crashes it, or
-takes more than its memory or its time, is refused. Fails closed.
+paragraphs and no tables, only places of letters, so lines stay as they are printed, but that a Korean word
+that is broken over two of them is made whole where this is sure. PDFium reads the file in a process of its
+own (see ``pdfium``): a file that crashes it, or takes more than its memory or its time, is refused. Fails
+closed.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def parse(fields: front.Fields, body: str, limits: Limits = LIMITS) -> Parsed:
     """The same from its fields and the text below them."""
     facts = _facts(fields)
     outline = Outline(limits)
-    lead, *parts = _HEADINGS.split(_plain(body))
+    lead, *parts = _HEADINGS.split(plain(body))
     outline.add(lead)
     for marks, heading, words in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
         _part(outline, len(marks), heading.strip(), words.strip(), facts.title)
@@ -70,11 +70,16 @@ def _part(outline: Outline, level: int, heading: str, words: str, title: str) ->
         if heading == title:
             outline.title(heading)
         else:
-            outline.heading(level, heading, _AMENDED.sub("", heading))
+            outline.heading(level, heading, unamended(heading))
         outline.add(words)
 
 
-def _plain(body: str) -> str:
+def unamended(heading: str) -> str:
+    """A heading without when it was changed: 제2장 근로계약 <개정 2007. 4. 11.>."""
+    return _AMENDED.sub("", heading)
+
+
+def plain(body: str) -> str:
     """The law's words: without escapes, emphasis, pictures and drawn lines; no blank line within a part."""
     body = _NUMBERS.sub(r"\n\1", body.replace("\\.", "."))
     if "<img" in body:

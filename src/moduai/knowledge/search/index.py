@@ -1,18 +1,24 @@
 """The index on disk: one folder, one writer, many readers.
 
 A document is written whole or not at all. It is found by grams when ``add`` returns; ``fill`` adds its
-morphemes later, document by document. What was removed is hidden at once, before it leaves the disk. The
-index holds nothing that the store does not: one that cannot be opened is built anew from the feed.
+morphemes later, document by document. What was removed is hidden at once, before it leaves the disk. Who
+writes gives way to who searches, passage by passage. The index holds nothing that the store does not: one
+that is damaged is built anew from the feed.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import struct
+import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from threading import Lock
+from threading import Lock, get_ident
 from typing import Any
 
 import msgspec
@@ -22,23 +28,39 @@ from msgspec import Struct
 from moduai.knowledge.search import rank, tokens
 from moduai.knowledge.search.embed import Embedder, nearness
 from moduai.knowledge.search.understand import Asked, understand
-from moduai.knowledge.types import Found, Parsed, Passage, Query, Stored
+from moduai.knowledge.types import Aside, Found, Parsed, Passage, Query, Stored
 
-FORMAT = "1"
+FORMAT = "2"
 """Another number: indexes of before are built anew."""
 HEAP_BYTES = 48_000_000
-CANDIDATES = 64
+CANDIDATES = 24
 """Passages that each way of searching may name."""
+LAWS = 4
+"""Statutes of the fields of life that a question touches, in which is sought besides."""
 POSTINGS = 100_000
 """Entries that one search may read, so that its time does not grow with the number of passages: of a
 question's grams the rarest are sought, and those that stand everywhere only order what was found."""
-FILL_PASSAGES = 500
-"""Passages that one step of ``fill`` reads, about ten CPU-seconds of Kiwi."""
+FILL_PASSAGES = 100
+"""Passages that one step of ``fill`` reads, a CPU-second of Kiwi or two; a larger document is read whole."""
+GIVE_WAY_S = 0.002
+"""How long a passage waits to be written while somebody searches."""
+QUIET_S, MOST_PATIENCE_S = 0.3, 5.0
+"""What was filled in is written when no document was changed for so long, or after this time in any case."""
+MOST_ASIDE = 100
+"""Documents that are set aside and named in the status."""
+ATTEMPTS = 2
+"""A document in which the process ended so often, while Kiwi read it, is not read by Kiwi again."""
 NEARNESS = 0.5
 """How far an embedder may lift a passage: by this share at a nearness of 1."""
 _ALWAYS = 10_000_000
 _FIELDS = ("body", "title", "head")
 _MARK = "mark"
+_WAITING, _FILLED, _PASSAGE, _ASIDE = "1", "0", "p", "!"
+"""In the field ``waiting``: of a document that waits, of one that does not, of a passage that waits, and of
+the record that says why a document was set aside.
+"""
+_FOOTER = struct.Struct("<II")
+_MAGIC = 1337
 
 
 class Status(Struct, frozen=True):
@@ -47,12 +69,14 @@ class Status(Struct, frozen=True):
     documents: int
     passages: int
     waiting: int
-    """Documents whose morphemes are still to be filled in."""
+    """Passages whose morphemes are still to be filled in."""
+    aside: tuple[Aside, ...]
+    """Documents that could not be indexed, or not by morphemes; some of them, where they are many."""
     position: int
     """Of the store's feed, as given to ``mark`` and committed; 0: nothing yet, or built anew."""
     bytes: int
-    rebuilt: bool
-    """The index could not be opened and was thrown away."""
+    rebuilt: str
+    """Why the index that was there was thrown away; empty: it was not, or there was none."""
     morphemes: bool
     """Kiwi is in memory."""
 
@@ -65,12 +89,15 @@ class Index:
     ) -> None:
         self.folder = folder
         self.morphemes = morphemes if morphemes is not None else tokens.Morphemes()
-        self.rebuilt = False
+        self.rebuilt = ""
         self._closed = False
         self._embedder = embedder
         self._schema = _schema()
         self._lock = Lock()
         self._gone: frozenset[str] = frozenset()
+        self._searching: set[int] = set()
+        self._changed = 0.0
+        self._told: tuple[Any, Status | None] = (None, None)
         self._index = self._open()
         self._writer = self._index.writer(HEAP_BYTES, 1)
 
@@ -92,8 +119,12 @@ class Index:
         with self._writing(position):
             for stored, parsed in documents:
                 self._delete(stored.id)
-                count += self._put(stored, _passages(parsed), None)
+                passages = _passages(parsed)
+                for each in self._documents(stored, passages, None):
+                    self._writer.add_document(each)
+                count += len(passages)
                 self._collections |= {stored.collection}
+        self._changed = time.monotonic()
         return count
 
     def remove(self, documents: Iterable[str], *, position: int | None = None) -> None:
@@ -105,20 +136,54 @@ class Index:
                 self._delete(document)
         self._gone -= gone
 
+    def set_aside(self, documents: Iterable[Aside], *, position: int | None = None) -> None:
+        """Leave these out, each with its reason, until it is added or removed."""
+        with self._writing(position):
+            for each in documents:
+                self._delete(each.document)
+                self._mark_aside(each)
+
     def fill(self, most: int = FILL_PASSAGES) -> int:
-        """Fill in morphemes of about ``most`` passages, slowly; how many documents still wait."""
-        taken = self._waiting(most)
-        ready = []
-        for stored, passages in taken:
-            lines = [f"{stored.facts.title} {rank.heading(each, text)} {text}" for _, each, text in passages]
-            ready.append((stored, passages, [" ".join(each) for each in self.morphemes.many(lines)]))
-        if ready:
+        """Fill in morphemes of about ``most`` passages, slowly; how many passages still wait. A document that
+        Kiwi cannot read is found by grams alone, and is set aside with the reason.
+        """
+        tried = self.folder / "filling"
+        for stored, passages in self._waiting(most):
+            morphemes, failed = self._read_slowly(tried, stored, passages)
+            made = list(self._documents(stored, passages, morphemes))
+            self._await_quiet()
             with self._writing(None):
-                for stored, passages, morphemes in ready:
-                    if self._head(self._searcher, stored.id) == stored:  # else it changed meanwhile
-                        self._delete(stored.id)
-                        self._put(stored, passages, morphemes)
-        return self._count(self._term("waiting", "1"))
+                if self._head(self._searcher, stored.id) == stored:  # else it changed meanwhile
+                    self._delete(stored.id)
+                    for each in made:
+                        self._writer.add_document(each)
+                    if failed:
+                        self._mark_aside(Aside(stored.id, stored.version, failed))
+        tried.unlink(missing_ok=True)
+        return self._count(self._term("waiting", _PASSAGE))
+
+    def _await_quiet(self) -> None:
+        """Who changes documents goes first: wait until nobody has for a while, but not for ever."""
+        until = time.monotonic() + MOST_PATIENCE_S
+        while time.monotonic() < min(self._changed + QUIET_S, until) and not self._closed:
+            time.sleep(QUIET_S / 10)
+
+    def _read_slowly(
+        self, tried: Path, stored: Stored, passages: list[tuple[int, Passage, str]]
+    ) -> tuple[list[str], str]:
+        """The morphemes of each passage, or none and why. ``tried`` names what is being read, for whoever
+        comes after us where the process ends in it.
+        """
+        name = f"{stored.id} {stored.version}"
+        if tried.exists() and tried.read_text("utf-8").splitlines().count(name) >= ATTEMPTS:
+            return [""] * len(passages), "the process ended whenever its morphemes were looked for"
+        with tried.open("a", encoding="utf-8") as file:
+            file.write(f"{name}\n")
+        lines = [f"{stored.facts.title} {rank.heading(each, text)} {text}" for _, each, text in passages]
+        try:
+            return [" ".join(each) for each in self.morphemes.many(lines)], ""
+        except (ValueError, RuntimeError, TypeError, LookupError) as error:  # MemoryError is nobody's fault
+            return [""] * len(passages), f"its morphemes cannot be found: {type(error).__name__}"
 
     @contextmanager
     def _writing(self, position: int | None) -> Iterator[None]:
@@ -133,18 +198,34 @@ class Index:
                     self.position = position
                 self._writer.commit()
             except BaseException:
-                self._writer.rollback()
+                self._take_back()
                 raise
             self._index.reload()
             self._searcher = self._index.searcher()
 
+    def _take_back(self) -> None:
+        """What was not committed; a writer that cannot even do that is replaced."""
+        try:
+            self._writer.rollback()
+        except Exception:  # noqa: BLE001  (whatever native code says)
+            del self._writer  # only one may be, and it goes with its last name
+            self._writer = self._index.writer(HEAP_BYTES, 1)
+
     def _delete(self, document: str) -> None:
         self._writer.delete_documents_by_term("document", document)
         self._writer.delete_documents_by_term("id", f"={document}")
+        self._writer.delete_documents_by_term("id", f"!{document}")
 
-    def _put(
+    def _mark_aside(self, one: Aside) -> None:
+        fields: dict[str, str | int | bytes] = {"id": f"!{one.document}", "waiting": _ASIDE}
+        self._writer.add_document(_document(fields | {"data": msgspec.msgpack.encode(one)}))
+
+    def _documents(
         self, stored: Stored, passages: list[tuple[int, Passage, str]], morphemes: list[str] | None
-    ) -> int:
+    ) -> Iterator[Any]:
+        """What tantivy holds of a document: its passages, and one for the whole. Python's work, so it gives
+        way to those who search.
+        """
         facts = stored.facts
         common: dict[str, str | int | bytes] = {
             "document": stored.id,
@@ -157,6 +238,8 @@ class Index:
         }
         level = _level(facts.level)
         for at, (number, passage, text) in enumerate(passages):
+            if self._searching:
+                time.sleep(GIVE_WAY_S)
             kept = rank.Candidate(
                 stored.id, stored.version, number, facts.title, level, facts.language, passage, text
             )
@@ -164,22 +247,23 @@ class Index:
                 "head": tokens.line(rank.heading(passage, text)),
                 "body": tokens.line(text),
                 "place": rank.place(facts.title, passage.label),
+                "law": rank.law(facts.title) if facts.kind == "statute" else "",
                 "morphemes": morphemes[at] if morphemes else "",
+                "waiting": _PASSAGE if morphemes is None else "",
                 "data": msgspec.msgpack.encode(kept),
             }
-            self._writer.add_document(_document(common | fields))
-        waiting = "1" if morphemes is None else "0"
+            yield _document(common | fields)
+        waiting = _WAITING if morphemes is None else _FILLED
         head: dict[str, str | int | bytes] = {
             "id": f"={stored.id}",
             "waiting": waiting,
             "data": msgspec.msgpack.encode(stored),
         }
-        self._writer.add_document(_document(head))
-        return len(passages)
+        yield _document(head)
 
     def _waiting(self, most: int) -> list[tuple[Stored, list[tuple[int, Passage, str]]]]:
         searcher, taken, count = self._searcher, [], 0
-        for _, address in searcher.search(self._term("waiting", "1"), 200, count=False).hits:
+        for _, address in searcher.search(self._term("waiting", _WAITING), 200, count=False).hits:
             stored = msgspec.msgpack.decode(searcher.doc(address).get_first("data"), type=Stored)
             here = [_candidate(searcher, at) for at in self._of(searcher, stored.id)]
             passages = sorted((each.number, each.passage, each.text) for each in here)
@@ -201,8 +285,16 @@ class Index:
 
         Fails closed: what is in no allowed collection is no candidate.
         """
+        me = get_ident()
+        self._searching.add(me)
+        try:
+            return self._search(query, allowed)
+        finally:
+            self._searching.discard(me)
+
+    def _search(self, query: Query, allowed: frozenset[str] | None) -> list[Found]:
         searcher, gone = self._searcher, self._gone
-        asked = understand(query.text, self.morphemes)
+        asked = understand(query.text, self.morphemes, lambda title: searcher.doc_freq("law", title) > 0)
         limits = self._limits(query, asked, allowed)
         if limits is None or query.limit < 1:
             return []
@@ -227,8 +319,17 @@ class Index:
         grams = dict.fromkeys((*asked.grams, *(gram for each in asked.added.values() for gram in each)))
         if telling := self._rarest(searcher, "body", grams):
             yield self._any(_FIELDS, telling)
+            if asked.laws:
+                yield self._within(sorted(asked.laws, key=lambda law: -asked.laws[law])[:LAWS], grams)
         if telling := self._rarest(searcher, "morphemes", dict.fromkeys((*asked.morphemes, *asked.added))):
             yield self._any(("morphemes",), telling)
+
+    def _within(self, laws: Sequence[str], grams: Iterable[str]) -> Any:
+        """Passages of these laws that share grams with the question, frequent ones too."""
+        law = tantivy.Query.const_score_query(self._among("law", laws), 0.0)
+        return tantivy.Query.boolean_query(
+            [(tantivy.Occur.Must, law), (tantivy.Occur.Must, self._any(("body", "head"), list(grams)))]
+        )
 
     def _rarest(self, searcher: Any, field: str, words: Iterable[str]) -> list[str]:
         """The rarest words that the index knows, as many as may be read; one at least."""
@@ -304,17 +405,34 @@ class Index:
     # what is there
 
     def status(self) -> Status:
-        """What the index holds now."""
-        documents = self._count(self._among("waiting", ("0", "1")))
+        """What the index holds now; counted once after each change."""
+        searcher, (counted, told) = self._searcher, self._told
+        if searcher is not counted or told is None:
+            told = self._counted(searcher)
+            self._told = (searcher, told)
+        return msgspec.structs.replace(told, morphemes=self.morphemes.ready)
+
+    def _counted(self, searcher: Any) -> Status:
+        documents = self._count(self._among("waiting", (_WAITING, _FILLED)))
+        found = searcher.search(self._term("waiting", _ASIDE), MOST_ASIDE)
+        aside = [searcher.doc(at).get_first("data") for _, at in found.hits]
         return Status(
             documents=documents,
-            passages=self._searcher.num_docs - documents - (1 if self.position else 0),
-            waiting=self._count(self._term("waiting", "1")),
+            passages=searcher.num_docs - documents - found.count - (1 if self.position else 0),
+            waiting=self._count(self._term("waiting", _PASSAGE)),
+            aside=tuple(msgspec.msgpack.decode(each, type=Aside) for each in aside),
             position=self.position,
             bytes=sum(each.stat().st_size for each in self.folder.iterdir() if each.is_file()),
             rebuilt=self.rebuilt,
             morphemes=self.morphemes.ready,
         )
+
+    def damage(self) -> str:
+        """What is wrong with the files on disk: the first one that is not as it was written; empty: nothing.
+        Reads all of them, in a tenth of a second for all statutes.
+        """
+        with self._lock:
+            return damage(self.folder)
 
     def _count(self, query: Any) -> int:
         return int(self._searcher.search(query, 1).count)
@@ -340,12 +458,13 @@ class Index:
     def _open(self) -> Any:
         """The index of the folder; a new one where there is none, or none that can be read. Fails closed."""
         marked = self.folder / "format"
-        if marked.is_file() and marked.read_text() == FORMAT:
+        if marked.is_file():
             try:
+                _check(self.folder, marked.read_text())
                 index = tantivy.Index(self._schema, str(self.folder))
                 self._read(index.searcher())
-            except (ValueError, OSError, RuntimeError, msgspec.DecodeError):
-                self.rebuilt = True
+            except (ValueError, OSError, RuntimeError, msgspec.DecodeError) as error:
+                self.rebuilt = str(error)
             else:
                 return index
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -363,9 +482,58 @@ class Index:
         self._collections = self._named()
 
 
+def _check(folder: Path, form: str) -> None:
+    """Raises ValueError for an index that cannot be used."""
+    if form != FORMAT:
+        raise ValueError("it is of another version of Modu")
+    if wrong := damage(folder):
+        raise ValueError(f"its file {wrong} is damaged")
+
+
+def damage(folder: Path) -> str:
+    """The first file of an index that is gone, or not as it was written; empty where all are whole. Each file
+    of tantivy ends with the checksum of what stands before.
+    """
+    wrong = ""
+    for _ in range(3):  # a segment that was merged meanwhile is no damage
+        try:
+            segments = json.loads((folder / "meta.json").read_bytes())["segments"]
+            names = [name for each in segments for name in _files(each)]
+        except (OSError, ValueError, LookupError, TypeError):
+            return "meta.json"
+        wrong = next((name for name in names if not _whole(folder / name)), "")
+        if not wrong:
+            break
+    return wrong
+
+
+def _files(segment: dict[str, Any]) -> list[str]:
+    name = segment["segment_id"].replace("-", "")
+    gone = segment["deletes"]
+    named = [f"{name}.{each}" for each in ("fast", "fieldnorm", "idx", "pos", "store", "term")]
+    return named + ([f"{name}.{gone['opstamp']}.del"] if gone else [])
+
+
+def _whole(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            file.seek(-_FOOTER.size, os.SEEK_END)
+            length, magic = _FOOTER.unpack(file.read())
+            end = file.seek(-_FOOTER.size - length, os.SEEK_END)
+            crc = json.loads(file.read(length))["crc"]
+            file.seek(0)
+            found = 0
+            while end:
+                part = file.read(min(end, 1 << 20))
+                found, end = zlib.crc32(part, found), end - len(part)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    return bool(magic == _MAGIC and crc == found)
+
+
 def _schema() -> Any:
     build = tantivy.SchemaBuilder()
-    for name in ("id", "document", "waiting", "kind", "ministry", "place"):
+    for name in ("id", "document", "waiting", "kind", "ministry", "place", "law"):
         build.add_text_field(name, tokenizer_name="raw", index_option="basic")
     build.add_text_field("collection", tokenizer_name="raw", index_option="basic", fast=True)
     for name in (*_FIELDS, "morphemes"):

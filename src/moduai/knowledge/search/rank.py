@@ -1,10 +1,12 @@
 """The order of candidates, from their own words alone.
 
 A term is worth more the rarer it is; said again it adds less and less, and less in a long text (BM25). It
-counts again where it stands in the document's title, in the headings or the name of the article. How much of
-the title was asked for tells programmes and laws apart whose texts are alike. Where passages are equal an act
-goes before its decree, a decree before its rule, what is in the asker's language before what is not; and what
-was named by its article before everything.
+counts again where it stands in the document's title, in the headings or the name of the article, and in the
+best line of the passage. How much of the title was asked for tells programmes and laws apart whose texts are
+alike. A statute that the question names, or that governs the field of life that it is about, counts up to
+three times as much; an act more than its decree, a decree more than its rule, unless one of these is asked
+for; supplementary provisions count half; what is not in the asker's language counts less. What was named by
+its article goes before everything.
 """
 
 from __future__ import annotations
@@ -19,21 +21,26 @@ from msgspec import Struct
 from moduai.knowledge.search.understand import Asked, squashed
 from moduai.knowledge.types import Passage
 
-K1, B = 2.0, 0.75
+K1, B = 2.0, 0.45
 RARITY = 1.4
 """The power of the inverse document frequency: above 1, rare words say more than their number tells."""
 TITLE, HEAD, TITLE_COVERED = 0.75, 0.35, 5.0
 TITLE_LENGTH = 10
 """Characters of a title whose terms count as they are; a term in a longer one counts less."""
-ADDED = 0.8
+ADDED = 1.0
 """What a term of law weighs that the asker did not say, beside one that was said."""
 LINE, LINES_OF = 0.2, 15
 """What the best line adds, and of how many passages from the top it is looked for."""
-LEVELS = {"act": 1.0, "decree": 0.93, "rule": 0.88, "": 1.0}
+LEVELS = {"act": 1.0, "decree": 0.75, "rule": 0.6, "": 1.0}
+ADDENDA = 0.5
+"""What supplementary provisions count for that were not asked for."""
+FIELD = 2.0
+"""What it adds, as a share, that a statute governs the field of life that is asked of."""
 OTHER_LANGUAGE = 0.8
 NAMED = 1_000.0
 """Added where the question names this very article."""
 _ARTICLE = re.compile(r"제\s*(\d+)\s*조(?:의\s*(\d+))?")
+_BELONGS = re.compile(r"시행(?:령|규칙)$")
 _NAME = re.compile(r"^[#\s]*제\d+조(?:의\d+)?\s*\(([^()\n]{1,60})\)")
 
 
@@ -63,6 +70,11 @@ def place(title: str, label: str) -> str:
     if found is None:
         return ""
     return squashed(title) + article(found[1], found[2])
+
+
+def law(title: str) -> str:
+    """The act that a statute is or belongs to, by the statute's title, in one form."""
+    return _BELONGS.sub("", squashed(title))
 
 
 def article(number: str, branch: str | None) -> str:
@@ -100,7 +112,7 @@ def order(
     """Candidates with their scores, best first; equal ones by document and place: repeatable."""
     held = list(candidates)
     middle = sum(len(each.text) for each in held) / max(1, len(held))
-    titles: dict[str, float] = {}
+    titles: dict[str, tuple[float, float]] = {}
     ordered = [(_score(asked, sought, each, middle, titles), each) for each in held]
     ordered.sort(key=_place)
     best = [(score + LINE * _line(sought, each.text.lower()), each) for score, each in ordered[:LINES_OF]]
@@ -119,26 +131,39 @@ def _line(sought: Sequence[Term], text: str) -> float:
 
 
 def _score(
-    asked: Asked, sought: Sequence[Term], each: Candidate, middle: float, titles: dict[str, float]
+    asked: Asked,
+    sought: Sequence[Term],
+    each: Candidate,
+    middle: float,
+    titles: dict[str, tuple[float, float]],
 ) -> float:
     text = each.text.lower()
     spread = K1 * (1 - B + B * len(text) / max(1.0, middle))
     head = heading(each.passage, each.text).lower()
-    score = titles.get(each.title, -1.0)
-    if score < 0:
-        score = titles[each.title] = _title(sought, each.title.lower())
+    if each.title not in titles:
+        governs = 1 + FIELD * asked.laws.get(law(each.title), 0.0)
+        titles[each.title] = _title(sought, each.title.lower()), governs
+    score, governs = titles[each.title]
     for term, weight in sought:
         times = text.count(term)
         if times:
             score += weight * times * (K1 + 1) / (times + spread)
         if term in head:
             score += HEAD * weight
-    score *= LEVELS.get(each.level, 1.0)
+    score *= governs * _standing(asked, each)
     if asked.language and each.language and each.language != asked.language:
         score *= OTHER_LANGUAGE
     if asked.places and place(each.title, each.passage.label) in asked.places:
         score += NAMED
     return score
+
+
+def _standing(asked: Asked, each: Candidate) -> float:
+    """What the rank of a statute and the part of it that a passage stands in make of its score."""
+    level = LEVELS.get(each.level, 1.0)
+    if asked.level and each.level:
+        level = 1.0 if each.level == asked.level else LEVELS["rule"]
+    return level * (ADDENDA if each.passage.path[:1] == ("부칙",) and "부칙" not in asked.text else 1.0)
 
 
 def _title(sought: Sequence[Term], title: str) -> float:

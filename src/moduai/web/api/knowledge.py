@@ -37,8 +37,9 @@ class CollectionAdded(Request, frozen=True):
         Meta(
             min_length=1,
             max_length=500,
-            pattern=r"^(git\+)?https?://[^\x00-\x20\x7f]+$",
-            description="Of a document, or of a git repository: ends with .git, or begins with git+https://.",
+            pattern=r"^((git\+)?https?://[^\x00-\x20\x7f]+|(law|data)\.go\.kr:[^\x00-\x1f\x7f]+)$",
+            description="Of a document, of a git repository (ends with .git, or begins with "
+            "git+https://), or of documents at an open API: law.go.kr:law.",
         ),
     ]
     name: Annotated[Text, Meta(description="Name for people; empty: from the address.")] = ""

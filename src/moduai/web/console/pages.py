@@ -13,6 +13,7 @@ from starlette.responses import Response
 from moduai.accounts.roles import ROLES
 from moduai.accounts.tables import organisations
 from moduai.gateway.errors import ApiError
+from moduai.knowledge.due import due_at
 from moduai.packs.pack import in_language
 from moduai.web.api.now import Now
 from moduai.web.api.usage import UsageTable
@@ -93,7 +94,8 @@ async def collection(visit: Visit) -> Response:
     found = await visit.ask("knowledge.show", **visit.named)
     after = visit.query.get("after", "")
     listed = await visit.ask("knowledge.documents", **visit.named, limit=SHOWN, after=after)
-    return visit.page("collection", collection=found, documents=listed.items, next=listed.next)
+    due = due_at(found, visit.site.services.loaded.settings.knowledge.update_hours)
+    return visit.page("collection", collection=found, due=due, documents=listed.items, next=listed.next)
 
 
 async def plan(visit: Visit) -> Response:

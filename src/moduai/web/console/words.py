@@ -207,6 +207,7 @@ _PLACES: dict[str, Says] = {
     "file": lambda t: t.gettext("file"),
     "web": lambda t: t.gettext("web page"),
     "git": lambda t: t.gettext("repository"),
+    "api": lambda t: t.gettext("open API"),
 }
 
 
