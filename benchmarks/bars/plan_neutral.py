@@ -29,6 +29,7 @@ MAY: dict[str, str] = {
     "knowledge/readers/": "the form of Korean law and decisions; other documents are read by other readers",
     "knowledge/answer/": "closed lists of two languages, by which citations are checked",
     "knowledge/search/": "how one language is cut into words; others are cut by their letters",
+    "knowledge/connectors/": "forms of two of Korea's open services; other places are read without them",
     "knowledge/following.py": "Kiwi's language: a search warms it up; a line says when it cannot be used",
     "desk/shown.py": "page texts of answers, a table by language",
     "history/export.py": "page texts of exports, in both languages of the pages",
@@ -43,7 +44,7 @@ MAY: dict[str, str] = {
 SAID: dict[str, str] = {
     "모두": "the name of Modu",
     "한국어": "a language's own name in the menu of languages",
-    "Search Korean by morphemes too, for 600 MB of memory; else by pairs of letters.": "what Kiwi is for",
+    "Search Korean by morphemes too, for 300 MB of memory; else by pairs of letters.": "what Kiwi is for",
 }
 """Words that are no country's matter."""
 EVERYWHERE = frozenset({"Address"})

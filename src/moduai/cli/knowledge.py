@@ -75,7 +75,7 @@ DOCUMENTS = {
         "modu knowledge add https://www.example.go.kr/guide.html",
         'modu knowledge add https://github.com/legalize-kr/legalize-kr --name "Laws"',
         'modu knowledge add law.go.kr:law --name "Statutes in force"',
-        'modu knowledge add "law.go.kr:prec?query=전세보증금"',
+        'modu knowledge add "law.go.kr:prec?query=WORD"',
         'modu knowledge add data.go.kr:gov24 --name "Public services"',
     )
 )
