@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import fairness, knowledge, machine_code, peers, people, service
+from benchmarks import fairness, knowledge, machine_code, peers, people, plan, service
 from benchmarks.fuzz import SHARE
 from benchmarks.fuzz import run as fuzz
 
@@ -14,6 +14,7 @@ AREAS = {
     "people": (people.BARS, people.run),
     "fairness": (fairness.BARS, fairness.run),
     "knowledge": (knowledge.BARS, knowledge.run),
+    "plan": (plan.BARS, plan.run),
 }
 
 

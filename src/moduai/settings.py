@@ -174,9 +174,10 @@ class Web(Struct, frozen=True, forbid_unknown_fields=True):
     """The pages."""
 
     guests: Annotated[bool, Meta(description="Let people ask on the page without an account.")] = True
-    language: Annotated[str, Meta(description="Language of pages when the browser names none we have.")] = (
-        "ko"
-    )
+    language: Annotated[
+        str,
+        Meta(description="Language of pages when the browser names none we have; empty: the pack's first."),
+    ] = ""
     title: Annotated[str, Meta(description="Name of the service on its pages.")] = "Modu"
 
 
@@ -198,7 +199,7 @@ class People(Struct, frozen=True, forbid_unknown_fields=True):
     ask_region: Annotated[bool, Meta(description="Let people say in which region they live.")] = True
     regions: Annotated[
         Named,
-        Meta(description="Regions to choose from, each with its names by language; empty: Korea's 17."),
+        Meta(description="Regions to choose from, each with its names by language; empty: the pack's."),
     ] = {}
     groups: Annotated[
         Named,
@@ -213,6 +214,19 @@ class History(Struct, frozen=True, forbid_unknown_fields=True):
     retention_days: Annotated[
         int, Meta(ge=0, description="Turns older than this are deleted; 0: kept until their person deletes.")
     ] = 0
+
+
+class PackChoice(Struct, frozen=True, forbid_unknown_fields=True):
+    """The country that the service is for."""
+
+    use: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            max_length=400,
+            description="Country pack: the id of one that comes with Modu, or the path of a folder.",
+        ),
+    ] = "kr"
 
 
 class Provider(Struct, frozen=True, forbid_unknown_fields=True):
@@ -308,6 +322,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     ledger: Ledger = Ledger()
     web: Web = Web()
     people: People = People()
+    pack: PackChoice = PackChoice()
     history: History = History()
     sign_in: SignIn = SignIn()
     outbound: Outbound = Outbound()

@@ -20,6 +20,7 @@ import moduai.gateway.tables
 import moduai.history.tables
 import moduai.knowledge.tables
 import moduai.metering.tables
+import moduai.proposals.tables
 import moduai.store.tables  # noqa: F401  (each import adds its tables to the metadata)
 from moduai.store import migrate
 from moduai.store.database import Database, metadata
@@ -68,6 +69,11 @@ SEEDS = {
         "INSERT INTO organisations VALUES ('org_1', '서울', 'seoul', '', 1700000000)",
         "INSERT INTO api_keys VALUES ('k', 'd', 'p', 'n', 'org_1', 's', 'c', '[]', '', '', '', 1, 0, 0)",
         "INSERT INTO collections VALUES ('c', '법', 'api', 'a', '', '', 'ready', 1, 1, '', '[]', 1, 2, 3)",
+    ),
+    "0006": (
+        "INSERT INTO organisations VALUES ('org_1', '서울', 'seoul', '', 1700000000)",
+        "INSERT INTO api_keys VALUES ('k', 'd', 'p', 'n', 'org_1', 's', 'c', '[]', '', '', '', 1, 0, 0)",
+        "INSERT INTO proposals VALUES ('p-1', 'kr', '{}', '', 'open', 'sub_1', 1, '', 0, '')",
     ),
 }
 """What a database of each version holds before it is upgraded: add to it with each migration."""

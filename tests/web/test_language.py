@@ -10,7 +10,7 @@ from starlette.requests import Request
 from moduai.gateway.errors import CATALOGUE
 from moduai.gateway.local import Place
 from moduai.web import catalogue, words
-from moduai.web.language import NAMES, choose, language, preferred
+from moduai.web.language import NAMES, choose, direction, language, preferred
 from moduai.web.site import TEMPLATES
 
 FIELDS = re.compile(r"%\(\w+\)[sd]")
@@ -67,12 +67,35 @@ def request(query: str = "", **headers: str) -> Request:
 
 def test_the_language_is_chosen_by_address_cookie_header_setting() -> None:
     korean = request(accept_language="ko-KR,ko;q=0.9,en;q=0.8")
-    assert choose(korean, "en").code == "ko"
-    assert choose(request(accept_language="de, fr;q=0.5"), "ko").code == "ko"
-    assert choose(request(accept_language="en", cookie="modu_language=ko"), "en").code == "ko"
-    assert choose(request("lang=en", cookie="modu_language=ko"), "ko").code == "en"
-    assert choose(request("lang=../../x"), "xx").code == "en"
-    assert language("ko").direction == "ltr"
+    assert choose(korean, NAMES, "en") == "ko"
+    assert choose(request(accept_language="de, fr;q=0.5"), NAMES, "ko") == "ko"
+    assert choose(request(accept_language="en", cookie="modu_language=ko"), NAMES, "en") == "ko"
+    assert choose(request("lang=en", cookie="modu_language=ko"), NAMES, "ko") == "en"
+    assert choose(request("lang=../../x"), NAMES, "xx") == "en"
+    assert choose(request(accept_language="zh-TW,zh"), ("en", "zh-Hant"), "en") == "zh-Hant"
+
+
+def test_a_language_without_a_catalogue_says_in_which_its_words_are() -> None:
+    assert (language("ko").texts, language("ko").direction) == ("ko", "ltr")
+    arabic = language("ar")
+    assert (arabic.texts, arabic.direction) == ("en", "rtl")
+    told = language("ar", 'msgid "About"\nmsgstr "عن"\n')
+    assert (told.texts, told.words.gettext("About"), told.words.gettext("Other")) == ("ar", "عن", "Other")
+
+
+@pytest.mark.parametrize(
+    ("code", "way"),
+    [
+        ("ko", "ltr"),
+        ("he", "rtl"),
+        ("az-Arab", "rtl"),
+        ("ar-Latn", "ltr"),
+        ("ar-EG", "rtl"),
+        ("en-IL", "ltr"),
+    ],
+)
+def test_the_direction_is_that_of_the_script(code: str, way: str) -> None:
+    assert direction(code) == way
 
 
 def test_preferences_are_sorted_and_bad_ones_left_out() -> None:

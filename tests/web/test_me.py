@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from pathlib import Path
 
 import pytest
 
@@ -306,3 +307,27 @@ async def test_without_regions_none_is_asked(script):
         client.carry(token)
         async with client.http:
             assert 'name="region"' not in (await client.get("/me")).text
+
+
+async def test_regions_and_the_usual_language_are_those_of_the_country_pack(script):
+    pack = Path(__file__).parents[1] / "packs" / "xa"
+    async with serve(script, **{"pack.use": str(pack)}) as served:
+        _, token = await resident(served.services)
+        client = Client(served)
+        client.carry(token)
+        async with client.http:
+            page = (await client.get("/me")).text
+            assert 'lang="en"' in page  # the pack's first language has no page texts yet
+            assert '<option value="XA-S">Islands</option>' in page
+            assert "KR-" not in page
+
+
+async def test_with_a_pack_that_cannot_be_used_nobody_is_asked_for_a_region(script, tmp_path):
+    async with serve(script, **{"pack.use": str(tmp_path / "nowhere")}) as served:
+        _, token = await resident(served.services)
+        client = Client(served)
+        client.carry(token)
+        async with client.http:
+            page = await client.get("/me")
+            assert page.status_code == 200
+            assert 'name="region"' not in page.text

@@ -232,7 +232,7 @@ def _checked(changes: dict[str, Any]) -> dict[str, Any]:
 
 def _is_code(name: str, value: str) -> str:
     if value and not _CODE.fullmatch(value):
-        raise AccountError(f"a {name} is a short code, such as KR-26: letters, digits, '-', '_' and '.'")
+        raise AccountError(f"a {name} is a short code, such as XA-1: letters, digits, '-', '_' and '.'")
     return value
 
 

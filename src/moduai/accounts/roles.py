@@ -8,8 +8,8 @@ PERMISSIONS: dict[str, frozenset[str]] = {
     RESIDENT: frozenset(),
     "operator": frozenset({"console", "engines", "switch", "policy", "knowledge", "usage", "settings"}),
     "steward": frozenset({"console", "reports", "look", "knowledge", "usage"}),
-    "officer": frozenset({"console", "usage", "audit"}),
-    "committee": frozenset({"console", "usage", "audit"}),
+    "officer": frozenset({"console", "usage", "audit", "plan"}),
+    "committee": frozenset({"console", "usage", "audit", "plan"}),
     ADMIN: frozenset(
         {
             "console",
@@ -24,6 +24,7 @@ PERMISSIONS: dict[str, frozenset[str]] = {
             "knowledge",
             "settings",
             "usage",
+            "plan",
         }
     ),
 }

@@ -41,6 +41,10 @@ COMMANDS = {
     "look": Entry("moduai.cli.look:app", "Read one person's text as staff: with a reason, for a time."),
     "switch": Entry("moduai.cli.switch:app", "Set the banner; stop and start a model or the service."),
     "policy": Entry("moduai.cli.policy:app", "See and change how the service is shared."),
+    "pack": Entry("moduai.cli.pack:app", "See, check, choose and begin country packs."),
+    "strategy": Entry(
+        "moduai.cli.strategy:app", "Read the country's plan as of any day, and compute with it."
+    ),
     "audit": Entry("moduai.cli.audit:app", "See what staff did, and check that the log of it is whole."),
     "usage": Entry("moduai.cli.usage:app", "Show what was used, by whom, on what."),
     "backup": Entry("moduai.cli.backup:backup_app", "Write everything but the keyring to one file."),

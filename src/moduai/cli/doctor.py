@@ -421,6 +421,20 @@ async def policy(loaded: Loaded) -> list[Finding]:
     return [Finding("policy", "problem", why, "`modu policy check` says all; `modu policy undo` goes back")]
 
 
+async def pack(loaded: Loaded) -> list[Finding]:
+    """The country pack that the settings choose can be used."""
+    from moduai.gateway.policy_text import parse  # noqa: PLC0415
+    from moduai.packs.choose import chosen  # noqa: PLC0415
+    from moduai.packs.read import PackError, told  # noqa: PLC0415
+
+    try:
+        found = chosen(loaded, parse)
+    except PackError as error:
+        why = f"the country pack cannot be used: {told(error.faults[0])}"
+        return [Finding("pack", "problem", why, "`modu pack check` says all; setting pack.use names another")]
+    return [Finding("pack", "ok", f"{found.head.id}, version {found.head.version}")]
+
+
 CHECKS: tuple[Check, ...] = (
     python,
     folders,
@@ -432,6 +446,7 @@ CHECKS: tuple[Check, ...] = (
     people,
     audit,
     policy,
+    pack,
     address,
     weights,
     engines,

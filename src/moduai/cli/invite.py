@@ -36,7 +36,7 @@ COLUMNS = {
     epilog=examples(
         "modu invite create",
         "modu invite create --role admin",
-        'modu invite create --role operator --org busan --note "night shift" --expires 24h',
+        'modu invite create --role operator --org harbour --note "night shift" --expires 24h',
     )
 )
 def create(

@@ -46,8 +46,8 @@ COLUMNS = {
 @app.command(
     epilog=examples(
         'modu key create "data team"',
-        "modu key create ci --org busan --expires 90d",
-        "modu key create counter --org seoul --class public-duty",
+        "modu key create ci --org harbour --expires 90d",
+        "modu key create counter --org city --class public-duty",
         "modu key create dashboard --manage sub_1f2e3d4c5b6a798800112233",
         "KEY=$(modu key create ci --quiet)",
     )
@@ -107,7 +107,7 @@ def create(
     )
 
 
-@app.command("list", epilog=examples("modu key list", "modu key list --org busan --all --json"))
+@app.command("list", epilog=examples("modu key list", "modu key list --org harbour --all --json"))
 def list_some(
     org: Annotated[str, typer.Option(help="Only of this organisation.")] = "",
     everything: Annotated[bool, typer.Option("--all", help="The revoked ones too.")] = False,

@@ -71,11 +71,11 @@ DOCUMENTS = {
 @app.command(
     epilog=examples(
         "modu knowledge add ./documents",
-        "modu knowledge add guide.hwpx --licence KOGL-1 --ministry 보건복지부",
+        'modu knowledge add guide.hwpx --licence KOGL-1 --ministry "Ministry of Health"',
         "modu knowledge add https://www.example.go.kr/guide.html",
-        'modu knowledge add https://github.com/legalize-kr/legalize-kr --name "Laws of Korea"',
+        'modu knowledge add https://github.com/legalize-kr/legalize-kr --name "Laws"',
         'modu knowledge add law.go.kr:law --name "Statutes in force"',
-        'modu knowledge add "law.go.kr:prec?query=전세보증금"',
+        'modu knowledge add "law.go.kr:prec?query=WORD"',
         'modu knowledge add data.go.kr:gov24 --name "Public services"',
     )
 )
@@ -121,7 +121,7 @@ def add(
 @app.command(
     "update",
     epilog=examples(
-        "modu knowledge update", 'modu knowledge update "Laws of Korea"', "modu knowledge update box --again"
+        "modu knowledge update", 'modu knowledge update "Laws"', "modu knowledge update box --again"
     ),
 )
 def update_(
@@ -156,7 +156,7 @@ def update_(
         fail("; ".join(failed))
 
 
-@app.command(epilog=examples("modu knowledge status", 'modu knowledge status "Laws of Korea" --json'))
+@app.command(epilog=examples("modu knowledge status", 'modu knowledge status "Laws" --json'))
 def status(
     collection: Annotated[
         str, typer.Argument(metavar="[COLLECTION]", help="Its name, id or place; none: all of them.")
@@ -186,7 +186,7 @@ def status(
 
 @app.command(
     "list",
-    epilog=examples('modu knowledge list "Laws of Korea"', "modu knowledge list box --limit 500 --json"),
+    epilog=examples('modu knowledge list "Laws"', "modu knowledge list box --limit 500 --json"),
 )
 def list_(
     collection: NamedArgument,
@@ -207,8 +207,8 @@ def list_(
 
 @app.command(
     epilog=examples(
-        'modu knowledge search "전세 보증금을 돌려받지 못하면"',
-        'modu knowledge search "제27조제1항" --kind statute --in-force 2026-01-01',
+        'modu knowledge search "when a deposit is not given back"',
+        'modu knowledge search "article 27" --kind statute --in-force 2026-01-01',
     )
 )
 def search(
@@ -247,9 +247,7 @@ def search(
     done("\n\n".join(map(_passage, found)) or "Nothing was found.", found, json=json)
 
 
-@app.command(
-    epilog=examples('modu knowledge remove "Laws of Korea"', "modu knowledge remove guide.hwpx --yes")
-)
+@app.command(epilog=examples('modu knowledge remove "Laws"', "modu knowledge remove guide.hwpx --yes"))
 def remove(
     collection: NamedArgument,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,

@@ -24,7 +24,7 @@ app = new_app("Create and list organisations, the owners of keys.")
 COLUMNS = {"id": "id", "name": "name", "region": "region", "zone": "zone", "created": "created (UTC)"}
 
 
-@app.command(epilog=examples('modu org create "Seoul Library"', "modu org create busan --region busan"))
+@app.command(epilog=examples('modu org create "City Library"', "modu org create harbour --region XA-1"))
 def create(
     name: str,
     region: Annotated[str, typer.Option(help="Coarse region, kept with usage.")] = "",

@@ -59,7 +59,7 @@ COLUMNS = {
 
 @app.command(
     "list",
-    epilog=examples("modu person list", "modu person list 길동", "modu person list --role admin --json"),
+    epilog=examples("modu person list", "modu person list ada", "modu person list --role admin --json"),
 )
 def list_some(
     text: Annotated[str, typer.Argument(help="Part of a name or address, or how an id begins.")] = "",
@@ -115,8 +115,8 @@ def show(person: IdArgument, home: HomeOption = None, json: JsonOption = False) 
 
 @app.command(
     epilog=examples(
-        'modu person add "홍길동" --login gildong',
-        "modu person add Kim --role operator --org busan --login kim --password-stdin < password.txt",
+        'modu person add "Ada Example" --login ada',
+        "modu person add Kim --role operator --org harbour --login kim --password-stdin < password.txt",
     )
 )
 def add(
@@ -176,8 +176,8 @@ def role(
 
 @app.command(
     epilog=examples(
-        "modu person change sub_1f2e3d4c5b6a798800112233 --org busan --region KR-26",
-        'modu person change sub_1f2e3d4c5b6a798800112233 --name "홍길동" --group ""',
+        "modu person change sub_1f2e3d4c5b6a798800112233 --org harbour --region XA-1",
+        'modu person change sub_1f2e3d4c5b6a798800112233 --name "Ada Example" --group ""',
     )
 )
 def change(

@@ -32,6 +32,7 @@ from moduai.gateway.decision_log import segments
 from moduai.gateway.policy_change import Effect, Known
 from moduai.gateway.policy_file import InForce
 from moduai.gateway.policy_text import PolicyError, shipped, shipped_text, told
+from moduai.packs.pack import in_language
 from moduai.scheduling import journal
 from moduai.settings import Loaded
 from moduai.store.database import Connection
@@ -85,7 +86,7 @@ def show(
         answer = {"digest": found.digest, "source": found.source, "problems": problems, "classes": classes}
         typer.echo(to_json({**answer, "policy": found.policy}))
         return
-    rows = [{**msgspec.structs.asdict(one), "title": one.title["en"]} for one in classes]
+    rows = [{**msgspec.structs.asdict(one), "title": in_language(one.title, "en")} for one in classes]
     table(rows, COLUMNS)
     where = str(file) if file else SOURCES["shipped" if default else found.source]
     which = f"{shlex.quote(str(file))} " if file else "--default " if default else ""

@@ -113,10 +113,29 @@ def prepare_database(loaded: Loaded, start: Start) -> Prepared:
     """
     from moduai.store.keyring import Keyring, KeyringError  # noqa: PLC0415  only the forked process pays
 
+    check_pack(loaded)
     try:
         return _prepared(loaded, start, Keyring.open(loaded.home))
     except KeyringError as error:
         raise NotStartedError(str(error)) from None
+
+
+def check_pack(loaded: Loaded) -> None:
+    """A country pack of the operator's own has no faults; those that come with Modu were checked. Raises
+    NotStartedError. Fails closed.
+    """
+    from moduai.packs.choose import chosen, shipped  # noqa: PLC0415
+    from moduai.packs.read import PackError, told  # noqa: PLC0415
+
+    if loaded.settings.pack.use in shipped():
+        return
+    from moduai.gateway.policy_text import parse  # noqa: PLC0415
+
+    try:
+        chosen(loaded, parse)
+    except PackError as error:
+        first = f"first {told(error.faults[0])}; `modu pack check` says all"
+        raise NotStartedError(f"the pack {loaded.settings.pack.use} cannot be used: {first}") from None
 
 
 def _prepared(loaded: Loaded, start: Start, keyring: Keyring) -> Prepared:

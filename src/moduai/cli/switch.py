@@ -51,7 +51,7 @@ def show(home: HomeOption = None, json: JsonOption = False) -> None:
 
 @app.command(
     epilog=examples(
-        'modu switch banner --ko "오늘 밤 10시에 점검합니다" --en "Maintenance tonight at 10" --until 6h',
+        'modu switch banner --en "Maintenance tonight at 10" --until 6h',
         'modu switch banner --en "Answers about the election are wrong" --level warning',
         "modu switch banner --clear",
     )
@@ -76,7 +76,7 @@ def banner(
 
 @app.command(
     epilog=examples(
-        'modu switch stop gemma-3-270m --ko "이 모델은 점검 중입니다" --en "This model is being looked at"',
+        'modu switch stop gemma-3-270m --en "This model is being looked at"',
         "modu switch stop --service",
     )
 )

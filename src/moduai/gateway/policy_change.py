@@ -18,6 +18,7 @@ from moduai.accounts import audit
 from moduai.accounts.tables import api_keys, organisations, people
 from moduai.gateway.policy_file import InForce
 from moduai.gateway.policy_text import networks
+from moduai.packs.pack import in_language
 from moduai.scheduling.policy import Change, ClassRule, Policy, diff, trusted
 from moduai.scheduling.ticket import ONE
 from moduai.scheduling.types import WHOLE
@@ -248,7 +249,7 @@ def _parts(policy: Policy) -> dict[str, float]:
 
 
 def _title(rule: ClassRule) -> str:
-    return f"{rule.title['en']} ({rule.name})"
+    return f"{in_language(rule.title, 'en')} ({rule.name})"
 
 
 def _weight(value: object) -> str:

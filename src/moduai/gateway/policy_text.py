@@ -7,15 +7,13 @@ weights are numbers, guarantees and caps are percent, times have their unit in t
 
 from __future__ import annotations
 
-import re
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.resources import files
 from ipaddress import ip_network
 from typing import Any, cast
 
+from moduai.lined import Lined, LinedError, near
 from moduai.scheduling.policy import (
     Assign,
     ClassRule,
@@ -36,7 +34,6 @@ MOST_PROBLEMS = 20
 MOST_NUMBER = 1e15
 """Beyond this nothing here has a meaning, and numbers lose their last digits."""
 _PERCENT = WHOLE // 100
-_END = re.compile(r"\(at line (\d+), column \d+\)")
 
 
 class PolicyError(ValueError):
@@ -68,21 +65,17 @@ def shipped() -> Policy:
 
 def parse(text: str | bytes) -> Policy:
     """The policy that a text describes. Raises PolicyError with all problems. Fails closed."""
-    text = _decoded(text)
     try:
-        raw = tomllib.loads(text)
-    except RecursionError:
-        raise PolicyError([Problem((), "it is nested too deeply")]) from None
-    except ValueError as error:
-        raise PolicyError([_syntax(text, str(error))]) from None
+        lined = Lined(text, MOST_BYTES)
+    except LinedError as error:
+        raise PolicyError([Problem((), error.text, error.line)]) from None
     problems: list[Problem] = []
-    policy = _policy(_Table(raw, (), problems))
+    policy = _policy(_Table(lined.raw, (), problems))
     problems += check(policy) if not problems else []
     problems += _networks(policy)
     if problems:
-        lines = _lines(text)
-        placed = sorted((_placed(one, lines) for one in problems), key=lambda one: one.line)
-        raise PolicyError(placed[:MOST_PROBLEMS])
+        placed = [Problem(one.path, one.text, lined.line(one.path)) for one in problems]
+        raise PolicyError(sorted(placed, key=lambda one: one.line)[:MOST_PROBLEMS])
     return policy
 
 
@@ -108,27 +101,6 @@ def _networks(policy: Policy) -> Iterator[Problem]:
             fits = False
         if not fits:
             yield Problem(path, f"{name!r} is no network of guests: a.b.c.0/24, or IPv6 with /56")
-
-
-def _decoded(text: str | bytes) -> str:
-    size = len(text)
-    if size > MOST_BYTES:
-        raise PolicyError([Problem((), f"it is too large: {size:,} bytes; at most {MOST_BYTES:,}")])
-    if isinstance(text, str):
-        return text
-    try:
-        return text.decode()
-    except UnicodeDecodeError as error:
-        line = text[: error.start].count(b"\n") + 1
-        raise PolicyError([Problem((), "it is not UTF-8", line)]) from None
-
-
-def _syntax(text: str, said: str) -> Problem:
-    found = _END.search(said)
-    line = int(found[1]) if found else text.count("\n") + (not text.endswith("\n"))
-    return Problem(
-        (), f"this is not TOML: {_END.sub('', said).replace('(at end of document)', '').strip()}", line
-    )
 
 
 # from tables to structs
@@ -205,9 +177,7 @@ class _Table:
     def end(self) -> None:
         """What nobody asked for is a problem."""
         for name in self._raw:
-            near = get_close_matches(name, self._known, n=1)
-            known = f"did you mean {near[0]}?" if near else f"there are {', '.join(self._known)}"
-            self.problem(name, f"nothing here is called {name[:64]!r}; {known}")
+            self.problem(name, f"nothing here is called {name[:64]!r}; {near(name, self._known)}")
 
 
 def _short(value: object) -> str:
@@ -238,7 +208,7 @@ def _class(table: _Table, name: str, limits: Limits) -> ClassRule:
     organisations = table.table("organisation")
     rule = ClassRule(
         name=name,
-        title={language: title.text(language, "") for language in ("ko", "en")},
+        title={language: title.text(language, "") for language in title.names()},
         weight=node.weight,
         guarantee=node.guarantee,
         cap=node.cap,
@@ -249,7 +219,6 @@ def _class(table: _Table, name: str, limits: Limits) -> ClassRule:
         groups=_numbers(table.table("groups"), ONE),
         limits=_limits(table.table("limits"), limits),
     )
-    title.end()
     table.end()
     return rule
 
@@ -306,55 +275,3 @@ def _pressure(table: _Table) -> Pressure:
     )
     table.end()
     return pressure
-
-
-# where it stands
-
-
-def _placed(problem: Problem, lines: Mapping[Path, int]) -> Problem:
-    """With its line: that of its value, or of the nearest that there is around it."""
-    path = problem.path
-    while path and path not in lines:
-        path = path[:-1]
-    return Problem(problem.path, problem.text, lines.get(path, 0))
-
-
-def _lines(text: str) -> dict[Path, int]:
-    """The line on which each path first stands, of a text that is valid TOML.
-
-    Each statement is parsed alone, so that whatever TOML allows in keys is understood as TOML does. A
-    statement of several lines ends where a bracket or three quotes end it, so only there it is tried.
-    """
-    found: dict[Path, int] = {}
-    counts: dict[Path, int] = {}
-    here: Path = ()
-    statement, begun = "", 0
-    for number, line in enumerate(text.split("\n"), 1):
-        begun = begun if statement else number
-        more = bool(statement)
-        statement += line + "\n"
-        if more and not any(end in line for end in ("]", '"""', "'''")):
-            continue
-        try:
-            value = tomllib.loads(statement)
-        except tomllib.TOMLDecodeError:
-            continue
-        is_header = statement.lstrip().startswith("[")
-        statement = ""
-        base: Path = () if is_header else here
-        for path in _paths(value, base, counts):
-            found.setdefault(path, begun)
-            here = path if is_header else here
-    return found
-
-
-def _paths(value: object, path: Path, counts: dict[Path, int]) -> Iterator[Path]:
-    """All paths of a statement, outer ones first; a table of a list has its number in the list."""
-    if path:
-        yield path
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from _paths(inner, (*path, name), counts)
-    elif value == [{}]:
-        counts[path] = counts.get(path, -1) + 1
-        yield (*path, counts[path])

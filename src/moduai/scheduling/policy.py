@@ -39,7 +39,8 @@ MOST_TITLE = 60
 MOST_RULES = 64
 """Most assignments: they are gone through for each request."""
 CLASS_NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
-LANGUAGES = ("ko", "en")
+LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?")
+"""Code of a title's language: the policy is of no country."""
 PERCENT = " %"
 
 Path = tuple[str | int, ...]
@@ -253,9 +254,13 @@ def _class(rule: ClassRule) -> _Found:
     here: Path = ("class", rule.name)
     if not CLASS_NAME.fullmatch(rule.name):
         yield here, "a class's name has 1 to 32 of a-z, 0-9 and -, and begins with a letter"
-    for language in LANGUAGES:
-        if not (0 < len(title := rule.title.get(language, "")) <= MOST_TITLE and title.isprintable()):
-            yield (*here, "title"), f"a class has a title in {language!r} of 1 to {MOST_TITLE} characters"
+    if not rule.title:
+        yield (*here, "title"), "a class has a title in at least one language"
+    for language, title in rule.title.items():
+        if not LANGUAGE.fullmatch(language):
+            yield (*here, "title", language), "a title is of a language by its code, such as en"
+        if not (0 < len(title) <= MOST_TITLE and title.isprintable()):
+            yield (*here, "title", language), f"a title has 1 to {MOST_TITLE} characters"
     yield from _node(NodeRule(rule.weight, rule.guarantee, rule.cap), here)
     yield from _range((*here, "person_cap"), rule.person_cap, 1, WHOLE, 10, PERCENT)
     yield from _node(rule.each, (*here, "each"))

@@ -27,6 +27,8 @@ ROUTES = [
     Route("/report", reporting.post, methods=["POST"]),
     Route("/source/{document}/{version:int}", source.show),
     Route("/about", pages.about),
+    Later("/plan", "moduai.web.plan.app:plan"),
+    *(Later(f"/plan.{kind}", "moduai.web.plan.app:plan") for kind in ("json", "csv", "jsonld")),
     Route("/signin", sign_in.show),
     Route("/signin", sign_in.by_password, methods=["POST"]),
     Route("/signin/{provider}", at_provider.begin),

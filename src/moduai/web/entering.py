@@ -27,7 +27,7 @@ from moduai.store.database import Connection
 from moduai.store.keyring import KeyringError
 from moduai.web import visitor
 from moduai.web.forms import FormError
-from moduai.web.language import NAMES, keep_language
+from moduai.web.language import keep_language
 from moduai.web.site import Site, site_of
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ async def welcome(request: Request, person: Person, target: str) -> Response:
             await audit.record(connection, actor=person.id, action="session.start", target=session.id)
     response = go(target)
     visitor.keep(request, response, token, site)
-    if person.language in NAMES:
+    if person.language in site.languages:
         keep_language(request, response, person.language)
     return response
 

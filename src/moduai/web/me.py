@@ -23,7 +23,7 @@ from moduai.web import account_words, visitor
 from moduai.web.entering import check, credential, entrance_of, go, network, reading, records
 from moduai.web.forms import FormError, read
 from moduai.web.guests import posted_here
-from moduai.web.language import NAMES, Language, keep_language
+from moduai.web.language import Language, keep_language
 from moduai.web.my_data import EXPORTS, kept, regions_of
 from moduai.web.site import page, site_of
 
@@ -85,7 +85,7 @@ async def _settings(request: Request, session: Session, fields: dict[str, str]) 
         "history": fields.get("history") == "on",
         "region": _chosen(fields, "region", regions_of(site), session.region),
         "group": _chosen(fields, "group", settings.groups, session.group),
-        "language": _chosen(fields, "language", NAMES, session.language),
+        "language": _chosen(fields, "language", site.languages, session.language),
     }
     try:
         wanted["name"] = clean_name(fields.get("name", ""))

@@ -12,13 +12,14 @@ from typing import Any
 
 import msgspec
 
-from moduai.accounts import keys, regions, sign_in
+from moduai.accounts import keys, sign_in
 from moduai.accounts.looks import looks_at
 from moduai.accounts.organisations import get_organisation
 from moduai.accounts.people import get_person
 from moduai.accounts.reports import own_reports
 from moduai.accounts.sessions import Session, list_sessions
 from moduai.history import conversations, export
+from moduai.packs.pack import in_language
 from moduai.store.database import Connection
 from moduai.web import account_words
 from moduai.web.language import Language
@@ -82,7 +83,7 @@ async def kept(connection: Connection, site: Site, session: Session, lang: Langu
 def _offered(names: dict[str, dict[str, str]], present: str, lang: Language) -> list[tuple[str, str]]:
     """Codes to choose from with their names; what the person has stands among them."""
     codes = [*names, *([present] if present and present not in names else [])] if names or present else []
-    return [(code, regions.name_of(names, code, lang.code)) for code in codes]
+    return [(code, in_language(names.get(code, {}), lang.code) or code) for code in codes]
 
 
 def _way(issuer: str, site: Site) -> str:
@@ -103,8 +104,7 @@ def _day(at: int, lang: Language) -> str:
 
 def regions_of(site: Site) -> dict[str, dict[str, str]]:
     """Regions to choose from, with their names by language; none where the settings ask nobody."""
-    settings = site.services.loaded.settings.people
-    return (settings.regions or regions.KOREA) if settings.ask_region else {}
+    return site.regions if site.services.loaded.settings.people.ask_region else {}
 
 
 async def _json(site: Site, session: Session) -> AsyncIterator[bytes]:

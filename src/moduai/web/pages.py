@@ -34,7 +34,7 @@ async def favicon(request: Request) -> Response:
 
 async def robots(_: Request) -> Response:
     """Search engines may show the page; there is nothing else to find."""
-    rules = "User-agent: *\nAllow: /$\nAllow: /about\nDisallow: /\n"
+    rules = "User-agent: *\nAllow: /$\nAllow: /about\nAllow: /plan\nDisallow: /\n"
     return PlainTextResponse(rules, headers={"cache-control": DAY})
 
 

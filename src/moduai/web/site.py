@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -15,16 +18,22 @@ from starlette.responses import Response
 
 from moduai.accounts.roles import may
 from moduai.engines.record import Model
+from moduai.gateway.policy_text import parse
+from moduai.packs.choose import chosen, regions
+from moduai.packs.pack import Pack
+from moduai.packs.read import PackError
 from moduai.web import guests, visitor, words
 from moduai.web.assets import Assets, takes_gzip
 from moduai.web.fresh import Fresh
 from moduai.web.guests import Guest
-from moduai.web.language import NAMES, Language, choose, keep_language
+from moduai.web.language import NAMES, Language, choose, keep_language, language, own_name
 from moduai.web.remembered import Remembered
 from moduai.web.services import Services
 from moduai.web.visitor import Visitor
 
 TEMPLATES = Path(__file__).parent / "templates"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -51,9 +60,43 @@ class Site:
         """Whether the page answers from public documents unless one asks otherwise."""
         return self.services.desk is not None and self.services.documents_first()
 
+    @property
+    def pack(self) -> Pack:
+        """The country; read at the first page that needs it. Raises PackError."""
+        return chosen(self.services.loaded, parse)
+
+    @cached_property
+    def languages(self) -> Mapping[str, str]:
+        """The pack's languages, each by its own name; Modu's where the pack cannot be used (fails open)."""
+        try:
+            return {code: own_name(code) for code in self.pack.languages}
+        except PackError:
+            return NAMES
+
+    @property
+    def usual_language(self) -> str:
+        """The pack's first; English where it cannot be used (fails open)."""
+        return "en" if self.languages is NAMES else next(iter(self.languages))
+
+    @property
+    def regions(self) -> dict[str, dict[str, str]]:
+        """Regions that people may say they live in: code to name by language; none where the pack cannot be
+        used (fails closed: nobody is asked what could not be kept rightly).
+        """
+        try:
+            return regions(self.services.loaded, parse)
+        except PackError as error:
+            log.error("the country pack cannot be used", extra={"faults": len(error.faults)})  # noqa: TRY400
+            return {}
+
     def language(self, request: Request) -> Language:
         """The language of this request's page."""
-        return choose(request, self.services.loaded.settings.web.language)
+        code = choose(
+            request, self.languages, self.services.loaded.settings.web.language or self.usual_language
+        )
+        if code in NAMES or self.languages is NAMES:
+            return language(code)
+        return language(code, self.pack.messages.get(code, ""))
 
     def guest(self, request: Request) -> Guest:
         """Who asks; new if the browser shows no token of ours."""
@@ -80,7 +123,7 @@ class Site:
             gettext=lang.words.gettext,
             ngettext=lang.words.ngettext,
             language=lang,
-            languages=NAMES,
+            languages=self.languages,
             path=request.url.path,
             in_language=lambda code: f"{here}?{urlencode({**_query(request), 'lang': code})}",
             visitor=self.who(request),
@@ -110,7 +153,8 @@ def _query(request: Request) -> dict[str, str]:
     """
     if request.url.path == "/" or request.url.path.startswith("/c/"):
         return {}
-    return {name: text for name, text in request.query_params.items() if name in {"next", "q", "from", "to"}}
+    kept = {"next", "q", "from", "to", "as_of"}
+    return {name: text for name, text in request.query_params.items() if name in kept}
 
 
 def site_of(request: Request) -> Site:
@@ -161,5 +205,5 @@ def set_cookies(request: Request, response: Response, guest: Guest | None) -> No
             samesite="lax",
             secure=request.url.scheme == "https",
         )
-    if (chosen := request.query_params.get("lang", "")) in NAMES:
+    if (chosen := request.query_params.get("lang", "")) in site_of(request).languages:
         keep_language(request, response, chosen)

@@ -12,9 +12,12 @@ from benchmarks.harness.engine import running_engine
 from sqlalchemy import insert
 
 from moduai.accounts.reports import ReportText, file_report
-from moduai.gateway.policy_text import shipped_text
+from moduai.gateway.policy_text import parse, shipped_text
 from moduai.metering.row import UsageRow
 from moduai.metering.tables import usage
+from moduai.packs.choose import chosen
+from moduai.proposals.repository import propose
+from moduai.proposals.rows import Given
 from moduai.web.api.table import BY_NAME, OPERATIONS
 from tests.web.console.conftest import crowded
 from tests.web.office import ENGINE, Office
@@ -365,6 +368,9 @@ async def test_every_change_is_in_the_audit_log(desk: Office) -> None:
             reason="wrong",
             text=ReportText(),
         )
+        pack = chosen(desk.services.loaded, parse)
+        change = Given(claim="a-gpus-50000", status="funded", day="2026-11-20", source="a")
+        proposals = [(await propose(connection, pack, change, by="sub_1")).id for _ in range(2)]
     async with running_engine() as fake, desk.client("admin") as client:
         key = (await client.post("/api/keys", json={"name": "k"})).json()["key"]["id"]
         invitation = (await client.post("/api/invitations", json={})).json()["invitation"]["id"]
@@ -392,6 +398,9 @@ async def test_every_change_is_in_the_audit_log(desk: Office) -> None:
             "knowledge.add": {"address": "https://example.org/a.pdf"},
             "knowledge.update": {"collection": "laws"},
             "knowledge.remove": {"collection": "laws"},
+            "plan.propose": {"claim": "a-gpus-50000", "status": "funded", "day": "2026-11-20", "source": "a"},
+            "plan.accept": {"proposal": proposals[0]},
+            "plan.reject": {"proposal": proposals[1]},
             "person.change": {"person": resident, "group": "g1"},
             "person.signout": {"person": resident},
             "person.delete": {"person": resident},

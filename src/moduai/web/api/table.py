@@ -10,6 +10,7 @@ from moduai.web.api import (
     now,
     oversight,
     people,
+    plan,
     policy,
     reports,
     shares,
@@ -30,6 +31,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *keys.OPERATIONS,
     *reports.OPERATIONS,
     *knowledge.OPERATIONS,
+    *plan.OPERATIONS,
     *oversight.OPERATIONS,
 )
 BY_NAME = {operation.name: operation for operation in OPERATIONS}

@@ -10,14 +10,15 @@ from typing import Any, NamedTuple
 
 from starlette.responses import Response
 
-from moduai.accounts import regions
 from moduai.accounts.roles import ROLES
 from moduai.accounts.tables import organisations
 from moduai.gateway.errors import ApiError
 from moduai.knowledge.due import due_at
+from moduai.packs.pack import in_language
 from moduai.web.api.now import Now
 from moduai.web.api.usage import UsageTable
 from moduai.web.console.visit import Visit
+from moduai.web.plan import words as plan_words
 
 SHOWN = 50
 """Items on one page of a list."""
@@ -55,9 +56,9 @@ async def usage(visit: Visit) -> Response:
 def _named(visit: Visit, table: UsageTable) -> dict[str, str]:
     """Regions and groups by what they are called in the page's language."""
     people = visit.site.services.loaded.settings.people
-    names = {"region": people.regions or regions.KOREA, "group": people.groups}.get(table.by, {})
+    names = visit.site.regions if table.by == "region" else people.groups if table.by == "group" else {}
     language = visit.site.language(visit.request).code
-    return {row.id: regions.name_of(names, row.id, language) for row in table.rows if row.id in names}
+    return {row.id: in_language(names[row.id], language) for row in table.rows if row.id in names}
 
 
 def _beside(table: UsageTable) -> tuple[str, str]:
@@ -95,6 +96,23 @@ async def collection(visit: Visit) -> Response:
     listed = await visit.ask("knowledge.documents", **visit.named, limit=SHOWN, after=after)
     due = due_at(found, visit.site.services.loaded.settings.knowledge.update_hours)
     return visit.page("collection", collection=found, due=due, documents=listed.items, next=listed.next)
+
+
+async def plan(visit: Visit) -> Response:
+    """Proposals to change the country's plan, with forms to make and decide them."""
+    state = visit.query.get("state", "open")
+    found = await visit.ask("plan.list", **({} if state == "all" else {"state": state}))
+    language, pack = visit.site.language(visit.request).code, visit.site.pack
+    return visit.page(
+        "plan",
+        found=found,
+        state_wanted=state,
+        pack=pack,
+        code=language,
+        claim=visit.query.get("claim", ""),
+        text=lambda texts: in_language(texts, language),
+        statuses=[(one, plan_words.say(plan_words.STATUSES, visit.t, one)) for one in plan_words.STATUSES],
+    )
 
 
 async def switches(visit: Visit) -> Response:
@@ -213,6 +231,7 @@ VIEWS = (
     View("/console/engines/{engine}", "engines", engine),
     View("/console/knowledge", "knowledge", knowledge),
     View("/console/knowledge/{collection}", "knowledge", collection),
+    View("/console/plan", "plan", plan),
     View("/console/switches", "switch", switches),
     View("/console/reports", "reports", reports),
     View("/console/look", "look", look),

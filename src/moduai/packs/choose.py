@@ -1,0 +1,61 @@
+"""Which pack the settings choose: one that comes with Modu, by its id, or a folder, by its path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache, lru_cache
+from pathlib import Path
+
+from moduai.packs.pack import Fault, Pack
+from moduai.packs.read import PackError, ParsePolicy, read
+from moduai.settings import Loaded
+
+SHIPPED = Path(__file__).parent
+
+
+@cache
+def shipped() -> Mapping[str, Path]:
+    """Id to folder of the packs that come with Modu."""
+    return {file.parent.name: file.parent for file in sorted(SHIPPED.glob("??/pack.toml"))}
+
+
+def folder(use: str, home: Path) -> Path:
+    """Where a pack lies: by its id, or by its path, below the home folder unless it is absolute."""
+    return shipped().get(use) or home / Path(use).expanduser()
+
+
+def chosen(loaded: Loaded, parse_policy: ParsePolicy) -> Pack:
+    """The settings' pack, read once in a process. Raises PackError: a pack with a fault is not used (fails
+    closed).
+    """
+    found = _read(folder(loaded.settings.pack.use, loaded.home), parse_policy)
+    if isinstance(found, PackError):
+        raise PackError(found.faults)
+    return found
+
+
+def regions(loaded: Loaded, parse_policy: ParsePolicy) -> dict[str, dict[str, str]]:
+    """Regions that people may say they live in: the settings' own, else the pack's; code to name by language.
+    Raises PackError.
+    """
+    own = loaded.settings.people.regions
+    if own:
+        return own
+    pack = chosen(loaded, parse_policy)
+    return {one.code: dict(one.name) for one in pack.regions if one.code != pack.locale.country}
+
+
+def absent(folder: Path) -> Fault:
+    """What there is to say of a pack that is not there."""
+    return Fault(str(folder), 0, (), f"there is no such folder; Modu has the packs {', '.join(shipped())}")
+
+
+@lru_cache(maxsize=2)
+def _read(folder: Path, parse_policy: ParsePolicy) -> Pack | PackError:
+    """What is wrong is kept too: a pack with faults is not read for every page."""
+    if not folder.is_dir():
+        return PackError([absent(folder)])
+    try:
+        return read(folder, parse_policy)
+    except PackError as error:
+        return error
