@@ -39,6 +39,8 @@ T = TypeVar("T")
 
 MOST_CHANGES, MOST_CHARACTERS = 500, 4_000_000
 """What is put into the index at once: a few seconds' work, after which the process may stop."""
+WRITE_AFTER_S = 1.0
+"""Without a change for so long, what the index holds in memory alone goes to disk."""
 FIRST_WAIT_S, MOST_WAIT_S = 0.2, 30.0
 """Between two tries while the database is away or the disk is full."""
 CHECK_EVERY_S = 5.0
@@ -99,6 +101,13 @@ class Index(Protocol):
 
     def set_aside(self, documents: Iterable[Aside], *, position: int | None) -> object:
         """Hold of these only why they are left out."""
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether something of it stands in memory alone."""
+
+    def write(self) -> None:
+        """Have all of it on disk."""
 
     def fill(self) -> int:
         """Fill in morphemes for a while; how many passages wait then."""
@@ -243,26 +252,37 @@ class Follower:
 
     async def run(self) -> None:
         """Follow the database until cancelled. Raises UnusableError."""
-        wait = FIRST_WAIT_S
+        wait, write = FIRST_WAIT_S, False
         while True:
             self._news.clear()
             try:
-                await self.catch_up()
+                await self.catch_up(write=write)
             except self.errors:
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, MOST_WAIT_S)
             else:
-                wait = FIRST_WAIT_S
-                await self._news.wait()
+                wait, write = FIRST_WAIT_S, not await self._more()
 
-    async def catch_up(self) -> Status:
-        """Return once the index has all that the database has now. Raises one of the database's errors,
-        UnusableError, or RuntimeError where the index cannot be written.
+    async def _more(self) -> bool:
+        """Wait for news; False where there was none for a while, and something is to be written meanwhile."""
+        try:
+            async with asyncio.timeout(WRITE_AFTER_S if self.index.unwritten else None):
+                await self._news.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def catch_up(self, *, write: bool = False) -> Status:
+        """Return once the index has all that the database has now; ``write``: on disk too. Raises one of the
+        database's errors, UnusableError, or RuntimeError where the index cannot be written.
         """
         async with self._busy:
             try:
                 while not self._stopping and (batch := await self._next()):
                     await self._put(batch)
+                if write and not self._stopping:
+                    await self._in_writer(lambda: self._tried(self.index.write))
+                    self._added.set()
             except self.errors as error:
                 if not self._error:
                     log.warning("the index cannot follow the database", extra={"why": brief(error)})
@@ -270,9 +290,9 @@ class Follower:
                 if isinstance(error, _UnwrittenError):
                     await self.look()
                 raise
-            if self._error:
+            if self._error and not self.index.unwritten:
                 log.warning("the index follows the database again")
-            self._error = ""
+                self._error = ""
             if self._state == "building" and not self._stopping:
                 self._state = "ready"
                 if not self._broken.is_set():
@@ -354,13 +374,18 @@ class Follower:
         position: int | None,
     ) -> None:
         """The position goes with the last of them. Raises _UnwrittenError."""
+        if removed or not (aside or added):
+            self._tried(lambda: self.index.remove(removed, position=None if aside or added else position))
+        if aside:
+            self._tried(lambda: self.index.set_aside(aside, position=None if added else position))
+        if added:
+            self._tried(lambda: self.index.add(added, position=position))
+
+    @staticmethod
+    def _tried(change: Callable[[], object]) -> None:
+        """Raises _UnwrittenError."""
         try:
-            if removed or not (aside or added):
-                self.index.remove(removed, position=None if aside or added else position)
-            if aside:
-                self.index.set_aside(aside, position=None if added else position)
-            if added:
-                self.index.add(added, position=position)
+            change()
         except Exception as error:
             raise _UnwrittenError(brief(error)) from error
         except BaseException as error:  # noqa: BLE001  (a panic of native code is no Exception)

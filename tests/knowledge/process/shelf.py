@@ -78,6 +78,11 @@ class Shelf:
         aside = {name: one for name, one in self._kept.aside.items() if name not in gone}
         self._keep(held, position, aside | new)
 
+    unwritten = False
+
+    def write(self) -> None:
+        """All of it is in the file."""
+
     def fill(self) -> int:
         return 0
 

@@ -4,6 +4,7 @@ import threading
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from moduai.knowledge.search.index import Index
@@ -101,7 +102,7 @@ def test_only_allowed_collections_are_searched(index: Index) -> None:
     assert labels(index, "과실로 손해", frozenset({"town"})) == ["조례 제1조"]
     assert labels(index, "과실로 손해", frozenset()) == []
     assert labels(index, "과실로 손해", frozenset({"law"}), collections=("town",)) == []
-    assert labels(index, "민법 제750조", frozenset({"town"})) == []
+    assert "민법 제750조" not in labels(index, "민법 제750조", frozenset({"town"}))
 
 
 def test_filters(index: Index) -> None:
@@ -119,6 +120,45 @@ def test_a_new_version_takes_the_place_of_the_old_one(index: Index) -> None:
     assert labels(index, "관습법") == ["민법 제1조"]
     assert "민법 제750조" not in labels(index, "과실로 인한 위법행위")
     assert index.status().documents == 2
+
+
+def test_what_stands_in_memory_is_found_and_counted_as_what_is_on_disk(tmp_path: Path) -> None:
+    index = Index(tmp_path / "index")
+    index.add([law("민법", ("제1조", "사과")), law("상법", ("제1조", "배"))], position=1)
+    assert not index.unwritten
+    index.add([law("민법", ("제1조", "자두"), ("제2조", "감"))], position=2)
+    index.add([law("형법", ("제1조", "귤"))], position=3)
+    assert index.unwritten
+    before = index.status()
+    assert (before.documents, before.passages, before.waiting, before.position) == (3, 4, 4, 3)
+    found = [labels(index, word) for word in ("사과", "자두", "귤", "배")]
+    assert found == [[], ["민법 제1조"], ["형법 제1조"], ["상법 제1조"]]
+    index.write()
+    assert not index.unwritten
+    assert msgspec.structs.replace(before, bytes=0) == msgspec.structs.replace(index.status(), bytes=0)
+    assert [labels(index, word) for word in ("사과", "자두", "귤", "배")] == found
+    index.add([law("형법", ("제1조", "밤"))], position=4)
+    index.remove([index.search(Query("밤"))[0].document], position=5)
+    assert labels(index, "밤") == []
+    assert index.status().documents == 2
+    index.close()
+    again = Index(tmp_path / "index")
+    assert (again.status().documents, again.status().position) == (2, 5)
+    again.close()
+
+
+def test_what_stands_in_memory_comes_to_disk_with_the_next_change_and_at_the_end(tmp_path: Path) -> None:
+    index = Index(tmp_path / "index")
+    index.add([law("민법", ("제1조", "사과"))], position=1)
+    index.add([law("상법", ("제1조", "배"))], position=2)
+    index.set_aside([Aside("doc_x", 1, "why")], position=3)
+    assert not index.unwritten
+    index.add([law("형법", ("제1조", "귤"))], position=4)
+    index.close()
+    again = Index(tmp_path / "index")
+    assert (again.status().documents, again.status().position) == (3, 4)
+    assert [labels(again, word) for word in ("배", "귤")] == [["상법 제1조"], ["형법 제1조"]]
+    again.close()
 
 
 def test_what_is_removed_is_not_found_even_while_another_writes(index: Index) -> None:

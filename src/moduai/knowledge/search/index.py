@@ -1,9 +1,10 @@
 """The index on disk: one folder, one writer, many readers.
 
 A document is written whole or not at all. It is found by grams when ``add`` returns; ``fill`` adds its
-morphemes later, document by document. What was removed is hidden at once, before it leaves the disk. Who
-writes gives way to who searches, passage by passage. The index holds nothing that the store does not: one
-that is damaged is built anew from the feed.
+morphemes later, document by document. What was removed is hidden at once, before it leaves the disk. A few
+documents that are added stand in memory until ``write``, or until the disk is written for another reason.
+Who writes gives way to who searches, passage by passage. The index holds nothing that the store does not: one
+that is damaged is built anew from the feed, and so is what stood in memory.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import shutil
 import struct
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import date
+from functools import cache
 from pathlib import Path
 from threading import Lock, get_ident
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import tantivy
@@ -27,6 +29,7 @@ from msgspec import Struct
 
 from moduai.knowledge.search import rank, tokens
 from moduai.knowledge.search.embed import Embedder, nearness
+from moduai.knowledge.search.fresh import Cut, Fresh, New
 from moduai.knowledge.search.understand import Asked, understand
 from moduai.knowledge.types import Aside, Found, Parsed, Passage, Query, Stored
 
@@ -42,8 +45,10 @@ POSTINGS, MOST_SOUGHT = 50_000, 24
 grams of a long question: the rarest are sought, and those that stand everywhere only order what was found."""
 FILL_PASSAGES = 100
 """Passages that one step of ``fill`` reads, a CPU-second of Kiwi or two; a larger document is read whole."""
-GIVE_WAY_S = 0.002
-"""How long a passage waits to be written while somebody searches."""
+GIVE_WAY_S, MOST_WAY_S = 0.002, 0.05
+"""How long a passage waits to be written or read while somebody searches, and at most."""
+FRESH_PASSAGES = 2_000
+"""More than these stand on disk."""
 QUIET_S, MOST_PATIENCE_S = 0.3, 5.0
 """What was filled in is written when no document was changed for so long, or after this time in any case."""
 MOST_ASIDE = 100
@@ -80,6 +85,27 @@ class Status(Struct, frozen=True):
     """Kiwi is in memory."""
 
 
+class _View(NamedTuple):
+    """What a search sees, of one moment."""
+
+    disk: Any
+    fresh: Any
+    """None where all is on disk."""
+    documents: Mapping[str, Stored]
+    """Those that stand in memory: what the disk has of them is old."""
+    passages: int
+    """That stand in memory."""
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        """What is searched."""
+        return (self.disk,) if self.fresh is None else (self.disk, self.fresh)
+
+    def frequency(self, field: str, word: str) -> int:
+        """Passages that have a word."""
+        return sum(part.doc_freq(field, word) for part in self.parts)
+
+
 class Index:
     """Passages of all collections. Any thread may search; writing is one at a time, by a lock."""
 
@@ -96,12 +122,18 @@ class Index:
         self._gone: frozenset[str] = frozenset()
         self._searching: set[int] = set()
         self._changed = 0.0
-        self._told: tuple[Any, Status | None] = (None, None)
+        self._told: tuple[_View | None, Status | None] = (None, None)
+        self._fresh = Fresh(self._schema)
+        self._unmarked: int | None = None
         self._index = self._open()
         self._writer = self._index.writer(HEAP_BYTES, 1)
 
     def close(self) -> None:
-        """Wait for what is being written; the index may not be used after it."""
+        """Wait for what is being written; the index may not be used after it. What stands in memory is
+        written, or where it cannot be comes again from the feed.
+        """
+        with suppress(Exception):
+            self.write()
         with self._lock:
             if not self._closed:
                 self._writer.wait_merging_threads()
@@ -114,17 +146,43 @@ class Index:
 
         ``position``: of the store's feed, kept with them.
         """
-        count = 0
-        with self._writing(position):
-            for stored, parsed in documents:
-                self._delete(stored.id)
-                passages = _passages(parsed)
-                for each in self._documents(stored, passages, None):
-                    self._writer.add_document(each)
-                count += len(passages)
-                self._collections |= {stored.collection}
+        given = []
+        for stored, parsed in documents:
+            passages = _passages(parsed)
+            given.append(New(stored, passages, list(self._documents(stored, passages, None))))
+        count = sum(len(each.passages) for each in given)
+        if self._searcher.num_docs and self._fresh.passages + count <= FRESH_PASSAGES:
+            self._add_fresh(given, position)
+        else:
+            with self._writing(position):
+                self._put(given)
+        self._collections |= {each.stored.collection for each in given}
         self._changed = time.monotonic()
         return count
+
+    def _add_fresh(self, given: list[New], position: int | None) -> None:
+        with self._lock:
+            self._fresh.add(given)
+            if position is not None:
+                self.position = self._unmarked = position
+            self._look()
+
+    def _put(self, given: Iterable[New]) -> None:
+        for each in given:
+            self._delete(each.stored.id)
+            for made in each.made:
+                self._writer.add_document(made)
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether something stands in memory alone."""
+        return bool(self._fresh.documents)
+
+    def write(self) -> None:
+        """Have on disk what stands in memory; nothing where there is nothing."""
+        if self.unwritten:
+            with self._writing(None):
+                pass
 
     def remove(self, documents: Iterable[str], *, position: int | None = None) -> None:
         """Take documents out. They are not found from this moment on."""
@@ -133,6 +191,7 @@ class Index:
         with self._writing(position):
             for document in gone:
                 self._delete(document)
+                self._fresh.forget(document)
         self._gone -= gone
 
     def set_aside(self, documents: Iterable[Aside], *, position: int | None = None) -> None:
@@ -152,14 +211,14 @@ class Index:
             made = list(self._documents(stored, passages, morphemes))
             self._await_quiet()
             with self._writing(None):
-                if self._head(self._searcher, stored.id) == stored:  # else it changed meanwhile
+                if self._head(self._view, stored.id) == stored:  # else it changed meanwhile
                     self._delete(stored.id)
                     for each in made:
                         self._writer.add_document(each)
                     if failed:
                         self._mark_aside(Aside(stored.id, stored.version, failed))
         tried.unlink(missing_ok=True)
-        return self._count(self._term("waiting", _PASSAGE))
+        return _count(self._searcher, self._term("waiting", _PASSAGE))
 
     def _await_quiet(self) -> None:
         """Who changes documents goes first: wait until nobody has for a while, but not for ever."""
@@ -178,16 +237,28 @@ class Index:
             return [""] * len(passages), "the process ended whenever its morphemes were looked for"
         with tried.open("a", encoding="utf-8") as file:
             file.write(f"{name}\n")
-        lines = [f"{stored.facts.title} {rank.heading(each, text)} {text}" for _, each, text in passages]
         try:
-            return [" ".join(each) for each in self.morphemes.many(lines)], ""
+            return [" ".join(each) for each in self.morphemes.many(self._lines(stored, passages))], ""
         except (ValueError, RuntimeError, TypeError, LookupError) as error:  # MemoryError is nobody's fault
             return [""] * len(passages), f"its morphemes cannot be found: {type(error).__name__}"
 
+    def _lines(self, stored: Stored, passages: Cut) -> Iterator[str]:
+        for _, passage, text in passages:
+            self._give_way()
+            yield f"{stored.facts.title} {rank.heading(passage, text)} {text}"
+
+    def _give_way(self) -> None:
+        until = time.monotonic() + MOST_WAY_S
+        while self._searching and time.monotonic() < until:
+            time.sleep(GIVE_WAY_S)
+
     @contextmanager
     def _writing(self, position: int | None) -> Iterator[None]:
+        """One change of what is on disk; what stands in memory goes first."""
         with self._lock:
+            position = self._unmarked if position is None else position
             try:
+                self._put(self._fresh.documents.values())
                 yield
                 if position is not None:
                     self._writer.delete_documents_by_term("id", _MARK)
@@ -200,7 +271,18 @@ class Index:
                 self._take_back()
                 raise
             self._index.reload()
-            self._searcher = self._index.searcher()
+            self._fresh.clear()
+            self._unmarked = None
+            self._look()
+
+    def _look(self) -> None:
+        """Let searches see what is there now."""
+        stored = {name: each.stored for name, each in self._fresh.documents.items()}
+        self._view = _View(self._index.searcher(), self._fresh.searcher, stored, self._fresh.passages)
+
+    @property
+    def _searcher(self) -> Any:
+        return self._view.disk
 
     def _take_back(self) -> None:
         """What was not committed; a writer that cannot even do that is replaced."""
@@ -219,9 +301,7 @@ class Index:
         fields: dict[str, str | int | bytes] = {"id": f"!{one.document}", "waiting": _ASIDE}
         self._writer.add_document(_document(fields | {"data": msgspec.msgpack.encode(one)}))
 
-    def _documents(
-        self, stored: Stored, passages: list[tuple[int, Passage, str]], morphemes: list[str] | None
-    ) -> Iterator[Any]:
+    def _documents(self, stored: Stored, passages: Cut, morphemes: list[str] | None) -> Iterator[Any]:
         """What tantivy holds of a document: its passages, and one for the whole. Python's work, so it gives
         way to those who search.
         """
@@ -236,8 +316,7 @@ class Index:
         }
         level = _level(facts.level)
         for at, (number, passage, text) in enumerate(passages):
-            if self._searching:
-                time.sleep(GIVE_WAY_S)
+            self._give_way()
             kept = rank.Candidate(
                 stored.id, stored.version, number, facts.title, level, facts.language, passage, text
             )
@@ -290,24 +369,34 @@ class Index:
             self._searching.discard(me)
 
     def _search(self, query: Query, allowed: frozenset[str] | None) -> list[Found]:
-        searcher, gone = self._searcher, self._gone
-        asked = understand(query.text, self.morphemes, lambda title: searcher.doc_freq("law", title) > 0)
+        view, gone = self._view, self._gone
+        asked = understand(query.text, self.morphemes, lambda title: view.frequency("law", title) > 0)
         limits = self._limits(query, asked, allowed)
         if limits is None or query.limit < 1:
             return []
+        candidates = []
+        for part in view.parts:
+            hidden = gone.union(view.documents) if part is view.disk else gone
+            named = self._candidates(part, asked, limits, max(CANDIDATES, query.limit))
+            candidates += [each for each in named if each.document not in hidden]
+        frequency = cache(lambda gram: view.frequency("grams", gram))
+        documents = sum(part.num_docs for part in view.parts)
+        found = rank.order(asked, rank.terms(asked, frequency, documents), candidates)
+        best = self._near(asked, found)[: query.limit]
+        return [
+            _found(score, each, head) for score, each in best if (head := self._head(view, each.document))
+        ]
+
+    def _candidates(
+        self, searcher: Any, asked: Asked, limits: list[tuple[Any, Any]], most: int
+    ) -> Iterator[rank.Candidate]:
+        """What any of the ways names, each once."""
         named = {}
         for way in self._ways(searcher, asked):
             sought = tantivy.Query.boolean_query([*limits, (tantivy.Occur.Must, way)]) if limits else way
-            for _, at in searcher.search(sought, max(CANDIDATES, query.limit), count=False).hits:
+            for _, at in searcher.search(sought, most, count=False).hits:
                 named[at.segment_ord, at.doc] = at
-        candidates = [
-            each for at in named.values() if (each := _candidate(searcher, at)).document not in gone
-        ]
-        found = rank.order(asked, rank.terms(asked, self._frequency(searcher), searcher.num_docs), candidates)
-        best = self._near(asked, found)[: query.limit]
-        return [
-            _found(score, each, head) for score, each in best if (head := self._head(searcher, each.document))
-        ]
+        return (_candidate(searcher, at) for at in named.values())
 
     def _ways(self, searcher: Any, asked: Asked) -> Iterator[Any]:
         """The queries that name candidates: by article, by grams, by morphemes."""
@@ -381,16 +470,6 @@ class Index:
     def _among(self, field: str, values: Iterable[str]) -> Any:
         return tantivy.Query.term_set_query(self._schema, field, sorted(values))
 
-    def _frequency(self, searcher: Any) -> Callable[[str], int]:
-        known: dict[str, int] = {}
-
-        def frequency(gram: str) -> int:
-            if gram not in known:
-                known[gram] = searcher.doc_freq("grams", gram)
-            return known[gram]
-
-        return frequency
-
     def _near(self, asked: Asked, found: list[tuple[float, Any]]) -> list[tuple[float, Any]]:
         if self._embedder is None or not found:
             return found
@@ -403,21 +482,32 @@ class Index:
 
     def status(self) -> Status:
         """What the index holds now; counted once after each change."""
-        searcher, (counted, told) = self._searcher, self._told
-        if searcher is not counted or told is None:
-            told = self._counted(searcher)
-            self._told = (searcher, told)
+        view, (counted, told) = self._view, self._told
+        if view is not counted or told is None:
+            told = self._counted(view)
+            self._told = (view, told)
         return msgspec.structs.replace(told, morphemes=self.morphemes.ready)
 
-    def _counted(self, searcher: Any) -> Status:
-        documents = self._count(self._among("waiting", (_WAITING, _FILLED)))
-        found = searcher.search(self._term("waiting", _ASIDE), MOST_ASIDE)
-        aside = [searcher.doc(at).get_first("data") for _, at in found.hits]
+    def _counted(self, view: _View) -> Status:
+        heads = self._among("waiting", (_WAITING, _FILLED))
+        found = view.disk.search(self._term("waiting", _ASIDE), MOST_ASIDE)
+        aside = [view.disk.doc(at).get_first("data") for _, at in found.hits]
+        others = _count(view.disk, heads) + found.count + _count(view.disk, self._term("id", _MARK))
+        old = self._among("document", view.documents)
+        waiting = self._term("waiting", _PASSAGE)
+        both = [(tantivy.Occur.Must, old), (tantivy.Occur.Must, waiting)]
+        renewed = self._among("id", [f"={each}" for each in view.documents])
         return Status(
-            documents=documents,
-            passages=searcher.num_docs - documents - found.count - (1 if self.position else 0),
-            waiting=self._count(self._term("waiting", _PASSAGE)),
-            aside=tuple(msgspec.msgpack.decode(each, type=Aside) for each in aside),
+            documents=_count(view.disk, heads) - _count(view.disk, renewed) + len(view.documents),
+            passages=view.disk.num_docs - others - _count(view.disk, old) + view.passages,
+            waiting=_count(view.disk, waiting)
+            - _count(view.disk, tantivy.Query.boolean_query(both))
+            + view.passages,
+            aside=tuple(
+                each
+                for one in aside
+                if (each := msgspec.msgpack.decode(one, type=Aside)).document not in view.documents
+            ),
             position=self.position,
             bytes=sum(each.stat().st_size for each in self.folder.iterdir() if each.is_file()),
             rebuilt=self.rebuilt,
@@ -431,9 +521,6 @@ class Index:
         with self._lock:
             return damage(self.folder)
 
-    def _count(self, query: Any) -> int:
-        return int(self._searcher.search(query, 1).count)
-
     def _term(self, field: str, value: str) -> Any:
         return tantivy.Query.term_query(self._schema, field, value)
 
@@ -442,8 +529,10 @@ class Index:
             return bytes(searcher.doc(at).get_first("data"))
         return None
 
-    def _head(self, searcher: Any, document: str) -> Stored | None:
-        data = self._stored(searcher, f"={document}")
+    def _head(self, view: _View, document: str) -> Stored | None:
+        if document in view.documents:
+            return view.documents[document]
+        data = self._stored(view.disk, f"={document}")
         return None if data is None else msgspec.msgpack.decode(data, type=Stored)
 
     def _named(self) -> frozenset[str]:
@@ -473,7 +562,7 @@ class Index:
 
     def _read(self, searcher: Any) -> None:
         """What is held in memory of the index. Raises where it is broken."""
-        self._searcher = searcher
+        self._view = _View(searcher, None, {}, 0)
         position = self._stored(searcher, _MARK)
         self.position = 0 if position is None else msgspec.msgpack.decode(position, type=int)
         self._collections = self._named()
@@ -541,6 +630,10 @@ def _schema() -> Any:
     return build.build()
 
 
+def _count(searcher: Any, query: Any) -> int:
+    return int(searcher.search(query, 1).count)
+
+
 def _document(fields: Mapping[str, str | int | bytes]) -> Any:
     made = tantivy.Document()
     for name, value in fields.items():
@@ -557,7 +650,7 @@ def _candidate(searcher: Any, at: Any) -> rank.Candidate:
     return msgspec.msgpack.decode(searcher.doc(at).get_first("data"), type=rank.Candidate)
 
 
-def _passages(parsed: Parsed) -> list[tuple[int, Passage, str]]:
+def _passages(parsed: Parsed) -> Cut:
     """The passages that say something, with their numbers and words."""
     cut = [(number, each, parsed.text[each.start : each.end]) for number, each in enumerate(parsed.passages)]
     return [each for each in cut if each[2].strip()]

@@ -125,8 +125,9 @@ def _place(one: tuple[float, Candidate]) -> tuple[float, str, int]:
 
 def _line(sought: Sequence[Term], text: str) -> float:
     """What the best line has of what is sought: words that stand together answer better than words apart."""
+    here = [(term, weight) for term, weight in sought if term in text]
     return max(
-        (sum(weight for term, weight in sought if term in line) for line in text.split("\n")), default=0.0
+        (sum(weight for term, weight in here if term in line) for line in text.split("\n")), default=0.0
     )
 
 
