@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,7 @@ def test_links_are_not_followed(copy: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret.toml"
     secret.write_text("[[item]]\n")
     (copy / "strategy" / "link.toml").symlink_to(secret)
+    shutil.rmtree(copy / "locales")
     (copy / "locales").symlink_to(tmp_path, target_is_directory=True)
     assert faults(copy) == ["locales: links are not followed", "strategy/link.toml: links are not followed"]
 
@@ -150,7 +152,7 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
 
 def test_messages_of_a_language_bring_no_markup_of_their_own(copy: Path) -> None:
     file = copy / "locales" / "ar" / "messages.po"
-    file.parent.mkdir(parents=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     head = 'msgid ""\nmsgstr "Content-Type: text/plain; charset=utf-8\\n"\n\n'
     file.write_text(head + 'msgid "Ask <b>%(name)s</b>"\nmsgstr "<b>%(name)s</b> سؤال"\n', "utf-8")
     assert faults(copy) == []

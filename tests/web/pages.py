@@ -21,6 +21,19 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+ALONE = [
+    "--headless=new",
+    "--remote-debugging-port=0",
+    "--no-default-browser-check",
+    "--hide-scrollbars",
+    "--mute-audio",
+    "--password-store=basic",
+    "--disable-background-timer-throttling",
+    "--disable-backgrounding-occluded-windows",
+    "--disable-renderer-backgrounding",
+    "--force-color-profile=srgb",
+]
+"""For a browser that is started by itself and driven through its port."""
 
 
 async def check_accessibility(page: Page, state: str) -> None:
