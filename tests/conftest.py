@@ -34,8 +34,21 @@ from moduai import compiled
 MODELS = ("fake-model", "fake-embed")
 
 
+LONG = (
+    "tests/web/test_whole.py",
+    "tests/web/console/test_browser.py",
+    "tests/web/plan/test_walk.py",
+    "tests/web/walks/",
+    "tests/clients/",
+    "tests/engines/test_embedded.py",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that replace parts need the sources."""
+    """Files with the longest tests go first, or one process would be left with them at the end. Tests that
+    replace parts need the sources.
+    """
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
     if compiled.in_use():
         for item in items:
             if item.get_closest_marker("source"):
