@@ -9,12 +9,8 @@ that is damaged is built anew from the feed, and so is what stood in memory.
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import struct
 import time
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
@@ -27,7 +23,7 @@ import msgspec
 import tantivy
 from msgspec import Struct
 
-from moduai.knowledge.search import rank, tokens
+from moduai.knowledge.search import files, rank, tokens
 from moduai.knowledge.search.embed import Embedder, nearness
 from moduai.knowledge.search.fresh import Cut, Fresh, New
 from moduai.knowledge.search.understand import Asked, understand
@@ -63,8 +59,6 @@ _WAITING, _FILLED, _PASSAGE, _ASIDE = "1", "0", "p", "!"
 """In the field ``waiting``: of a document that waits, of one that does not, of a passage that waits, and of
 the record that says why a document was set aside.
 """
-_FOOTER = struct.Struct("<II")
-_MAGIC = 1337
 
 
 class Status(Struct, frozen=True):
@@ -519,7 +513,7 @@ class Index:
         Reads all of them, in a tenth of a second for all statutes.
         """
         with self._lock:
-            return damage(self.folder)
+            return files.damage(self.folder)
 
     def _term(self, field: str, value: str) -> Any:
         return tantivy.Query.term_query(self._schema, field, value)
@@ -572,49 +566,8 @@ def _check(folder: Path, form: str) -> None:
     """Raises ValueError for an index that cannot be used."""
     if form != FORMAT:
         raise ValueError("it is of another version of Modu")
-    if wrong := damage(folder):
+    if wrong := files.damage(folder):
         raise ValueError(f"its file {wrong} is damaged")
-
-
-def damage(folder: Path) -> str:
-    """The first file of an index that is gone, or not as it was written; empty where all are whole. Each file
-    of tantivy ends with the checksum of what stands before.
-    """
-    wrong = ""
-    for _ in range(3):  # a segment that was merged meanwhile is no damage
-        try:
-            segments = json.loads((folder / "meta.json").read_bytes())["segments"]
-            names = [name for each in segments for name in _files(each)]
-        except (OSError, ValueError, LookupError, TypeError):
-            return "meta.json"
-        wrong = next((name for name in names if not _whole(folder / name)), "")
-        if not wrong:
-            break
-    return wrong
-
-
-def _files(segment: dict[str, Any]) -> list[str]:
-    name = segment["segment_id"].replace("-", "")
-    gone = segment["deletes"]
-    named = [f"{name}.{each}" for each in ("fast", "fieldnorm", "idx", "pos", "store", "term")]
-    return named + ([f"{name}.{gone['opstamp']}.del"] if gone else [])
-
-
-def _whole(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            file.seek(-_FOOTER.size, os.SEEK_END)
-            length, magic = _FOOTER.unpack(file.read())
-            end = file.seek(-_FOOTER.size - length, os.SEEK_END)
-            crc = json.loads(file.read(length))["crc"]
-            file.seek(0)
-            found = 0
-            while end:
-                part = file.read(min(end, 1 << 20))
-                found, end = zlib.crc32(part, found), end - len(part)
-    except (OSError, ValueError, LookupError, TypeError):
-        return False
-    return bool(magic == _MAGIC and crc == found)
 
 
 def _schema() -> Any:
