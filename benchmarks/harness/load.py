@@ -158,7 +158,7 @@ class Client(asyncio.Protocol):
             if self._size >= self._need:
                 self._whole()
             return
-        self.tally.chunks += data.count(b"data: ")
+        self.tally.chunks += (self._tail[-5:] + data).count(b"data: ")  # one may come in two pieces
         self._tail = (self._tail + data)[-7:]
         if self._tail == b"\r\n0\r\n\r\n":
             self._whole()
