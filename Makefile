@@ -28,8 +28,8 @@ $(VENV)/.dev: requirements/dev.lock pyproject.toml scripts/install
 compiled: dev  ## Translate the hot lane into machine code (needs a C compiler)
 	@$(BIN)/python -m scripts.compiled
 
-# All tests run on as many processes as there are cores, a few on one.
-test: SPREAD := $(if $(ARGS),,-n auto --dist loadfile)
+# All tests run on several processes, a few on one; tests/conftest.py says how many, and in which order.
+test: SPREAD := $(if $(ARGS),,-n auto --dist loadgroup --no-loadscope-reorder)
 test: dev  ## Run the tests (ARGS="tests/store -x")
 	@scripts/browser
 	$(BIN)/python -m pytest $(SPREAD) $(COVER) $(ARGS)

@@ -35,24 +35,49 @@ MODELS = ("fake-model", "fake-embed")
 
 
 LONG = (
-    "tests/web/test_whole.py",
-    "tests/web/console/test_browser.py",
-    "tests/web/plan/test_walk.py",
-    "tests/web/walks/",
-    "tests/clients/",
+    "whole",
     "tests/engines/test_embedded.py",
+    "tests/knowledge/process/test_whole.py",
+    "tests/web/walks/test_guest.py",
+    "tests/web/console/test_browser.py",
+    "tests/web/walks/test_resident.py",
+    "tests/engines/test_cli.py",
+    "tests/web/walks/test_account.py",
+    "tests/web/plan/test_walk.py",
+    "tests/knowledge/process/",
+    "tests/service/",
+    "tests/cli/test_up.py",
+    "tests/metering/test_loader.py",
 )
+"""The groups of tests that take longest, in their order: they go first, or one process would be left with
+them at the end.
+"""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Half as many processes again as cores: tests wait for processes and browsers a third of their time."""
+    return (os.cpu_count() or 1) * 3 // 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with the longest tests go first, or one process would be left with them at the end. Tests that
-    replace parts need the sources.
+    """A file's tests run in one process, and all that need the whole service too, for it takes long to start.
+    Tests that replace parts need the sources.
     """
-    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
-    if compiled.in_use():
-        for item in items:
-            if item.get_closest_marker("source"):
-                item.add_marker(pytest.mark.skip(reason="replaces parts of what is machine code here"))
+    groups = {item: _group(item) for item in items}
+    ranks = {group: _rank(group) for group in groups.values()}
+    items.sort(key=lambda item: ranks[groups[item]])
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(groups[item]))
+        if compiled.in_use() and item.get_closest_marker("source"):
+            item.add_marker(pytest.mark.skip(reason="replaces parts of what is machine code here"))
+
+
+def _group(item: pytest.Item) -> str:
+    return "whole" if "whole" in getattr(item, "fixturenames", ()) else item.nodeid.partition("::")[0]
+
+
+def _rank(group: str) -> int:
+    return next((at for at, long in enumerate(LONG) if group.startswith(long)), len(LONG))
 
 
 class Engine:
