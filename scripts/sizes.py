@@ -37,8 +37,9 @@ def table(folder: Path) -> str:
 
 
 def locked(lock: str) -> list[str]:
-    """Names in a lock, in its order."""
-    return re.findall(r"^([a-z0-9.-]+)==", (REQUIREMENTS / f"{lock}.lock").read_text("utf-8"), re.MULTILINE)
+    """Names in a lock, in its order, each once: some stand there for each version of Python."""
+    text = (REQUIREMENTS / f"{lock}.lock").read_text("utf-8")
+    return list(dict.fromkeys(re.findall(r"^([a-z0-9.-]+)==", text, re.MULTILINE)))
 
 
 def _name(file: str) -> str:
