@@ -29,7 +29,7 @@ compiled: dev  ## Translate the hot lane into machine code (needs a C compiler)
 	@$(BIN)/python -m scripts.compiled
 
 # All tests run on several processes, a few on one; tests/conftest.py says how many, and in which order.
-test: SPREAD := $(if $(ARGS),,-n auto --dist loadgroup --no-loadscope-reorder)
+test: SPREAD := $(if $(ARGS),,-n auto --dist loadscope --no-loadscope-reorder)
 test: dev  ## Run the tests (ARGS="tests/store -x")
 	@scripts/browser
 	$(BIN)/python -m pytest $(SPREAD) $(COVER) $(ARGS)

@@ -28,14 +28,22 @@ import httpx
 import pytest
 from benchmarks.harness import modu, process
 from benchmarks.harness.engine import Counts
+from xdist.scheduler import LoadScopeScheduling
 
 from moduai import compiled
 
 MODELS = ("fake-model", "fake-embed")
 
 
+WHOLE = (
+    "tests/web/test_whole.py",
+    "tests/clients/test_embedded.py",
+    "tests/clients/test_llm.py",
+    "tests/clients/test_openai_node.py",
+)
+"""Files that need ``whole``, which takes long to start: one process runs them all."""
 LONG = (
-    "whole",
+    *WHOLE,
     "tests/engines/test_embedded.py",
     "tests/knowledge/process/test_whole.py",
     "tests/web/walks/test_guest.py",
@@ -49,9 +57,19 @@ LONG = (
     "tests/cli/test_up.py",
     "tests/metering/test_loader.py",
 )
-"""The groups of tests that take longest, in their order: they go first, or one process would be left with
-them at the end.
-"""
+"""Files that take longest, in their order: they go first, or one process would be left with them."""
+
+
+class Groups(LoadScopeScheduling):
+    """Which tests one process runs: those of a file, and those of the files in ``WHOLE``."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "whole" if file in WHOLE else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
+    return Groups(config, log)
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -60,24 +78,16 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests run in one process, and all that need the whole service too, for it takes long to start.
-    Tests that replace parts need the sources.
-    """
-    groups = {item: _group(item) for item in items}
-    ranks = {group: _rank(group) for group in groups.values()}
-    items.sort(key=lambda item: ranks[groups[item]])
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups[item]))
-        if compiled.in_use() and item.get_closest_marker("source"):
-            item.add_marker(pytest.mark.skip(reason="replaces parts of what is machine code here"))
+    """The longest go first. Tests that replace parts need the sources."""
+    items.sort(key=_rank)
+    if compiled.in_use():
+        for item in items:
+            if item.get_closest_marker("source"):
+                item.add_marker(pytest.mark.skip(reason="replaces parts of what is machine code here"))
 
 
-def _group(item: pytest.Item) -> str:
-    return "whole" if "whole" in getattr(item, "fixturenames", ()) else item.nodeid.partition("::")[0]
-
-
-def _rank(group: str) -> int:
-    return next((at for at, long in enumerate(LONG) if group.startswith(long)), len(LONG))
+def _rank(item: pytest.Item) -> int:
+    return next((at for at, long in enumerate(LONG) if item.nodeid.startswith(long)), len(LONG))
 
 
 class Engine:
