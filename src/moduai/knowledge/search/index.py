@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from threading import Lock, get_ident
 from typing import Any, NamedTuple
@@ -32,11 +32,11 @@ from moduai.knowledge.types import Aside, Found, Parsed, Passage, Query, Stored
 FORMAT = "3"
 """Another number: indexes of before are built anew."""
 HEAP_BYTES = 48_000_000
-CANDIDATES = 16
+CANDIDATES = 12
 """Passages that each way of searching may name."""
 LAWS, WITHIN = 4, 32
 """Statutes of the fields of life that a question touches: in them is sought besides, by so many grams."""
-POSTINGS, MOST_SOUGHT = 50_000, 24
+POSTINGS, MOST_SOUGHT = 30_000, 16
 """Entries that one search may read, so that its time does not grow with the number of passages, and the most
 grams of a long question: the rarest are sought, and those that stand everywhere only order what was found."""
 FILL_PASSAGES = 100
@@ -77,6 +77,10 @@ class Status(Struct, frozen=True):
     """Why the index that was there was thrown away; empty: it was not, or there was none."""
     morphemes: bool
     """Kiwi is in memory."""
+
+
+Frequency = Callable[[str, str], int]
+"""Passages that have a word, by field and word."""
 
 
 class _View(NamedTuple):
@@ -205,7 +209,7 @@ class Index:
             made = list(self._documents(stored, passages, morphemes))
             self._await_quiet()
             with self._writing(None):
-                if self._head(self._view, stored.id) == stored:  # else it changed meanwhile
+                if self._heads(self._view, [stored.id]).get(stored.id) == stored:  # else it changed meanwhile
                     self._delete(stored.id)
                     for each in made:
                         self._writer.add_document(each)
@@ -368,41 +372,42 @@ class Index:
         limits = self._limits(query, asked, allowed)
         if limits is None or query.limit < 1:
             return []
+        frequency = cache(view.frequency)
+        ways = list(self._ways(asked, frequency))
         candidates = []
         for part in view.parts:
             hidden = gone.union(view.documents) if part is view.disk else gone
-            named = self._candidates(part, asked, limits, max(CANDIDATES, query.limit))
+            named = self._candidates(part, ways, limits, max(CANDIDATES, query.limit))
             candidates += [each for each in named if each.document not in hidden]
-        frequency = cache(lambda gram: view.frequency("grams", gram))
         documents = sum(part.num_docs for part in view.parts)
-        found = rank.order(asked, rank.terms(asked, frequency, documents), candidates)
-        best = self._near(asked, found)[: query.limit]
-        return [
-            _found(score, each, head) for score, each in best if (head := self._head(view, each.document))
-        ]
+        terms = rank.terms(asked, partial(frequency, "grams"), documents)
+        best = self._near(asked, rank.order(asked, terms, candidates))[: query.limit]
+        heads = self._heads(view, {each.document for _, each in best})
+        return [_found(score, each, heads[each.document]) for score, each in best if each.document in heads]
 
     def _candidates(
-        self, searcher: Any, asked: Asked, limits: list[tuple[Any, Any]], most: int
+        self, searcher: Any, ways: Iterable[Any], limits: list[tuple[Any, Any]], most: int
     ) -> Iterator[rank.Candidate]:
         """What any of the ways names, each once."""
         named = {}
-        for way in self._ways(searcher, asked):
+        for way in ways:
             sought = tantivy.Query.boolean_query([*limits, (tantivy.Occur.Must, way)]) if limits else way
             for _, at in searcher.search(sought, most, count=False).hits:
                 named[at.segment_ord, at.doc] = at
         return (_candidate(searcher, at) for at in named.values())
 
-    def _ways(self, searcher: Any, asked: Asked) -> Iterator[Any]:
+    def _ways(self, asked: Asked, frequency: Frequency) -> Iterator[Any]:
         """The queries that name candidates: by article, by grams, by morphemes."""
         if asked.places:
             yield tantivy.Query.term_set_query(self._schema, "place", list(asked.places))
         grams = dict.fromkeys((*asked.grams, *(gram for each in asked.added.values() for gram in each)))
-        if telling := self._rarest(searcher, "grams", grams):
+        if telling := _rarest(grams, partial(frequency, "grams")):
             yield self._any("grams", telling)
             if asked.laws:
                 within = sorted(asked.laws, key=lambda law: -asked.laws[law])[:LAWS]
                 yield self._within(within, list(grams)[:WITHIN])
-        if telling := self._rarest(searcher, "morphemes", dict.fromkeys((*asked.morphemes, *asked.added))):
+        words = dict.fromkeys((*asked.morphemes, *asked.added))
+        if telling := _rarest(words, partial(frequency, "morphemes")):
             yield self._any("morphemes", telling)
 
     def _within(self, laws: Sequence[str], grams: Sequence[str]) -> Any:
@@ -411,18 +416,6 @@ class Index:
         return tantivy.Query.boolean_query(
             [(tantivy.Occur.Must, law), (tantivy.Occur.Must, self._any("grams", grams))]
         )
-
-    def _rarest(self, searcher: Any, field: str, words: Iterable[str]) -> list[str]:
-        """The rarest words that the index knows, as many as may be read; one at least."""
-        known = sorted((count, word) for word in words if (count := searcher.doc_freq(field, word)))
-        kept: list[str] = []
-        read = 0
-        for count, word in known[:MOST_SOUGHT]:
-            read += count
-            if kept and read > POSTINGS:
-                break
-            kept.append(word)
-        return kept
 
     def _any(self, field: str, words: Iterable[str]) -> Any:
         """Flat, so that tantivy can skip what cannot be among the best."""
@@ -523,11 +516,14 @@ class Index:
             return bytes(searcher.doc(at).get_first("data"))
         return None
 
-    def _head(self, view: _View, document: str) -> Stored | None:
-        if document in view.documents:
-            return view.documents[document]
-        data = self._stored(view.disk, f"={document}")
-        return None if data is None else msgspec.msgpack.decode(data, type=Stored)
+    def _heads(self, view: _View, documents: Collection[str]) -> dict[str, Stored]:
+        """What is known of documents as wholes; one that is not here is left out."""
+        ids = [f"={each}" for each in documents if each not in view.documents]
+        hits = view.disk.search(self._among("id", ids), len(ids), count=False).hits if ids else ()
+        kept = [msgspec.msgpack.decode(view.disk.doc(at).get_first("data"), type=Stored) for _, at in hits]
+        return {each.id: each for each in kept} | {
+            each: view.documents[each] for each in documents if each in view.documents
+        }
 
     def _named(self) -> frozenset[str]:
         """The collections that have passages."""
@@ -585,6 +581,19 @@ def _schema() -> Any:
 
 def _count(searcher: Any, query: Any) -> int:
     return int(searcher.search(query, 1).count)
+
+
+def _rarest(words: Iterable[str], frequency: Callable[[str], int]) -> list[str]:
+    """The rarest words that the index knows, as many as may be read; one at least."""
+    known = sorted((count, word) for word in words if (count := frequency(word)))
+    kept: list[str] = []
+    read = 0
+    for count, word in known[:MOST_SOUGHT]:
+        read += count
+        if kept and read > POSTINGS:
+            break
+        kept.append(word)
+    return kept
 
 
 def _document(fields: Mapping[str, str | int | bytes]) -> Any:

@@ -94,15 +94,16 @@ def understand(text: str, morphemes: tokens.Morphemes | None = None, known: Know
     asked = text[:_LONGEST]
     words = morphemes.words(asked) if morphemes is not None and morphemes.ready else []
     telling = list(dict.fromkeys(word.form for word in words if word.telling and word.form not in _STOP))
-    added = dict.fromkeys((*_terms(asked, words), *numbers(asked)))
+    places = _places(asked.lower(), words)
+    added = dict.fromkeys((*_terms(asked, words, places), *numbers(asked)))
     return Asked(
         text=asked,
         grams=tuple(dict.fromkeys(tokens.grams(_telling(asked, words)))),
         words={word: tuple(tokens.grams(word)) for word in telling if len(word) > 1},
         morphemes=tuple(telling),
         added={term: tuple(tokens.grams(term)) for term in added},
-        laws=laws(asked, words, known),
-        places=places(asked, known),
+        laws=_laws(asked, words, places, known),
+        places=named_articles(asked, known),
         level=level(asked),
         day=day(asked),
         language=language(asked),
@@ -132,7 +133,7 @@ def language(text: str) -> str:
     return "en" if _LATIN.search(text) else ""
 
 
-def places(text: str, known: Known | None = None) -> tuple[str, ...]:
+def named_articles(text: str, known: Known | None = None) -> tuple[str, ...]:
     """Articles that a question names with their laws; short names of laws are written out."""
     found = [
         mention.reference for mention in articles.find(text, known and (lambda name: known(_title(name))))
@@ -186,20 +187,21 @@ def _sino(spelled: str) -> int:
     return total + digit
 
 
-def laws(text: str, words: Sequence[tokens.Word] = (), known: Known | None = None) -> dict[str, float]:
+def _laws(text: str, words: Sequence[tokens.Word], places: Places, known: Known | None) -> dict[str, float]:
     """Statutes that a question names or that govern what it is about, the most probable as 1."""
     votes = dict.fromkeys(_named(text, known), _SAID)
-    for titles in _said(fields(), text, words):
+    for titles in _said(fields(), words, places):
         for title in titles:
             votes[title] = votes.get(title, 0.0) + len(titles) ** -0.5
     most = max(votes.values(), default=1.0)
     return {title: each / most for title, each in votes.items()}
 
 
-def _terms(text: str, words: Sequence[tokens.Word]) -> list[str]:
+def _terms(text: str, words: Sequence[tokens.Word], places: Places) -> list[str]:
     """Terms of law for the everyday words in a question, without those that it says itself."""
     plain = squashed(text)
-    return [term for terms in _said(everyday(), text, words) for term in terms if squashed(term) not in plain]
+    means = _said(everyday(), words, places)
+    return [term for terms in means for term in terms if squashed(term) not in plain]
 
 
 def _named(text: str, known: Known | None) -> Iterator[str]:
@@ -216,9 +218,8 @@ def _named(text: str, known: Known | None) -> Iterator[str]:
             ]
 
 
-def _said(table: Table, text: str, words: Sequence[tokens.Word]) -> list[tuple[str, ...]]:
+def _said(table: Table, words: Sequence[tokens.Word], places: Places) -> list[tuple[str, ...]]:
     """What the entries of a table mean whose words stand in the text, one not far behind the other."""
-    places = _places(text.lower(), words)
     return [
         means
         for word in places
