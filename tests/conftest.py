@@ -152,10 +152,10 @@ class Service(NamedTuple):
 
     def row(self, request_id: str) -> dict[str, Any]:
         """The usage row of one request, once it is loaded."""
-        return until(lambda: self.rows(request_id), within_s=10)[0]
+        return until(lambda: self.rows(request_id), within_s=60)[0]
 
 
-def until(look: Callable[[], Any], within_s: float = 5.0) -> Any:
+def until(look: Callable[[], Any], within_s: float = 30.0) -> Any:
     """What ``look`` gives, once it is true; fails after ``within_s``."""
     deadline = time.monotonic() + within_s
     while not (found := look()):

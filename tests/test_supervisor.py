@@ -56,7 +56,7 @@ def python(code, *arguments):
     return (sys.executable, "-c", textwrap.dedent(code), *map(str, arguments))
 
 
-async def until(condition, within_s=10.0):
+async def until(condition, within_s=60.0):
     deadline = time.monotonic() + within_s
     while not (found := condition()):
         assert time.monotonic() < deadline, "it did not happen in time"

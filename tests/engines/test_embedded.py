@@ -27,7 +27,7 @@ async def ask(engine: Embedded, key: str = KEY, **body: object) -> Reply:
         "/v1/chat/completions",
         key=key,
         body=json.dumps(body).encode(),
-        timeout_s=60,
+        timeout_s=110,
     )
 
 

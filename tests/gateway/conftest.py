@@ -222,7 +222,7 @@ async def gateway(fake: FakeEngine) -> AsyncIterator[Gateway]:
         yield running
 
 
-async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
     """Wait until something is true."""
     deadline = time.monotonic() + seconds
     for _ in iter(lambda: bool(condition()), True):

@@ -8,6 +8,7 @@ import shutil
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Locator, Page, expect
 
+expect.set_options(timeout=30_000)  # milliseconds; a machine under load takes many times its usual ones
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 NAMES = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next((found for name in NAMES if name and (found := shutil.which(name))), "")

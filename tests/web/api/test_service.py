@@ -50,7 +50,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
             headers = {"authorization": f"Bearer {key}"}
             found = Target(running.url, headers, session)
             with httpx.Client(base_url=running.url, headers=headers) as client:
-                until(lambda: client.get("/api/now").is_success, within_s=10)
+                until(lambda: client.get("/api/now").is_success, within_s=60)
             yield found
         log = (place / "modu.log").read_text("utf-8", "replace")
         assert "Traceback" not in log, log[-4000:]
