@@ -9,6 +9,7 @@ quotation begins and ends where a word does. Every check here fails closed.
 from __future__ import annotations
 
 from typing import Protocol
+from unicodedata import combining
 
 from msgspec import Struct
 
@@ -110,4 +111,4 @@ def _whole_words(text: str, start: int, end: int) -> bool:
 
 
 def _joined(left: str, right: str) -> bool:
-    return (left.isalnum() or left == "_") and (right.isalnum() or right == "_")
+    return combining(right) > 0 or all(each.isalnum() or each == "_" for each in (left, right))
