@@ -41,6 +41,9 @@ class Shelf(Protocol):
     async def text(self, document: str, version: int) -> tuple[Stored, str, tuple[Passage, ...]] | None:
         """A version's text and passages; None where it is not, or not any more."""
 
+    async def newest(self, document: str) -> int | None:
+        """The number of its newest version; 0: it was removed; None: there never was one."""
+
 
 def stands(citation: Citation, text: str) -> bool:
     """Whether the citation's words are at its place in this text. Fails closed."""
