@@ -66,6 +66,10 @@ class Shelf:
         """As it is kept now."""
         return self.kept.get((document, version))
 
+    async def newest(self, document: str) -> int | None:
+        """The greatest of those that are kept."""
+        return max((version for each, version in self.kept if each == document), default=None)
+
 
 class Case:
     """One question with what is found for it and what a model writes."""

@@ -9,11 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 from benchmarks.harness.quoting import Shelf
+from msgspec.structs import replace
 
 from moduai.accounts.principal import Principal
 from moduai.desk import Desk, Known, Told
 from moduai.desk.api import Counter
-from moduai.desk.shown import markdown
+from moduai.desk.shown import markdown, name
 from moduai.gateway.ask import look
 from moduai.gateway.endpoint import Endpoint
 from moduai.gateway.local import Begun, Delta, Done, Event, Failed, Place
@@ -238,6 +239,12 @@ async def test_a_place_is_named_once_and_then_called_the_same() -> None:
     texts = [event.text for event in events if isinstance(event, Told) and event.kind == "claim"]
     assert ["[대화와 학습 › 제1조](" in text for text in texts] == [True, False]
     assert "[같은 글](/source/doc/1?from=31&to=50#here)" in texts[1]
+
+
+def test_a_title_that_is_the_place_too_is_said_once() -> None:
+    found = Shelf().put("doc", 1, "제1조", [TEXT])[0]
+    place = Citation("doc", 1, 0, 2, TEXT[:2], found.passage.label, found.facts)
+    assert [name(place), name(replace(place, label="제2조"))] == ["제1조", "제1조 › 제2조"]
 
 
 @pytest.mark.parametrize(("said", "answer"), [("안녕하세요", "안녕하세요."), ("Thanks!", "You are welcome.")])

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import time
+import unicodedata
 import zipfile
 from datetime import date
 from pathlib import Path
@@ -193,6 +194,34 @@ def test_decisions_are_read_from_markdown_and_text() -> None:
     )
     assert plain.facts.in_force_from == date(2019, 5, 2)
     assert plain.facts.cites == ("공정거래법 제50조",)
+
+
+@pytest.mark.parametrize(
+    ("head", "title"),
+    [
+        (
+            "서울중앙지법 2020. 1. 3. 선고 2018고합1, 2019고합2(병합)",
+            "서울중앙지법 2020. 1. 3. 선고 2018고합1, 2019고합2",
+        ),
+        ("대법원 2019.10.31.자 2019마1 결정", "대법원 2019. 10. 31.자 2019마1"),
+        ("헌재 2004. 10. 21. 2004헌마554·566(병합)", "헌재 2004. 10. 21. 선고 2004헌마554·566"),
+        ("서울고등법원 2020. 5. 1. 선고 (춘천)2019누1 판결", "서울고등법원 2020. 5. 1. 선고 2019누1"),
+        ("수원지법 성남지원 2020. 5. 1. 선고 2019가단9 판결", "수원지법 성남지원 2020. 5. 1. 선고 2019가단9"),
+        ("대법원 2003. 13. 44. 선고 2000므1257 판결", "대법원 2000므1257"),
+    ],
+)
+def test_how_courts_cite_decisions(head: str, title: str) -> None:
+    facts = read("a.txt", f"{head}\n\n【주문】\n기각한다.\n".encode()).facts
+    assert (facts.kind, facts.title) == ("decision", title)
+
+
+def test_what_a_document_says_of_itself_is_short_and_on_a_line() -> None:
+    page = '---\ntitle: "a\\nb\u202e"\nlicence: |\n  x\n  y\nministry: ' + "가" * 5_000 + "\n---\n글"
+    facts = read("a.md", page.encode()).facts
+    assert (facts.title, facts.licence, len(facts.ministry)) == ("a b", "x y", 300)
+    assert read(unicodedata.normalize("NFD", "한글.txt"), b"a\nb").facts.title == "한글"
+    rows = read_all("a.jsonl", b'{"id": "a\\u0000\\nb", "title": "c\\u0000d", "text": "e"}')
+    assert [(key, each.facts.title) for key, each in rows] == [("a b", "cd")]
 
 
 def test_a_page_of_markdown_loses_its_marks_and_keeps_its_words() -> None:

@@ -103,6 +103,15 @@ async def test_the_services_own_data_is_no_document(home: Path, tmp_path: Path) 
     (tmp_path / "way").symlink_to(home, target_is_directory=True)
     assert await refused(tmp_path / "way", home) == "own_data"
     assert list(await items(tmp_path, home)) == ["other.md"]
+    async with opened("folder", str(tmp_path), tmp_path / "way") as found:  # home named by a link
+        assert [one.key for one in found] == ["other.md"]
+
+
+async def test_names_that_are_not_utf_8(folder: Path, home: Path) -> None:
+    (folder / "가" / "민법.md").rename(folder / os.fsdecode("보고서.txt".encode("cp949")))
+    odd = next(one for key, one in (await items(folder, home)).items() if key.startswith("\\"))
+    assert odd.key.encode() == odd.key.encode("ascii")
+    assert (odd.name, odd.read()) == ("보고서.txt", "제1조".encode())
 
 
 async def test_a_file_that_is_too_large(folder: Path, home: Path) -> None:

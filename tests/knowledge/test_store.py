@@ -76,6 +76,7 @@ async def test_changes_are_told_in_order_and_a_removed_document_has_no_text(db: 
         assert await store.text(c, a.id, 1) is None
         assert (await c.execute(select(versions).where(versions.c.document == a.id))).all() == []
         assert await store.remove(c, [a.id]) == 0
+        assert [await store.newest(c, each) for each in (a.id, b.id, "doc_unknown")] == [0, 1, None]
 
 
 async def test_the_numbers_of_versions_are_not_used_again_after_a_removal(db: Database) -> None:

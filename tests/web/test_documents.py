@@ -125,10 +125,22 @@ async def test_the_page_marks_a_range_that_is_there(reading: Served, place: str,
         assert "<script" not in answer.text
 
 
-@pytest.mark.parametrize("address", ["/source/doc_1/2", "/source/doc_2/3", "/source/doc_1/x"])
+@pytest.mark.parametrize(
+    "address",
+    ["doc_1/4", "doc_2/3", "doc_1/x", f"doc_1/{2**31}", "%00/1", "d%F0%9F%98%80c/1", "d" * 65 + "/1"],
+)
 async def test_what_is_not_stored_is_not_shown(reading: Served, address: str) -> None:
     async with httpx2.AsyncClient(base_url=reading.url) as browser:
-        assert (await browser.get(address)).status_code == 404
+        assert (await browser.get(f"/source/{address}")).status_code == 404
+
+
+async def test_the_page_says_what_became_of_a_version(reading: Served, room: Room) -> None:
+    room.put("doc_1", 5, "대화와 학습", ["새 글입니다."])
+    async with httpx2.AsyncClient(base_url=reading.url, headers={"accept-language": "en"}) as browser:
+        older, gone = [await browser.get(f"/source/doc_1/{version}") for version in (3, 2)]
+        assert '<a href="/source/doc_1/5">there is a newer version, 5</a>' in older.text
+        assert "newer version" not in (await browser.get("/source/doc_1/5")).text
+        assert (gone.status_code, "This document was removed" in gone.text) == (410, True)
 
 
 async def test_a_long_text_is_cut_around_the_place(reading: Served, room: Room) -> None:

@@ -70,7 +70,8 @@ def address(citation: Citation) -> str:
 def name(citation: Citation) -> str:
     """A citation's place as people name it."""
     between = " " if citation.facts.kind == "statute" else " › "
-    return between.join(filter(None, (citation.facts.title, citation.label))) or citation.document
+    said = dict.fromkeys(filter(None, (citation.facts.title, citation.label)))
+    return between.join(said) or citation.document
 
 
 def markdown(event: Claim | Extracts | NotFound | SmallTalk, language: str, last: str = "") -> str:

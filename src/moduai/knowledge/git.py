@@ -93,7 +93,7 @@ class Clone:
         split = urlsplit(self._source)
         if split.hostname in SITES:
             base = self._source.rstrip("/").removesuffix(".git")
-            return f"{base}/blob/{self.commit}/{quote(path)}"
+            return f"{base}/blob/{self.commit}/{quote(path, errors='surrogateescape')}"
         return self._source
 
     def reader(self, path: str) -> Callable[[], bytes]:
@@ -213,5 +213,5 @@ def _blobs(listing: bytes) -> dict[str, Blob]:
         about, _, path = line.partition(b"\t")
         words = about.split()
         if len(words) == 4 and words[0] in (b"100644", b"100755"):
-            found[path.decode("utf-8", "replace")] = Blob(words[2].decode(), int(words[3]))
+            found[path.decode("utf-8", "surrogateescape")] = Blob(words[2].decode(), int(words[3]))
     return found

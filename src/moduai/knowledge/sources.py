@@ -129,7 +129,7 @@ async def opened(
         case "git":
             async with git.cloned(address, private) as clone:
                 paths = (path for path in clone.paths() if _wanted(path))
-                yield _limited(Item(_key(p), p, clone.address(p), clone.reader(p)) for p in paths)
+                yield _limited(Item(_key(p), _name(p), clone.address(p), clone.reader(p)) for p in paths)
         case "api":
             async with connectors.opened(address, keys, private) as items:
                 yield _limited(items)
@@ -141,6 +141,7 @@ def folder(root: Path, apart: Path | None = None) -> Iterator[Item]:
     """
     if not root.is_dir():
         raise SourceError("not_there", f"there is no folder {root}")
+    root, apart = root.resolve(), apart and apart.resolve()  # either may be named by a link
     for above, folders, names in os.walk(root, onerror=_unreadable):
         folders[:] = [name for name in folders if not name.startswith(".") and Path(above, name) != apart]
         for name in names:
@@ -161,7 +162,7 @@ def _outside(path: Path, home: Path) -> Path:
 
 
 def _file(path: Path, name: str) -> Item:
-    return Item(_key(name), name, "", lambda: _regular(path))
+    return Item(_key(name), _name(name), "", lambda: _regular(path))
 
 
 def _regular(path: Path) -> bytes:
@@ -223,7 +224,16 @@ def _limited(items: Iterable[Item]) -> list[Item]:
 
 def _key(name: str) -> str:
     """A key has no ``#``: behind one stands which of a file's documents it is."""
-    return name.replace("#", "%23")
+    return name.replace("#", "%23").encode("utf-8", "backslashreplace").decode()
+
+
+def _name(name: str) -> str:
+    """A file's name for people: one that is not UTF-8 is mostly Windows' Korean."""
+    raw = name.encode("utf-8", "surrogateescape")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("cp949", "replace")
 
 
 def _split(address: str) -> SplitResult:

@@ -183,6 +183,13 @@ async def document(c: Connection, document_id: str) -> Stored | None:
     return _document(row._mapping) if row else None
 
 
+async def newest(c: Connection, document_id: str) -> int | None:
+    """The number of a document's newest version; 0: it was removed; None: there never was one."""
+    query = select(documents.c.version, documents.c.removed_at).where(documents.c.id == document_id)
+    row = (await c.execute(query)).first()
+    return None if row is None else 0 if row.removed_at else row.version
+
+
 async def history(c: Connection, document_id: str) -> list[Stored]:
     """All versions of a document, newest first."""
     query = _stored().where(documents.c.id == document_id).order_by(versions.c.version.desc())

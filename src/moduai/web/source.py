@@ -1,11 +1,12 @@
 """The page of a citation: the stored words, marked where they stand, with what is known of their document.
 
-Rule: it shows a version as it is stored and nothing else; one that is not there, or not any more, is a 404
-(fails closed). It needs no script, and nothing on it comes from elsewhere but the link out.
+Rule: it shows a version as it is stored and nothing else; one that never was there is a 404, one that was
+removed a 410 (fails closed). It needs no script, and nothing on it comes from elsewhere but the link out.
 """
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from starlette.exceptions import HTTPException
@@ -17,6 +18,10 @@ from moduai.web.site import page, site_of
 
 AROUND = 6_000
 """Characters that are shown before and behind the cited words, to the next line's end."""
+
+MOST_VERSION = 2**31 - 1
+_ID = re.compile(r"[a-z0-9_]{1,64}")
+"""What a database can be asked for."""
 
 
 class Cut(NamedTuple):
@@ -33,10 +38,14 @@ class Cut(NamedTuple):
 async def show(request: Request) -> Response:
     """One version of a document, around a place."""
     site = site_of(request)
-    desk, version = site.services.desk, request.path_params["version"]
-    found = await desk.shelf.text(request.path_params["document"], version) if desk else None
-    if found is None:
+    desk = site.services.desk
+    document, version = request.path_params["document"], request.path_params["version"]
+    if desk is None or version > MOST_VERSION or not _ID.fullmatch(document):
         raise HTTPException(404)
+    newest = await desk.shelf.newest(document)
+    found = await desk.shelf.text(document, version)
+    if found is None:
+        raise HTTPException(404 if newest is None or version > newest > 0 else 410)
     stored, text, passages = found
     start, end = _range(request, len(text))
     address = stored.facts.address
@@ -44,6 +53,7 @@ async def show(request: Request) -> Response:
         request,
         "source.html",
         stored=stored,
+        newer=newest if newest and newest > version else 0,
         facts=stored.facts,
         cut=_cut(text, start, end),
         labels=_labels(passages, start, end),

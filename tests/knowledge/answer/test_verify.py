@@ -51,6 +51,11 @@ def test_a_quotation_is_looked_for_in_its_passage_only() -> None:
     assert find("같은 말. 같은", "같은 말. 같은 말.", 0, 6) is None
 
 
+def test_a_letter_is_not_taken_from_its_accent() -> None:
+    assert find("q", "x q\u0301 y") is None
+    assert find("q\u0301", "x q\u0301 y") == (2, 4)
+
+
 def test_a_mark_that_is_alone_is_no_quotation() -> None:
     assert quotations("그는 “가”와 「나」라고 했다.") == ["가", "나"]
     assert quotations("그는 “가라고 했다.") is None

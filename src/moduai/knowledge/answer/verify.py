@@ -9,6 +9,7 @@ quotation begins and ends where a word does. Every check here fails closed.
 from __future__ import annotations
 
 from typing import Protocol
+from unicodedata import combining
 
 from msgspec import Struct
 
@@ -39,6 +40,9 @@ class Shelf(Protocol):
 
     async def text(self, document: str, version: int) -> tuple[Stored, str, tuple[Passage, ...]] | None:
         """A version's text and passages; None where it is not, or not any more."""
+
+    async def newest(self, document: str) -> int | None:
+        """The number of its newest version; 0: it was removed; None: there never was one."""
 
 
 def stands(citation: Citation, text: str) -> bool:
@@ -110,4 +114,4 @@ def _whole_words(text: str, start: int, end: int) -> bool:
 
 
 def _joined(left: str, right: str) -> bool:
-    return (left.isalnum() or left == "_") and (right.isalnum() or right == "_")
+    return combining(right) > 0 or all(each.isalnum() or each == "_" for each in (left, right))

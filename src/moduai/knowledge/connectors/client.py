@@ -23,7 +23,7 @@ import httpx2
 
 from moduai.knowledge.errors import SourceAwayError, SourceError
 from moduai.knowledge.readers import LIMITS
-from moduai.knowledge.readers.outline import clean
+from moduai.knowledge.readers.outline import one_line
 from moduai.outbound import Guard, Network, OutboundError, client_options
 
 TRIES = 4
@@ -156,7 +156,7 @@ def complaint(data: bytes) -> str:
     text = data[:4_000].decode("utf-8", "replace")
     if re.search(r"<html|<!doctype", text, re.IGNORECASE):
         return "a web page came in place of data"
-    return " ".join(clean(_MARKUP.sub(" ", text)).split())
+    return one_line(_MARKUP.sub(" ", text))
 
 
 async def walk(

@@ -26,8 +26,9 @@ from msgspec.structs import replace
 from moduai.knowledge.readers import decisions, hypertext, lines, official
 from moduai.knowledge.readers.archive import Archive
 from moduai.knowledge.readers.limits import LIMITS, Limits
+from moduai.knowledge.readers.outline import one_line
 from moduai.knowledge.readers.text import opening
-from moduai.knowledge.types import Parsed, ReadError
+from moduai.knowledge.types import Facts, Parsed, ReadError
 
 __all__ = ["LIMITS", "SUFFIXES", "Limits", "read", "read_all"]
 
@@ -43,6 +44,9 @@ _LOOKS: tuple[tuple[str, Callable[[str], bool]], ...] = (
 )
 _FOLDERS = {"word/": "docx", "Contents/": "hwpx"}
 """Of an archive: where its text is."""
+_SAID = ("title", "language", "licence", "ministry", "number", "level")
+_FACT = 300
+"""Most characters of each."""
 
 SUFFIXES = frozenset((*_SUFFIXES, ".pdf", ".docx", ".hwpx", ".hwp"))
 """Endings of the files in a folder that are documents."""
@@ -70,12 +74,18 @@ def read_all(name: str, data: bytes, limits: Limits = LIMITS) -> list[tuple[str,
     if not data.strip():
         raise ReadError("empty", "The file is empty.")
     chosen = _format(name, data, limits)
+    path = PurePosixPath(name)
     if chosen == "lines":
-        return lines.read_all(data, limits, whole=PurePosixPath(name).suffix.lower() == ".json")
-    parsed = cast("Reader", import_module(f"{__name__}.{chosen}")).read(data, limits)
-    if not parsed.facts.title:
-        parsed = replace(parsed, facts=replace(parsed.facts, title=PurePosixPath(name).stem or name))
-    return [("", parsed)]
+        found = lines.read_all(data, limits, whole=path.suffix.lower() == ".json")
+    else:
+        found = [("", cast("Reader", import_module(f"{__name__}.{chosen}")).read(data, limits))]
+    return [(key, replace(each, facts=_told(each.facts, path.stem or name))) for key, each in found]
+
+
+def _told(facts: Facts, name: str) -> Facts:
+    """What a document says of itself, as it may stand beside a citation: each fact on a line, and short."""
+    said = {fact: one_line(getattr(facts, fact))[:_FACT] for fact in _SAID}
+    return replace(facts, **said | {"title": said["title"] or one_line(name)[:_FACT]})
 
 
 def _format(name: str, data: bytes, limits: Limits) -> str:

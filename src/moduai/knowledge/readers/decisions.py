@@ -9,7 +9,6 @@ are those under 참조조문; where there are none, those that it names with the
 from __future__ import annotations
 
 import re
-from datetime import date
 
 from msgspec.structs import replace
 
@@ -25,14 +24,18 @@ MOST_CITED = 100
 _HEADING = re.compile(r"#{1,6}[ \t]+(?P<words>.*\S)")
 _BRACKETED = re.compile(r"[ \t]*【(?P<words>[^【】\n]{1,60})】[ \t]*(?P<rest>.*)")
 _PARTIES = re.compile(r"원고|피고|상고인|청구인|신청인|채권자|채무자|변호인|검사|원심|원판결|사건|전문$")
+_NUMBER = (
+    r"(?P<number>[0-9]{2,4}[가-힣]{1,3}[0-9]{1,7}"
+    r"(?:\s?[,ㆍ·]\s?(?:[0-9]{2,4}[가-힣]{1,3})?[0-9]{1,7}(?![.0-9년]))*)"
+)
 _CITED_AS = re.compile(
-    r"(?P<court>(?:[가-힣]+법원(?:\s?[가-힣]+(?:지원|재판부))?|헌법재판소|헌재))\s*"
-    r"(?P<date>[12][0-9]{3}\s?\.\s?[0-9]{1,2}\s?\.\s?[0-9]{1,2})\s?\.?\s*(?:선고|자)?\s*"
-    r"(?P<number>[0-9]{2,4}[가-힣]{1,3}[0-9]{1,7}(?:\s?[,ㆍ]\s?[0-9]{1,7}(?![.0-9년]))*)"
+    r"(?P<court>(?:[가-힣]+(?:법원|[고지행가]법)(?:\s?\([가-힣]{2,4}\)|\s?[가-힣]+(?:지원|재판부))?"
+    r"|헌법재판소|헌재))\s*"
+    r"(?P<date>[12][0-9]{3}\s?\.\s?[0-9]{1,2}\s?\.\s?[0-9]{1,2})\s?\.?\s*(?P<how>선고|자)?\s*"
+    rf"(?:\([가-힣]{{2,4}}\)\s?)?{_NUMBER}"
 )
 _CASE = re.compile(
-    r"^[ \t]*【?\s*사\s?건(?:번호)?\s*】?[ \t:]*"
-    r"(?P<number>[0-9]{2,4}[가-힣]{1,3}[0-9]{1,7}(?:\s?[,ㆍ]\s?[0-9]{1,7})*)(?P<name>[^\n]{0,80})",
+    rf"^[ \t]*【?\s*사\s?건(?:번호)?\s*】?[ \t:]*{_NUMBER}(?P<name>[^\n]{{0,80}})",
     re.MULTILINE,
 )
 _RULING = re.compile(r"【\s*(?:주\s*문|이\s*유)\s*】")
@@ -114,13 +117,15 @@ def _facts(fields: front.Fields, body: str) -> Facts:
     cited, case = _CITED_AS.search(body[:_HEAD]), _CASE.search(body[:_HEAD])
     court, number = one.get("법원명", ""), one.get("사건번호", "")
     name, on = one.get("사건명", ""), front.day(one.get("선고일자", ""))
+    how = " 선고"
     if not number and case:
         number, name = case["number"].strip(), case["name"].strip(" \t()")
     if cited and (not number or number in cited["number"] or cited["number"] in number):
         court, number = court or cited["court"], number or cited["number"]
         on = on or front.day(cited["date"])
+        how = "자" if cited["how"] == "자" else how
     return Facts(
-        title=_title(court, on, number, name),
+        title=_title(court, f"{on.year}. {on.month}. {on.day}.{how}" if on else "", number, name),
         kind="decision",
         language="ko",
         address=address(one.get("출처", "")),
@@ -132,9 +137,8 @@ def _facts(fields: front.Fields, body: str) -> Facts:
     )
 
 
-def _title(court: str, on: date | None, number: str, name: str) -> str:
+def _title(court: str, when: str, number: str, name: str) -> str:
     """As decisions are cited: 대법원 2003. 11. 14. 선고 2000므1257 (손해배상)."""
-    when = f"{on.year}. {on.month}. {on.day}. 선고" if on else ""
     return " ".join(filter(None, (court, when, number, f"({name})" if name else "")))
 
 

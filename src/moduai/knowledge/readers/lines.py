@@ -15,7 +15,7 @@ import msgspec
 
 from moduai.knowledge.readers import front
 from moduai.knowledge.readers.limits import LIMITS, Limits
-from moduai.knowledge.readers.outline import Outline, clean
+from moduai.knowledge.readers.outline import Outline, clean, one_line
 from moduai.knowledge.readers.text import address, decoded, language
 from moduai.knowledge.types import Facts, Parsed, ReadError
 
@@ -46,7 +46,7 @@ def read_all(data: bytes, limits: Limits = LIMITS, *, whole: bool = False) -> li
     if whole and isinstance(fields := _value(text), dict):
         return [("", _document(fields, _said(fields, _ID), limits))]
     for number, fields in _objects(text):
-        key = _said(fields, _ID) or str(number)
+        key = one_line(_said(fields, _ID)) or str(number)
         if key in documents:
             raise ReadError("broken", f"Line {number}: the id {key[:100]!r} stands twice.")
         documents[key] = parsed = _document(fields, key, limits)

@@ -77,6 +77,11 @@ def clean(words: str) -> str:
     return unicodedata.normalize("NFC", words)
 
 
+def one_line(words: str) -> str:
+    """The same, its white space as single spaces."""
+    return " ".join(clean(words).split())
+
+
 def row(cells: Sequence[str]) -> str:
     """A row of a table as one line."""
     return " | ".join(" ".join(cell.split()) for cell in cells)
@@ -109,12 +114,12 @@ class Outline:
 
     def title(self, words: str) -> None:
         """The document's own title, where it stands in the text: a heading of no part."""
-        self.add(" ".join(clean(words).split()))
+        self.add(one_line(words))
         self._body = self._size
 
     def heading(self, level: int, words: str, name: str = "") -> None:
         """A heading of level 1 to 6, by its name if that is shorter: a part up to the next not below it."""
-        words = " ".join(clean(words).split())
+        words = one_line(words)
         if words:
             start = self._append(words)
             self._marks.append(Mark(start, self._size, min(max(level, 1), 6), name or words, self._page))
