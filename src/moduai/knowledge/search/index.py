@@ -51,8 +51,8 @@ MOST_ASIDE = 100
 """Documents that are set aside and named in the status."""
 ATTEMPTS = 2
 """A document in which the process ended so often, while Kiwi read it, is not read by Kiwi again."""
-NEARNESS = 0.5
-"""How far an embedder may lift a passage: by this share at a nearness of 1."""
+NEAREST, NEARNESS = 5, 0.5
+"""Passages that an embedder reads, and how far it may lift one: by this share at a nearness of 1."""
 _ALWAYS = 10_000_000
 _MARK = "mark"
 _WAITING, _FILLED, _PASSAGE, _ASIDE = "1", "0", "p", "!"
@@ -460,10 +460,10 @@ class Index:
     def _near(self, asked: Asked, found: list[tuple[float, Any]]) -> list[tuple[float, Any]]:
         if self._embedder is None or not found:
             return found
-        best = found[:20]
+        best = found[:NEAREST]
         near = nearness(self._embedder, asked.text, [f"{each.title} {each.text}" for _, each in best])
         lifted = [(score * (1 + NEARNESS * one), each) for (score, each), one in zip(best, near, strict=True)]
-        return sorted(lifted, key=lambda one: -one[0]) + found[20:]
+        return sorted(lifted, key=lambda one: -one[0]) + found[NEAREST:]
 
     # what is there
 
