@@ -198,6 +198,7 @@ async def run(load: Load) -> Result:
     asks = load.asks or request(load, f"{host}:{port}")
     clients: set[Client] = set()
     tasks: set[asyncio.Task[None]] = set()
+    ended = asyncio.Event()
 
     async def connect(after_s: float = 0.0) -> None:
         if after_s:
@@ -207,6 +208,8 @@ async def run(load: Load) -> Result:
 
     def lost(client: Client) -> None:
         clients.discard(client)
+        if ended.is_set():
+            return
         task = loop.create_task(connect(0.05))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
@@ -225,8 +228,13 @@ async def run(load: Load) -> Result:
     seconds = time.perf_counter() - began
     used = tuple(process.running_s(pid) - before for pid, before in zip(load.watch, cpu, strict=True))
     result = _result(tally, seconds, time.process_time() - own, used)
+    ended.set()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
     for client in clients:
         client.end()
+    await asyncio.sleep(0)  # connections that are broken off close in the loop's next round
     return result
 
 

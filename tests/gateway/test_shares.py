@@ -22,6 +22,7 @@ from moduai.scheduling.calibration import SECOND
 
 from .conftest import KEY, Gateway, Reply, engine_of, request, running_gateway, until
 
+SLOW = Behaviour(fault="slow_head", head_s=2.0)
 ASK = {"model": MODEL, "messages": [{"role": "user", "content": "안녕?"}]}
 
 
@@ -45,8 +46,10 @@ def told(gateway: Gateway) -> Shares:
 
 @asynccontextmanager
 async def crowd(fake: FakeEngine) -> Any:
-    """Seven people of one organisation, two of another and three guests of two networks, on two places."""
-    fake.behaviour = Behaviour(fault="slow_head", head_s=0.05)
+    """Seven people of one organisation, two of another and three guests of two networks, on two places. Who
+    has a place keeps it until all are there; the others are quick.
+    """
+    fake.behaviour = SLOW
     async with running_gateway(engine_of(fake, concurrency=2)) as gateway:
         guests = [
             (
@@ -61,6 +64,7 @@ async def crowd(fake: FakeEngine) -> Any:
             gateway, *(f"big{n}" for n in range(7)), "small0", "small1", *(f"g{n}" for n in range(3))
         )
         yield gateway, tasks
+        fake.behaviour = Behaviour()
         await asyncio.gather(*tasks)
 
 
@@ -79,6 +83,7 @@ async def test_what_each_is_due_and_has(fake: FakeEngine) -> None:
         assert by_id["batch"].running == by_id["batch"].waiting == 0
         assert resident.ahead_s is not None
         assert by_id["batch"].ahead_s is None
+        fake.behaviour = Behaviour()
         await asyncio.gather(*tasks)
         after = told(gateway)
         parts = [each.part for each in after.models[0].classes if each.part]
@@ -100,11 +105,12 @@ async def test_organisations_of_few_people_are_a_number(fake: FakeEngine) -> Non
         assert "small" not in shown
         assert len(shown) == 2
         assert resident.kept_back == 2
+        fake.behaviour = Behaviour()
         await asyncio.gather(*tasks)
 
 
 async def test_a_class_at_its_cap_is_said_to_be(fake: FakeEngine) -> None:
-    fake.behaviour = Behaviour(fault="slow_head", head_s=0.1)
+    fake.behaviour = SLOW
     title = 'title = { ko = "모두", en = "All" }'
     rules = f'name = "t"\ndefault = "rest"\n[class.resident]\n{title}\ncap = 50\n[class.rest]\n{title}\n'
     async with running_gateway(engine_of(fake, concurrency=4)) as gateway:
@@ -119,6 +125,7 @@ async def test_a_class_at_its_cap_is_said_to_be(fake: FakeEngine) -> None:
         gateway.lane.set_policy(parse(rules.replace("[class.resident]", "[class.other]")))
         gone = told(gateway).models[0].classes[-1]
         assert (gone.id, gone.title, gone.at_cap) == ("resident", {}, False)
+        fake.behaviour = Behaviour()
         await asyncio.gather(*tasks)
         await until(lambda: not gateway.lane.exchanges)
         assert [each.id for each in told(gateway).models[0].classes] == ["other", "rest"]
