@@ -45,11 +45,11 @@ def told(gateway: Gateway) -> Shares:
 
 
 @asynccontextmanager
-async def crowd(fake: FakeEngine) -> Any:
+async def crowd(fake: FakeEngine, slow: Behaviour = SLOW) -> Any:
     """Seven people of one organisation, two of another and three guests of two networks, on two places. Who
     has a place keeps it until all are there; the others are quick.
     """
-    fake.behaviour = SLOW
+    fake.behaviour = slow
     async with running_gateway(engine_of(fake, concurrency=2)) as gateway:
         guests = [
             (
@@ -132,7 +132,7 @@ async def test_a_class_at_its_cap_is_said_to_be(fake: FakeEngine) -> None:
 
 
 async def test_metrics_tell_of_shares_steps_and_forecasts(fake: FakeEngine) -> None:
-    async with crowd(fake) as (gateway, tasks):
+    async with crowd(fake, Behaviour(fault="slow_head", head_s=0.3)) as (gateway, tasks):
         text = exposition(gateway.lane).decode()
         waiting = gateway.lane.line.waiting()[MODEL]
         lines = [line for line in text.splitlines() if line.startswith("modu_share_waiting{")]
@@ -140,6 +140,7 @@ async def test_metrics_tell_of_shares_steps_and_forecasts(fake: FakeEngine) -> N
         assert f'modu_share_running{{model="{MODEL}",class="resident"}}' in text
         ours = [metric.name for metric in CATALOGUE if not metric.name.startswith("modu_search")]
         assert all(f"# TYPE {name} " in text for name in ours)
+        fake.behaviour = Behaviour()
         await asyncio.gather(*tasks)
         text = exposition(gateway.lane).decode()
         assert 'modu_steps_total{step="queued"} 10' in text
