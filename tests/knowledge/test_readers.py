@@ -220,6 +220,8 @@ def test_what_a_document_says_of_itself_is_short_and_on_a_line() -> None:
     facts = read("a.md", page.encode()).facts
     assert (facts.title, facts.licence, len(facts.ministry)) == ("a b", "x y", 300)
     assert read(unicodedata.normalize("NFD", "한글.txt"), b"a\nb").facts.title == "한글"
+    for said, code in (("한국어", "ko"), ("English", "en"), ("x", "ko")):
+        assert read("a.md", f"---\ntitle: 가\nlanguage: {said}\n---\n글".encode()).facts.language == code
     rows = read_all("a.jsonl", b'{"id": "a\\u0000\\nb", "title": "c\\u0000d", "text": "e"}')
     assert [(key, each.facts.title) for key, each in rows] == [("a b", "cd")]
 

@@ -20,7 +20,9 @@ from pathlib import Path
 from moduai import settings
 from moduai.child import TakenError, alone, socket_path, stay_behind
 from moduai.knowledge.boxed import put_box
-from moduai.knowledge.following import FIRST_WAIT_S, MOST_WAIT_S, Follower, Index, UnusableError
+from moduai.knowledge.following import FIRST_WAIT_S, MOST_WAIT_S, Follower
+from moduai.knowledge.index_folder import UnusableError
+from moduai.knowledge.index_protocol import Index
 from moduai.knowledge.reading import Reader
 from moduai.knowledge.server import Server
 from moduai.knowledge.wire import SOCKET
@@ -67,7 +69,7 @@ async def run(loaded: Loaded, make: Make) -> int:
     works = (
         _work(db, loaded, follower, reader),
         follow(db, loaded.settings.database.feed_s, heard),
-        follower.watch(),
+        follower.folder.watch(),
         _until_orphaned(Parent()),
     )
     tasks = [asyncio.create_task(work) for work in works]

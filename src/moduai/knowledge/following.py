@@ -11,27 +11,25 @@ new waits. One document that cannot be indexed is set aside, and those behind it
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
-import shutil
-import time
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from sqlalchemy import func, select
 
+from moduai.knowledge.index_folder import IndexFolder, UnusableError
+from moduai.knowledge.index_protocol import Index
 from moduai.knowledge.store import TOPIC, changed, text
 from moduai.knowledge.tables import documents
-from moduai.knowledge.types import Aside, Found, Parsed, Query, Stored
+from moduai.knowledge.types import Aside, Parsed, Stored
 from moduai.knowledge.wire import State, Status
 from moduai.settings import Loaded
 from moduai.store.database import Connection, Database, brief
-from moduai.store.files import write
 from moduai.store.tables import changes
 
 log = logging.getLogger(__name__)
@@ -43,90 +41,6 @@ WRITE_AFTER_S = 1.0
 """Without a change for so long, what the index holds in memory alone goes to disk."""
 FIRST_WAIT_S, MOST_WAIT_S = 0.2, 30.0
 """Between two tries while the database is away or the disk is full."""
-CHECK_EVERY_S = 5.0
-"""Between two looks at the files, which read all of them: failing searches may come in numbers."""
-LEAST_FREE_BYTES = 64 << 20
-"""With less space than this on its disk an index that cannot be written is not its document's fault."""
-
-
-class Held(Protocol):
-    """How much an index holds."""
-
-    @property
-    def documents(self) -> int:
-        """All of them."""
-
-    @property
-    def passages(self) -> int:
-        """Of all documents."""
-
-    @property
-    def waiting(self) -> int:
-        """Passages whose morphemes are still to be filled in."""
-
-    @property
-    def aside(self) -> tuple[Aside, ...]:
-        """Documents that were set aside."""
-
-    @property
-    def position(self) -> int:
-        """The number of the last change that it has; 0: none."""
-
-    @property
-    def rebuilt(self) -> str:
-        """Why what was there was thrown away when it was opened; empty: it was not."""
-
-
-class Morphemes(Protocol):
-    """Kiwi."""
-
-    def load(self) -> None:
-        """Bring it into memory."""
-
-
-class Index(Protocol):
-    """``knowledge.search.index.Index``, or another. It is written from one thread, searched from several, and
-    a third one fills in morphemes.
-    """
-
-    @property
-    def morphemes(self) -> Morphemes:
-        """What finds them."""
-
-    def add(self, documents: Iterable[tuple[Stored, Parsed]], *, position: int | None) -> object:
-        """Hold these, each instead of its earlier version, and the position with them."""
-
-    def remove(self, documents: Iterable[str], *, position: int | None) -> object:
-        """Hold these no longer."""
-
-    def set_aside(self, documents: Iterable[Aside], *, position: int | None) -> object:
-        """Hold of these only why they are left out."""
-
-    @property
-    def unwritten(self) -> bool:
-        """Whether something of it stands in memory alone."""
-
-    def write(self) -> None:
-        """Have all of it on disk."""
-
-    def fill(self) -> int:
-        """Fill in morphemes for a while; how many passages wait then."""
-
-    def search(self, query: Query, allowed: frozenset[str] | None) -> list[Found]:
-        """The best passages, best first."""
-
-    def status(self) -> Held:
-        """How much is in it."""
-
-    def damage(self) -> str:
-        """The file that is not as it was written; empty: all are."""
-
-    def close(self) -> None:
-        """End what runs in it."""
-
-
-class UnusableError(RuntimeError):
-    """The index cannot be used any more: the process has to begin anew, and with it the index."""
 
 
 class _UnwrittenError(RuntimeError):
@@ -149,9 +63,7 @@ class Follower:
         self._db = db
         self.errors: tuple[type[Exception], ...] = (*db.errors, _UnwrittenError)
         """What ``catch_up`` raises where it is worth trying again later."""
-        self._folder = loaded.index_folder
-        self._source = loaded.index_source
-        self._make = make
+        self.folder = IndexFolder(loaded, db.url.render_as_string(hide_password=True), make)
         self._writer = ThreadPoolExecutor(1, "index")
         self._busy = asyncio.Lock()
         self._news = asyncio.Event()
@@ -161,66 +73,12 @@ class Follower:
         self._state: State = "building"
         self._error = ""
         self._stopping = False
-        self._looked = -CHECK_EVERY_S
-        self._broken = asyncio.Event()
-        self.anew = ""
-        """Why the index is being built anew, in words; empty: it can be searched."""
         self.index: Index
 
     async def open(self) -> None:
-        """Open the index; one that the process before could not open, or that is of another database, is
-        thrown away first. Raises OSError, or what opening raises.
-        """
-        self.index = await self._in_writer(self._open)
-
-    def _open(self) -> Index:
-        """A mark stands while it is opened: who finds it there knows that the last opening did not end. The
-        other one says why it is built anew, until it has caught up.
-        """
-        mark, place, anew = self._folder / "opening", self._folder / "index", self._folder / "anew"
-        url = self._db.url.render_as_string(hide_password=True)
-        source = hashlib.sha256(url.encode()).hexdigest()
-        if mark.exists() or not self._source.exists() or self._source.read_text("utf-8") != source:
-            if place.exists():
-                log.warning("the index cannot be used as it is, and is built anew")
-                shutil.rmtree(place)
-            write(self._source, source)
-        write(mark, "the index is being opened\n")
-        place.mkdir(mode=0o700, exist_ok=True)
-        index = self._make(place)
-        held = index.status()
-        self._number = held.position
-        if held.rebuilt:
-            log.warning("the index cannot be used, and is built anew", extra={"why": held.rebuilt})
-        if held.rebuilt or not (held.position or anew.exists()):
-            write(anew, held.rebuilt or "there is none yet")
-        self.anew = anew.read_text("utf-8") if anew.exists() else ""
-        mark.unlink()
-        return index
-
-    def _forget(self, why: str) -> None:
-        """Have the index built anew at the next start."""
-        self.anew = why
-        self._source.unlink(missing_ok=True)
-        with suppress(OSError):  # a full disk may not keep a damaged index in use
-            write(self._folder / "anew", why)
-        self._broken.set()
-
-    async def watch(self) -> None:
-        """Return never. Raises UnusableError once the index has turned out to be damaged."""
-        await self._broken.wait()
-        raise UnusableError(self.anew)
-
-    async def look(self) -> None:
-        """Something failed in the index: is it damaged? Then nothing is searched from now on (fails closed)
-        until it was built anew.
-        """
-        now = time.monotonic()
-        if now - self._looked < CHECK_EVERY_S or self._broken.is_set():
-            return
-        self._looked = now
-        if found := await asyncio.to_thread(self.index.damage):
-            self._forget(f"its file {found} is damaged")
+        """Open the index. Raises OSError, or what opening raises."""
+        self.index = await self._in_writer(self.folder.open)
+        self._number = self.index.status().position
 
     async def stop(self, within_s: float) -> None:
         """Let the part of the building that is under way come to its end, but wait no longer than this."""
@@ -241,7 +99,7 @@ class Follower:
             filled,
             self._error,
             waiting=held.waiting,
-            anew=self.anew,
+            anew=self.folder.anew,
             aside=held.aside,
         )
 
@@ -288,16 +146,14 @@ class Follower:
                     log.warning("the index cannot follow the database", extra={"why": brief(error)})
                 self._error = brief(error)
                 if isinstance(error, _UnwrittenError):
-                    await self.look()
+                    await self.folder.look()
                 raise
             if self._error and not self.index.unwritten:
                 log.warning("the index follows the database again")
                 self._error = ""
             if self._state == "building" and not self._stopping:
                 self._state = "ready"
-                if not self._broken.is_set():
-                    self.anew = ""
-                    (self._folder / "anew").unlink(missing_ok=True)
+                self.folder.whole()
                 held = self.index.status()
                 log.info("search is ready", extra={"documents": held.documents, "passages": held.passages})
         return self.status()
@@ -307,8 +163,8 @@ class Follower:
         async with self._db.connect() as connection:
             newest = await connection.scalar(select(changes.c.version).where(changes.c.topic == TOPIC))
             if (newest or 0) < self._number:
-                self._forget("the database is an older one than the index")
-                raise UnusableError(self.anew)
+                self.folder.forget("the database is an older one than the index")
+                raise UnusableError(self.folder.anew)
             later = select(func.count()).select_from(documents).where(documents.c.changed > self._number)
             self._behind = await connection.scalar(later) or 0
             return await self._batch(connection) if self._behind else None
@@ -354,7 +210,7 @@ class Follower:
         where the disk is at fault, all of them wait.
         """
         disk = isinstance(error.__cause__, OSError) or "os error" in str(error)
-        if disk or shutil.disk_usage(self._folder).free < LEAST_FREE_BYTES or self.index.damage():
+        if disk or self.folder.full or self.index.damage():
             raise error
         aside = list(batch.aside)
         for stored, parsed in batch.added:
@@ -414,7 +270,7 @@ class Follower:
                     pass
             except RuntimeError as error:
                 log.warning("morphemes cannot be filled in now", extra={"why": str(error)})
-                await self.look()
+                await self.folder.look()
                 await asyncio.sleep(MOST_WAIT_S)
             else:
                 await self._added.wait()

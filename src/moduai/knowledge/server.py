@@ -17,7 +17,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from moduai.knowledge.following import Follower, Index, UnusableError
+from moduai.knowledge.following import Follower
+from moduai.knowledge.index_folder import UnusableError
+from moduai.knowledge.index_protocol import Index
 from moduai.knowledge.types import Found
 from moduai.knowledge.wire import MOST_BODY, Asked, Refusal
 from moduai.store.database import brief
@@ -113,8 +115,8 @@ class Server:
             raise _Refused(400, str(error)) from None
         if self._searches >= MOST_WAITING:
             raise _Refused(503, "too many search at once")
-        if self._follower.anew:
-            raise _Refused(503, f"the index is being built: {self._follower.anew}")
+        if self._follower.folder.anew:
+            raise _Refused(503, f"the index is being built: {self._follower.folder.anew}")
         self._searches += 1
         try:
             async with asyncio.timeout(self._within_s):
@@ -123,7 +125,7 @@ class Server:
             raise _Refused(503, f"it took longer than {self._within_s:g} s") from None
         except _FailedError as error:
             log.error("a search failed", extra={"why": str(error)})  # noqa: TRY400  (it might hold the question)
-            await self._follower.look()
+            await self._follower.folder.look()
             raise _Refused(500, "the search failed") from None
         finally:
             self._searches -= 1

@@ -16,12 +16,13 @@ import time
 import zlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct, to_builtins
 from msgspec.structs import replace
-from sqlalchemy import func, or_, select
+from sqlalchemy import bindparam, func, or_, select
 
 from moduai.knowledge.tables import collections as collection_rows
 from moduai.knowledge.tables import documents, versions
@@ -130,6 +131,7 @@ async def create(c: Connection, new: Collection) -> Collection:
     """Keep a new collection, under an id of its own. Where it is ``waiting``, the search process reads it.
     Raises KnowledgeError where its name or its address is there.
     """
+    await announce(c, TOPIC)  # first, for its row stays locked: of two at once the second sees the first
     same = or_(
         collection_rows.c.name == new.name,
         (collection_rows.c.kind == new.kind) & (collection_rows.c.address == new.address),
@@ -140,7 +142,6 @@ async def create(c: Connection, new: Collection) -> Collection:
     made = replace(new, id=f"col_{secrets.token_hex(8)}", created_at=int(time.time()))
     row = {name: value for name, value in to_builtins(made).items() if name in collection_rows.c}
     await c.execute(collection_rows.insert().values(row))
-    await announce(c, TOPIC)
     return made
 
 
@@ -281,20 +282,26 @@ async def put(
 
 async def remove(c: Connection, document_ids: Iterable[str]) -> int:
     """Take documents away, with the text of every version. Answers how many were there."""
-    count = 0
-    for document_id in document_ids:
-        values = {"removed_at": int(time.time()), "changed": await _next(c), "digest": "", "passages": 0}
-        there = (documents.c.id == document_id) & (documents.c.removed_at == 0)
-        count += (await c.execute(documents.update().where(there).values(values))).rowcount
-        await c.execute(versions.delete().where(versions.c.document == document_id))
+    count, named = 0, iter(document_ids)
+    while some := list(islice(named, _PAGE)):
+        there = documents.c.id.in_(some) & (documents.c.removed_at == 0)
+        ids = (await c.execute(select(documents.c.id).where(there))).scalars().all()
+        if not ids:
+            continue
+        last = await _next(c, len(ids))
+        values = {"removed_at": int(time.time()), "digest": "", "passages": 0, "changed": bindparam("number")}
+        gone = documents.update().where(documents.c.id == bindparam("gone")).values(values)
+        await c.execute(gone, [{"gone": each, "number": last - at} for at, each in enumerate(ids)])
+        await c.execute(versions.delete().where(versions.c.document.in_(ids)))
+        count += len(ids)
     return count
 
 
-async def _next(c: Connection) -> int:
-    """The number of the next change. The row that counts stays locked until the transaction ends, so
-    numbers become visible in their order, on PostgreSQL too.
+async def _next(c: Connection, changes_made: int = 1) -> int:
+    """The number of the next change, or of the last of the next ones. The row that counts stays locked until
+    the transaction ends, so numbers become visible in their order, on PostgreSQL too.
     """
-    await announce(c, TOPIC)
+    await announce(c, TOPIC, changes_made)
     return await c.scalar(select(changes.c.version).where(changes.c.topic == TOPIC)) or 0
 
 

@@ -50,10 +50,11 @@ class FeedState:
         return time.monotonic() - self.looked_at
 
 
-async def announce(connection: Connection, topic: str) -> None:
-    """Say that a topic changed; heard by others when the caller's transaction commits."""
-    write = insert(connection, changes).values(topic=topic, version=1)
-    write = write.on_conflict_do_update(index_elements=["topic"], set_={"version": changes.c.version + 1})
+async def announce(connection: Connection, topic: str, times: int = 1) -> None:
+    """Say that a topic changed, so many times; heard by others when the caller's transaction commits."""
+    write = insert(connection, changes).values(topic=topic, version=times)
+    counted = {"version": changes.c.version + times}
+    write = write.on_conflict_do_update(index_elements=["topic"], set_=counted)
     await connection.execute(write)
     if connection.dialect.name == "postgresql":
         await connection.execute(select(func.pg_notify(CHANNEL, topic)))

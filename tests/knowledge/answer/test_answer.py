@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
+from datetime import date
 from typing import Any
 
 import pytest
@@ -49,6 +50,39 @@ async def test_a_sentence_is_shown_only_once_it_is_whole_and_checked() -> None:
     events = answer(Query(QUESTION), desk, desk.shelf, desk.ask)
     seen = [(event.text, desk.given) async for event in events if isinstance(event, Claim)]
     assert seen == [("저장된 대화는 동의하지 않으면 학습에 쓰이지 않습니다.", 4)]
+
+
+@pytest.mark.parametrize(
+    ("question", "shown"),
+    [
+        (QUESTION, "doc"),
+        (f"2020년 3월 1일 당시 {QUESTION}", "old"),  # then it is the search's to choose
+    ],
+)
+async def test_what_holds_no_more_or_not_yet_is_no_answer(question: str, shown: str) -> None:
+    desk = Desk()
+    old, new = [desk.shelf.put(each, 1, "대화와 학습", [TEXT])[0] for each in ("old", "new")]
+    ended = replace(old, facts=replace(old.facts, in_force_until=date(2020, 12, 31)))
+    coming = replace(new, facts=replace(new.facts, kind="statute", in_force_from=date(9999, 1, 1)))
+    everything = [ended, coming, *desk.found]
+
+    async def search(query: Query) -> list[Found]:
+        desk.sought.append(str(query.in_force_on))
+        return desk.found if query.in_force_on else everything
+
+    desk.search = search  # type: ignore[method-assign]
+    extracts = (await desk.events(question, asks=False))[0]
+    assert isinstance(extracts, Extracts)
+    assert [each.document for each in extracts.citations] == [shown]
+    assert len(desk.sought) == 1 + (shown == "doc")
+
+
+async def test_what_two_documents_say_alike_is_said_once() -> None:
+    desk = Desk()
+    desk.found += desk.shelf.put("copy", 1, "대화와 학습", [TEXT])
+    extracts = (await desk.events(asks=False))[0]
+    assert isinstance(extracts, Extracts)
+    assert [each.document for each in extracts.citations] == ["doc"]
 
 
 async def test_what_is_no_text_passes_on() -> None:

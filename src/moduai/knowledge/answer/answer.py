@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from datetime import date, datetime
 from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
@@ -21,7 +22,8 @@ from moduai.knowledge.answer.extract import MOST, Fit, about, extracts, fits, ne
 from moduai.knowledge.answer.sections import Section, Source
 from moduai.knowledge.answer.support import supported
 from moduai.knowledge.answer.verify import Citation, Shelf, shown
-from moduai.knowledge.types import Found, Query
+from moduai.knowledge.search.understand import day
+from moduai.knowledge.types import Facts, Found, Query
 
 MOST_CLAIMS = 5
 MOST_WRITTEN = 8_000
@@ -225,11 +227,31 @@ async def _looked(question: Query, before: str, search: Searcher) -> tuple[str, 
     if words.refers_back(alone):
         ways.reverse()
     for way in ways:
-        found = await search.search(replace(question, text=way))
+        found = await _holding(replace(question, text=way), search)
         everything = fits(way, [Source(each) for each in found if each.text.strip()])
         if about(way, everything):
             break
     return way, everything
+
+
+async def _holding(question: Query, search: Searcher) -> Sequence[Found]:
+    """What is found and holds today, unless another day is asked for. Most collections hold nothing else, so
+    they are asked once.
+    """
+    found = await search.search(question)
+    if question.in_force_on or day(question.text):
+        return found
+    today = datetime.now().astimezone().date()
+    kept = [each for each in found if _holds(each.facts, today)]
+    if len(kept) == len(found):
+        return found
+    return await search.search(replace(question, in_force_on=today)) or kept
+
+
+def _holds(facts: Facts, today: date) -> bool:
+    """A page's first day is when it was written; a statute's may be still to come."""
+    begun = facts.kind != "statute" or facts.in_force_from is None or facts.in_force_from <= today
+    return begun and (facts.in_force_until is None or facts.in_force_until >= today)
 
 
 def _told(passage: Citation, claims: Sequence[Claim]) -> bool:

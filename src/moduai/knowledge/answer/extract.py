@@ -7,7 +7,8 @@ wrote nothing that can be shown.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from moduai.knowledge.answer import words
@@ -26,6 +27,8 @@ BESIDE = 0.75
 """How near to the best a second section must come to be shown with it."""
 FOREIGN = 0.5
 """What a section in another language than the question's is worth beside one in it."""
+NAMED = 0.5
+"""What it adds, as a share, that title and heading have all words of the question."""
 NEAREST = 0.3
 """The share from which on a passage may be named as coming near."""
 
@@ -39,17 +42,18 @@ class Fit(NamedTuple):
     headed: bool
     """Whether its own heading has one of them."""
     value: float
-    """With what the search makes of its passage."""
+    """With what the search makes of its passage; more where title and heading have the words."""
 
 
 def fits(question: str, sources: Sequence[Source]) -> list[Fit]:
     """All sections, best first."""
-    wanted, terms = words.topic(question), understand(question).added
+    wanted = words.topic(question)
+    terms = _unsaid(wanted, understand(question).added)
     language = "ko" if words.is_korean(question) else "en"
     top = max((source.found.score for source in sources), default=0) or 1.0
     found = []
     for source in sources:
-        heads = words.near_of(source.heads)
+        heads, title = words.near_of(source.heads), words.near_of(source.found.facts.title)
         fitness = max(0.0, source.found.score) / top
         if source.found.facts.language not in {"", language}:
             fitness *= FOREIGN
@@ -57,8 +61,17 @@ def fits(question: str, sources: Sequence[Source]) -> list[Fit]:
             heading = words.near_of(section.heading or source.found.passage.label)
             said = sum(term in section.text for term in terms) / max(1, len(wanted))
             share = min(1.0, _share(wanted, words.near_of(section.text) | heading | heads) + said)
-            found.append(Fit(section, share, _share(wanted, heading) > 0, share * fitness))
+            named = _share(wanted, heading | title)
+            found.append(
+                Fit(section, share, _share(wanted, heading) > 0, share * fitness * (1 + NAMED * named))
+            )
     return sorted(found, key=lambda fit: -fit.value)
+
+
+def _unsaid(wanted: Sequence[str], terms: Iterable[str]) -> list[str]:
+    """Terms of law that are no other words for what was said: 인공지능 for AI would count twice."""
+    said = frozenset().union(*map(words.near, wanted))
+    return [term for term in terms if said.isdisjoint(words.near_of(term))]
 
 
 def about(question: str, fitting: Sequence[Fit]) -> list[Fit]:
@@ -68,10 +81,16 @@ def about(question: str, fitting: Sequence[Fit]) -> list[Fit]:
 
 
 def extracts(question: str, fitting: Sequence[Fit], most: int = MOST) -> list[Citation]:
-    """Words of the best sections, as they stand: of each the part that has most of the question's words."""
+    """Words of the best sections, as they stand: of each the part that has most of the question's words. What
+    two documents say alike is said once.
+    """
     wanted = words.topic(question)
     least = BESIDE * fitting[0].value if fitting else 0
-    return [_part(wanted, fit.section) for fit in fitting[:most] if fit.value >= least]
+    told = dict[str, Section]()
+    for fit in fitting:
+        if fit.value >= least:
+            told.setdefault(fit.section.text, fit.section)
+    return [_part(wanted, section) for section in islice(told.values(), most)]
 
 
 def nearest(fitting: Sequence[Fit]) -> list[Citation]:

@@ -32,7 +32,7 @@ ASKING = frozenset(
     저한테 나는 나도 우리 제가 쓸 쓰나요 쓰는 쓴 써도 써요 쓸까요 볼 봐도 보나요 봤는데 알 아나요 알아요
     알고 어느 어떡하죠 어떡해요 괜찮나요 괜찮아요 왔어요 왔는데 버렸어요 주나요 해도 해주세요 줘 줄래
     가르쳐 궁금해요 궁금합니다 말해 말해줘 설명해 설명해줘 설명해주세요 누구한테 누구예요 언제예요
-    어디예요 왜요 어때 어때요 어떤가요 언제까지""".split()
+    어디예요 어디다 어디에 어디로 왜요 어때 어때요 어떤가요 언제까지 같아요 같은데 같은데요 자꾸""".split()
 )
 """Words of a question that do not say what it is about, beside those of ``STOP``."""
 
@@ -88,6 +88,9 @@ SAME = tuple(
     전화 번호 call number
     자기소개서 자소서
     외국인 foreigner foreigners
+    비밀 기밀 secret secrets confidential
+    끊기 끊겨 끊긴 끊어
+    애가 애들 아이 아이가 자녀 어린이 child children kid kids
     """.strip().splitlines()
 )
 """Words of the same matter: they say what a text is about, and never stand for each other in a claim."""

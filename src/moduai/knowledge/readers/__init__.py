@@ -16,6 +16,7 @@ refused:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import PurePosixPath
@@ -25,9 +26,9 @@ from msgspec.structs import replace
 
 from moduai.knowledge.readers import decisions, hypertext, lines, official
 from moduai.knowledge.readers.archive import Archive
-from moduai.knowledge.readers.limits import LIMITS, Limits
+from moduai.knowledge.readers.limits import LIMITS, Limits, check_size
 from moduai.knowledge.readers.outline import one_line
-from moduai.knowledge.readers.text import opening
+from moduai.knowledge.readers.text import language, opening
 from moduai.knowledge.types import Facts, Parsed, ReadError
 
 __all__ = ["LIMITS", "SUFFIXES", "Limits", "read", "read_all"]
@@ -69,8 +70,7 @@ def read(name: str, data: bytes, limits: Limits = LIMITS) -> Parsed:
 
 def read_all(name: str, data: bytes, limits: Limits = LIMITS) -> list[tuple[str, Parsed]]:
     """Key and document of each document in a file: one with an empty key, or rows with their ids as keys."""
-    if len(data) > limits.bytes:
-        raise ReadError("too_large", f"The file has more than {limits.bytes >> 20} MiB.")
+    check_size(data, limits)
     if not data.strip():
         raise ReadError("empty", "The file is empty.")
     chosen = _format(name, data, limits)
@@ -79,13 +79,16 @@ def read_all(name: str, data: bytes, limits: Limits = LIMITS) -> list[tuple[str,
         found = lines.read_all(data, limits, whole=path.suffix.lower() == ".json")
     else:
         found = [("", cast("Reader", import_module(f"{__name__}.{chosen}")).read(data, limits))]
-    return [(key, replace(each, facts=_told(each.facts, path.stem or name))) for key, each in found]
+    return [(key, replace(each, facts=_told(each, path.stem or name))) for key, each in found]
 
 
-def _told(facts: Facts, name: str) -> Facts:
+def _told(parsed: Parsed, name: str) -> Facts:
     """What a document says of itself, as it may stand beside a citation: each fact on a line, and short."""
-    said = {fact: one_line(getattr(facts, fact))[:_FACT] for fact in _SAID}
-    return replace(facts, **said | {"title": said["title"] or one_line(name)[:_FACT]})
+    said = {fact: one_line(getattr(parsed.facts, fact))[:_FACT] for fact in _SAID}
+    said["title"] = said["title"] or one_line(name)[:_FACT]
+    code = re.match(r"[a-z]{2}", said["language"].lower())
+    said["language"] = code[0] if code else language(parsed.text)
+    return replace(parsed.facts, **said)
 
 
 def _format(name: str, data: bytes, limits: Limits) -> str:

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Mapping
 from xml.parsers import expat
 
-from moduai.knowledge.readers.limits import Limits
+from moduai.knowledge.readers.limits import Limits, check_size
 from moduai.knowledge.types import ReadError
 
 _ENTRY = b"PK\x01\x02"
@@ -72,12 +72,6 @@ class Archive:
         if self._left < 0:
             raise ReadError("too_large", "The file unpacks to more than is read of one document.")
         return data
-
-
-def check_size(data: bytes, limits: Limits) -> None:
-    """Refuse a file that is larger than what is read of one."""
-    if len(data) > limits.bytes:
-        raise ReadError("too_large", f"The file is larger than {limits.bytes >> 20:,} MB.")
 
 
 class Elements:

@@ -10,8 +10,7 @@ import struct
 import sys
 from array import array
 
-from moduai.knowledge.readers.archive import check_size
-from moduai.knowledge.readers.limits import Limits
+from moduai.knowledge.readers.limits import Limits, check_size
 from moduai.knowledge.types import ReadError
 
 SIGNATURE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -59,14 +58,14 @@ class Compound:
             raise ReadError("broken", f"The file is damaged: it has no stream {path!r}.")
         start, size = self._streams[path]
         if size > len(self._data):
-            raise _broken("a stream is larger than the file")
+            raise broken("a stream is larger than the file")
         if size >= self._cutoff:
             return self._join(self._chain(start, self._fat, -(-size // self._size)), size)
         sectors = self._chain(start, self._mini_fat, -(-size // self._mini_size))
         mini = self._mini_size
         found = b"".join(self._mini[sector * mini : (sector + 1) * mini] for sector in sectors)[:size]
         if len(found) < size:
-            raise _broken("a stream is cut short")
+            raise broken("a stream is cut short")
         return found
 
     def _sector(self, number: int) -> bytes:
@@ -75,7 +74,7 @@ class Compound:
     def _join(self, sectors: list[int], size: int) -> bytes:
         found = b"".join(map(self._sector, sectors))[:size]
         if len(found) < size:
-            raise _broken("a stream is cut short")
+            raise broken("a stream is cut short")
         return found
 
     def _fat_sectors(self, more: int) -> list[int]:
@@ -85,13 +84,13 @@ class Compound:
         while more <= _LAST_SECTOR:
             sector = self._sector(more)
             if more in seen or len(sector) < self._size:
-                raise _broken("its table of sectors runs in a circle or out of the file")
+                raise broken("its table of sectors runs in a circle or out of the file")
             seen.add(more)
             *numbers, more = struct.unpack(f"<{self._size // 4}I", sector)
             listed += numbers
         sectors = [number for number in listed if number <= _LAST_SECTOR]
         if len(sectors) > len(self._data) // self._size:
-            raise _broken("its table of sectors is larger than the file")
+            raise broken("its table of sectors is larger than the file")
         return sectors
 
     def _table(self, sectors: list[int]) -> array[int]:
@@ -109,7 +108,7 @@ class Compound:
         seen = bytearray(len(table))
         while start <= _LAST_SECTOR and (most is None or len(chain) < most):
             if start >= len(table) or seen[start]:
-                raise _broken("a chain of sectors runs in a circle or out of the file")
+                raise broken("a chain of sectors runs in a circle or out of the file")
             seen[start] = 1
             chain.append(start)
             start = table[start]
@@ -122,7 +121,7 @@ class Compound:
             raise ReadError("too_large", f"The file holds more than {limits.parts:,} streams.")
         entries = list(_ENTRY.iter_unpack(listed[: len(listed) // _ENTRY.size * _ENTRY.size]))
         if not entries or entries[0][2] != _STORAGES[1]:
-            raise _broken("it has no root")
+            raise broken("it has no root")
         root_size = min(entries[0][10], len(self._data))
         self._mini = b"".join(map(self._sector, self._chain(entries[0][9], self._fat)))[:root_size]
         streams: dict[str, tuple[int, int]] = {}
@@ -133,7 +132,7 @@ class Compound:
             if number == _NOTHING:
                 continue
             if number >= len(entries) or number in seen or depth > limits.depth:
-                raise _broken("its list of streams runs in a circle, out of the file or too deep")
+                raise broken("its list of streams runs in a circle, out of the file or too deep")
             seen.add(number)
             raw, length, kind, _, left, right, child, _, _, first, size = entries[number]
             path = folder + raw[: max(min(length, 64) - 2, 0)].decode("utf-16-le", "replace")
@@ -145,5 +144,6 @@ class Compound:
         return streams
 
 
-def _broken(what: str) -> ReadError:
+def broken(what: str) -> ReadError:
+    """What to raise for a damaged file."""
     return ReadError("broken", f"The file is damaged: {what}.")

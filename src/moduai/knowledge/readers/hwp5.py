@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from moduai.knowledge.readers.body import Body, Frame
-from moduai.knowledge.readers.compound import Compound
+from moduai.knowledge.readers.compound import Compound, broken
 from moduai.knowledge.readers.limits import LIMITS, Limits
 from moduai.knowledge.types import Parsed, ReadError
 
@@ -113,11 +113,11 @@ class _File:
             size = head >> 20
             if size == 0xFFF:
                 if at + 4 > end:
-                    raise _broken("a record is cut short")
+                    raise broken("a record is cut short")
                 (size,) = struct.unpack_from("<I", data, at)
                 at += 4
             if at + size > end:
-                raise _broken("a record is cut short")
+                raise broken("a record is cut short")
             self._records += 1
             if self._records > self._limits.records:
                 raise ReadError("too_large", f"The file has more than {self._limits.records:,} records.")
@@ -132,10 +132,10 @@ class _File:
         try:
             found = unpack.decompress(data, self._left + 1)
         except zlib.error as error:
-            raise _broken("a part cannot be unpacked") from error
+            raise broken("a part cannot be unpacked") from error
         self._take(found)
         if not unpack.eof:
-            raise _broken("a part is cut short")
+            raise broken("a part is cut short")
         return found
 
     def _take(self, data: bytes) -> bytes:
@@ -308,7 +308,3 @@ def _annotated(data: bytes) -> str:
         words.append(data[at + 2 : at + 2 + length].decode("utf-16-le", "replace"))
         at += 2 + length
     return f"{words[0]}({words[1]})"
-
-
-def _broken(what: str) -> ReadError:
-    return ReadError("broken", f"The file is damaged: {what}.")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from moduai.knowledge.types import ReadError
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -34,3 +36,9 @@ class Limits:
 
 
 LIMITS = Limits()
+
+
+def check_size(data: bytes, limits: Limits) -> None:
+    """Refuse a file that is larger than what is read of one. Raises ReadError."""
+    if len(data) > limits.bytes:
+        raise ReadError("too_large", f"The file is larger than {limits.bytes >> 20:,} MB.")

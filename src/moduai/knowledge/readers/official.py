@@ -14,8 +14,8 @@ import re
 from collections.abc import Iterable
 
 from moduai.knowledge.readers import decisions, front, statutes
-from moduai.knowledge.readers.archive import Elements, check_size, walk
-from moduai.knowledge.readers.limits import LIMITS, Limits
+from moduai.knowledge.readers.archive import Elements, walk
+from moduai.knowledge.readers.limits import LIMITS, Limits, check_size
 from moduai.knowledge.readers.outline import Outline, clean
 from moduai.knowledge.types import Facts, Parsed, ReadError
 

@@ -21,8 +21,7 @@ from pathlib import Path
 import msgspec
 
 from moduai.knowledge.readers import pdfium
-from moduai.knowledge.readers.archive import check_size
-from moduai.knowledge.readers.limits import LIMITS, Limits
+from moduai.knowledge.readers.limits import LIMITS, Limits, check_size
 from moduai.knowledge.readers.outline import Outline
 from moduai.knowledge.readers.text import language
 from moduai.knowledge.types import Facts, Parsed, ReadError

@@ -7,7 +7,7 @@ import contextlib
 import re
 from urllib.parse import urlsplit
 
-from moduai.knowledge.readers.limits import LIMITS, Limits
+from moduai.knowledge.readers.limits import LIMITS, Limits, check_size
 from moduai.knowledge.readers.outline import Outline, clean
 from moduai.knowledge.types import Facts, Parsed, ReadError
 
@@ -35,8 +35,7 @@ def read(data: bytes, limits: Limits = LIMITS) -> Parsed:
 
 def decoded(data: bytes, limits: Limits = LIMITS) -> str:
     """The characters, cleaned, of UTF-8, UTF-16 with its mark or Windows' CP949; ReadError for others."""
-    if len(data) > limits.bytes:
-        raise ReadError("too_large", f"The file has more than {limits.bytes >> 20} MiB.")
+    check_size(data, limits)
     for encoding in _encodings(data):
         try:
             text = data.decode(encoding)
