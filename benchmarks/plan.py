@@ -7,9 +7,11 @@ from benchmarks.bars.plan_faults import faults
 from benchmarks.bars.plan_items import items
 from benchmarks.bars.plan_neutral import neutral
 from benchmarks.bars.plan_page import page
+from benchmarks.bars.plan_questions import questions
 
 BARS: area.Bars = {
     "items": items,
+    "questions": questions,
     "page": page,
     "faults": faults,
     "neutral": neutral,

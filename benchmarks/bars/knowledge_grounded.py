@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
 from msgspec import Struct
@@ -71,7 +71,8 @@ def grounded(bench: Bench) -> Measured:
     with a supported one.
     """
     held, judge = asked(bench), Judge()
-    pages = stored.keys(bench.shared(service).home)
+    keys = stored.keys(bench.shared(service).home)
+    pages = {document: PurePosixPath(key).stem for document, key in keys.items()}
     wrong, claims, written = list[str](), 0, 0
     for each in held:
         notes = each.answered.of("claim")

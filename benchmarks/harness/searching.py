@@ -34,12 +34,12 @@ TOLD_S = 10.0
 
 
 class Home:
-    """A home folder with documents in its database."""
+    """A home folder with documents in its database; ``own``: also those that come with Modu and the pack."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, own: bool = False) -> None:
         (folder / "run").mkdir(mode=0o700, parents=True, exist_ok=True)
-        given = {"knowledge.box": False, "knowledge.search_s": 30.0, "database.feed_s": 0.05}
-        self.loaded: Loaded = settings.load(folder, {}, given)
+        self._own = own
+        self.loaded: Loaded = settings.load(folder, {}, {"knowledge.search_s": 30.0, "database.feed_s": 0.05})
         self.log = folder / "search.log"
 
     @asynccontextmanager
@@ -66,7 +66,8 @@ class Home:
         """The search process, from the moment at which it has all that is in the database."""
         told = {
             "MODU_HOME": str(self.loaded.home),
-            "MODU_KNOWLEDGE__BOX": "false",
+            "MODU_KNOWLEDGE__BOX": str(self._own).lower(),
+            "MODU_KNOWLEDGE__PACK": str(self._own).lower(),
             "MODU_KNOWLEDGE__KIWI": str(kiwi).lower(),
             "MODU_DATABASE__FEED_S": "0.05",
             "PYTHONPATH": ":".join(filter(None, sys.path)),

@@ -6,7 +6,6 @@ import sqlite3
 import zlib
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import PurePosixPath
 
 from benchmarks.harness.answering import Note
 from benchmarks.harness.modu import Home
@@ -18,9 +17,8 @@ def _read(home: Home, query: str) -> list[tuple[str, int, bytes]]:
 
 
 def keys(home: Home) -> dict[str, str]:
-    """Documents and the names of their pages, without folder and suffix."""
-    found = _read(home, "SELECT id, version, key FROM documents")
-    return {document: PurePosixPath(str(key)).stem for document, _, key in found}
+    """Documents and their keys: the paths of files."""
+    return {document: str(key) for document, _, key in _read(home, "SELECT id, version, key FROM documents")}
 
 
 def wrong(home: Home, notes: Sequence[Note]) -> list[str]:

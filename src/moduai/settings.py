@@ -141,6 +141,7 @@ class Knowledge(Struct, frozen=True, forbid_unknown_fields=True):
     box: Annotated[
         bool, Meta(description="Have the documents that come with Modu: how it works, rights, a handbook.")
     ] = True
+    pack: Annotated[bool, Meta(description="Have the documents that come with the country pack.")] = True
     kiwi: Annotated[
         bool,
         Meta(description="Search Korean by morphemes too, for 300 MB of memory; else by pairs of letters."),

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from moduai import settings
 from moduai.child import TakenError, alone, socket_path, stay_behind
-from moduai.knowledge.boxed import put_box
+from moduai.knowledge.boxed import put_boxed
 from moduai.knowledge.following import FIRST_WAIT_S, MOST_WAIT_S, Follower
 from moduai.knowledge.index_folder import UnusableError
 from moduai.knowledge.index_protocol import Index
@@ -92,13 +92,13 @@ async def run(loaded: Loaded, make: Make) -> int:
 
 
 async def _work(db: Database, loaded: Loaded, follower: Follower, reader: Reader) -> None:
-    """Put the box into the database, once that is there; then read what waits to be read, and keep the index
-    up.
+    """Put in what nobody has to add, once the database is there; then read what waits to be read, and keep
+    the index up.
     """
     wait = FIRST_WAIT_S
     while True:
         try:
-            await put_box(db, loaded)
+            await put_boxed(db, loaded)
             break
         except db.errors as error:
             log.warning("the database is away", extra={"why": brief(error)})

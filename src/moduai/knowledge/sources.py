@@ -1,4 +1,5 @@
-"""Where documents come from: a folder, a file, an address, a git repository, an open API, the box.
+"""Where documents come from: a folder, a file, an address, a git repository, an open API, the box, the
+country pack.
 
 Rule: what is fetched goes through the outbound guard: no private address is reached unless the operator
 lists it, and redirects are followed only by asking the guard again. The git program is told the address
@@ -27,6 +28,8 @@ from moduai.knowledge.item import Item
 from moduai.knowledge.readers import LIMITS, SUFFIXES
 from moduai.knowledge.store import Collection, Source
 from moduai.outbound import Guard, Network, OutboundError, client_options
+from moduai.packs.choose import once
+from moduai.packs.read import PackError, told, unread
 
 MOST_ITEMS = 1_000_000
 """Files of one source."""
@@ -120,6 +123,8 @@ async def opened(
     match kind:
         case "box":
             yield await asyncio.to_thread(_limited, folder(BOX))
+        case "pack":
+            yield await asyncio.to_thread(_packed, address, home)
         case "folder":
             yield await asyncio.to_thread(_limited, folder(_outside(Path(address), home), home))
         case "file":
@@ -133,6 +138,15 @@ async def opened(
         case "api":
             async with connectors.opened(address, keys, private) as items:
                 yield _limited(items)
+
+
+def _packed(use: str, home: Path) -> list[Item]:
+    """The documents of a country pack, of one without a fault. Fails closed."""
+    try:
+        pack = once(use, home, unread)
+    except PackError as error:
+        raise SourceError("pack", f"the pack {use} cannot be used: {told(error.faults[0])}") from None
+    return [Item(f"{one.language}/{one.name}", one.name, "", one.text.encode) for one in pack.documents]
 
 
 def folder(root: Path, apart: Path | None = None) -> Iterator[Item]:

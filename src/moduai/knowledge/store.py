@@ -37,8 +37,10 @@ MOST_REFUSED = 100
 """So many refused documents of a collection are remembered."""
 _PAGE = 500
 
-Source = Literal["box", "folder", "file", "web", "git", "api"]
-"""Where a collection's documents are read from: ``box`` is what comes with Modu, ``api`` an open API."""
+Source = Literal["box", "pack", "folder", "file", "web", "git", "api"]
+"""Where a collection's documents are read from: ``box`` is what comes with Modu, ``pack`` with the country
+pack, ``api`` an open API.
+"""
 State = Literal["waiting", "reading", "ready", "failed"]
 
 
@@ -62,7 +64,9 @@ class Collection(Struct, frozen=True, kw_only=True):
     """Unique, for people."""
     kind: Source
     address: str
-    """A folder or file on this machine, an address, or a place at an open API: ``law.go.kr:law``."""
+    """A folder or file on this machine, an address, a place at an open API (``law.go.kr:law``), or the
+    country pack as the setting names it.
+    """
     licence: str = ""
     """Of its documents, where they do not say another; the same for ``ministry``."""
     ministry: str = ""

@@ -25,10 +25,13 @@ def folder(use: str, home: Path) -> Path:
 
 
 def chosen(loaded: Loaded, parse_policy: ParsePolicy) -> Pack:
-    """The settings' pack, read once in a process. Raises PackError: a pack with a fault is not used (fails
-    closed).
-    """
-    found = _read(folder(loaded.settings.pack.use, loaded.home), parse_policy)
+    """The settings' pack. Raises PackError."""
+    return once(loaded.settings.pack.use, loaded.home, parse_policy)
+
+
+def once(use: str, home: Path, parse_policy: ParsePolicy) -> Pack:
+    """A pack, read once in a process. Raises PackError: a pack with a fault is not used (fails closed)."""
+    found = _read(folder(use, home), parse_policy)
     if isinstance(found, PackError):
         raise PackError(found.faults)
     return found

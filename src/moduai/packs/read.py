@@ -28,6 +28,10 @@ ParsePolicy = Callable[[str], object]
 """Raises ValueError; its ``problems`` have ``line`` and ``text`` each (``gateway.policy_text.parse``)."""
 
 
+def unread(policy: str) -> None:
+    """For who has no use for the policy: it is not looked at."""
+
+
 class PackError(ValueError):
     """A pack cannot be used. The text has a line for each fault."""
 

@@ -106,6 +106,7 @@ class Process:
             "MODU_HOME": str(loaded.home),
             "MODU_KNOWLEDGE__KIWI": "false",
             "MODU_KNOWLEDGE__BOX": "false",
+            "MODU_KNOWLEDGE__PACK": "false",
             "MODU_DATABASE__FEED_S": "0.01",
         }
         with self.log.open("ab") as out:

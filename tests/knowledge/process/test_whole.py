@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import shutil
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
+from moduai.knowledge.store import collections
 from moduai.knowledge.types import Query, SearchAwayError
 from tests.knowledge.process.conftest import Process, put, put_many, remove, until
 
 pytest.importorskip("tantivy")
+
+PUT_IN = "a collection was put in"
 
 
 @pytest.fixture
@@ -46,12 +51,42 @@ async def test_the_box_is_put_in_once(begin, db):
     here = begin(MODU_KNOWLEDGE__BOX="true")
     await here.ready()
     documents = (await here.search.status()).documents
-    assert "the box was put in" in here.told()
+    assert PUT_IN in here.told()
     assert here.stop() == 0
     again = begin(MODU_KNOWLEDGE__BOX="true")
     await again.ready()
     assert (await again.search.status()).documents == documents > 0
-    assert again.told().count("the box was put in") == 1
+    assert again.told().count(PUT_IN) == 1
+
+
+async def test_the_documents_of_another_pack_take_the_place_of_the_first_ones(begin, db, loaded, tmp_path):
+    """Korea's, then an invented country's, its next version, and one without documents."""
+    pack = shutil.copytree(Path(__file__).parents[2] / "packs" / "xa", tmp_path / "xa")
+
+    async def told(use: str) -> tuple[list[tuple[str, str]], list[str]]:
+        here = begin(MODU_KNOWLEDGE__PACK="true", MODU_PACK__USE=use)
+        await here.ready()
+        found = await here.search.search(Query("how many devices does Zanbar buy", language="en"))
+        assert here.stop() == 0
+        assert "Traceback" not in here.told()
+        async with db.connect() as c:
+            there = [(one.name, one.address) for one in await collections(c)]
+        return there, [one.text.split("\n")[-1] for one in found if "Zanbar" in one.text]
+
+    assert await told("kr") == ([("pack-kr", "kr")], [])
+    ours = [("pack-xa", str(pack))]
+    assert await told(str(pack)) == (ours, ["Zanbar buys at least a thousand devices until the end of 2027."])
+    page = pack / "documents" / "en" / "plan.md"
+    page.write_text(page.read_text("utf-8").replace("a thousand", "two thousand"), "utf-8")
+    assert await told(str(pack)) == (
+        ours,
+        ["Zanbar buys at least two thousand devices until the end of 2027."],
+    )
+    page.write_text("<script>", "utf-8")
+    there, found = await told(str(pack))
+    assert (there, len(found)) == (ours, 1), "a pack with a fault changes nothing"
+    shutil.rmtree(pack / "documents")
+    assert await told(str(pack)) == ([], [])
 
 
 async def test_killed_while_it_builds_and_again_it_holds_all(begin, db):

@@ -203,6 +203,7 @@ def reason(t: Words, code: str) -> str:
 
 _PLACES: dict[str, Says] = {
     "box": lambda t: t.gettext("came with Modu"),
+    "pack": lambda t: t.gettext("came with the country pack"),
     "folder": lambda t: t.gettext("folder"),
     "file": lambda t: t.gettext("file"),
     "web": lambda t: t.gettext("web page"),
