@@ -17,10 +17,10 @@ from msgspec import Struct
 from benchmarks.bars import Bench, Measured, Row
 from benchmarks.bars.knowledge_data import DATA
 from moduai.gateway.policy_text import parse
-from moduai.packs.choose import shipped
 from moduai.packs.pack import Pack
 from moduai.packs.read import read
 from moduai.packs.schema import Claim
+from moduai.packs.where import shipped
 
 SCALES = {"T": 1e12, "trillion": 1e12, "tn": 1e12, "billion": 1e9, "million": 1e6, "": 1.0}
 CURRENCIES = {"KRW": "won", "USD": "dollars"}

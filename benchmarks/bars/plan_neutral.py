@@ -13,10 +13,10 @@ from pathlib import Path
 
 from benchmarks.bars import Bench, Measured, Row
 from moduai.gateway.policy_text import parse
-from moduai.packs.choose import SHIPPED, shipped
 from moduai.packs.pack import Pack
 from moduai.packs.read import read
 from moduai.packs.schema import Office, PersonalData, Region
+from moduai.packs.where import SHIPPED, shipped
 
 SOURCE = SHIPPED.parent
 READ = {".py", ".toml", ".html", ".js", ".css", ".md", ".json", ".txt"}

@@ -294,16 +294,11 @@ class Console(Struct, frozen=True, forbid_unknown_fields=True):
     utc_offset: Annotated[
         str,
         Meta(
-            pattern=r"^[+-](0\d|1[0-4]):[0-5]\d$",
-            description="Where days and hours begin and what times are shown in, such as +09:00.",
+            pattern=r"^([+-](0\d|1[0-4]):[0-5]\d)?$",
+            description="Where days and hours begin and what times are shown in, such as +09:00; "
+            "empty: as the country pack's time zone has it today.",
         ),
-    ] = "+00:00"
-
-    @property
-    def offset_s(self) -> int:
-        """Seconds east of UTC."""
-        hours, minutes = self.utc_offset[1:].split(":")
-        return (int(hours) * 3600 + int(minutes) * 60) * (-1 if self.utc_offset[0] == "-" else 1)
+    ] = ""
 
 
 class Log(Struct, frozen=True, forbid_unknown_fields=True):

@@ -263,14 +263,14 @@ def test_apply_asks_writes_and_can_be_undone(home: Path) -> None:
     assert "[y/N]:\nmodu: nothing was changed" in refused.stderr
     assert run(home, policy.app, "apply", file).exit_code == 1, "no answer is no"
     assert "modu policy undo" in ran(home, policy.app, "apply", file, typed="y\n")
-    assert policy_file.read(home).policy.classes["resident"].weight == 5000
+    assert policy_file.read(settings.load(home, {})).policy.classes["resident"].weight == 5000
     assert "in force already" in ran(home, policy.app, "apply", file, "--yes")
     undone = said(home, "undo", "--yes")
-    assert policy_file.read(home).text == shipped_text()
+    assert policy_file.read(settings.load(home, {})).text == shipped_text()
     assert undone["effects"][0]["what"][0] == "weight 5 → 10"
     again = said(home, "undo", "--yes")
     assert again["digest"] == undone["before"]
-    assert policy_file.read(home).policy.classes["resident"].weight == 5000
+    assert policy_file.read(settings.load(home, {})).policy.classes["resident"].weight == 5000
     entries = [one for one in entries_of(home) if one.action.startswith("policy.")]
     assert [one.action for one in entries] == ["policy.undo", "policy.undo", "policy.apply"]
     assert entries[0].target == again["digest"]
@@ -298,7 +298,7 @@ def test_apply_is_told_exactly_what(home: Path) -> None:
     comment = changed(home, more="# only a remark\n")
     assert "nothing but the text" in ran(home, policy.app, "apply", comment, "--yes")
     ran(home, policy.app, "apply", "--default", "--yes")
-    assert policy_file.read(home).text == shipped_text()
+    assert policy_file.read(settings.load(home, {})).text == shipped_text()
 
 
 def test_what_cannot_be_written_or_recorded_does_not_happen(
@@ -313,12 +313,12 @@ def test_what_cannot_be_written_or_recorded_does_not_happen(
         patched.setattr(policy.change, "record", fails)
         result = run(home, policy.app, "apply", file, "--yes")
     assert (result.exit_code, "no room" in result.stderr) == (1, True)
-    assert policy_file.read(home).source == "shipped"
+    assert policy_file.read(settings.load(home, {})).source == "shipped"
     (home / "run").rmdir()
     (home / "run").write_text("in the way")
     result = run(home, policy.app, "apply", file, "--yes")
     assert (result.exit_code, "the policy cannot be written" in result.stderr) == (1, True)
-    assert policy_file.read(home).source == "shipped"
+    assert policy_file.read(settings.load(home, {})).source == "shipped"
     assert not [one for one in entries_of(home) if one.action == "policy.apply"]
 
 

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from moduai.accounts.audit import Entry, list_entries
 from moduai.cli import strategy
 from moduai.gateway.policy_text import parse
-from moduai.packs.choose import SHIPPED
 from moduai.packs.read import read
+from moduai.packs.where import SHIPPED
 from moduai.proposals.repository import propose
 from moduai.proposals.rows import Given
 from moduai.store import migrate

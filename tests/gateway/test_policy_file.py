@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import re
+import shutil
 import stat
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -199,9 +200,9 @@ def loaded(tmp_path: Path) -> settings.Loaded:
 
 def test_what_a_worker_that_starts_takes(loaded: settings.Loaded) -> None:
     home = loaded.home
-    assert (files.read(home).source, files.read(home).policy) == ("shipped", shipped())
+    assert (files.read(loaded).source, files.read(loaded).policy) == ("shipped", shipped())
     (home / FILE).write_text(GOOD + "weight = -1\n")
-    found = files.read(home)
+    found = files.read(loaded)
     assert (found.source, found.policy) == ("shipped", shipped())
     assert [one.line for one in found.problems] == [5]
     (home / FILE).write_text(GOOD)
@@ -216,10 +217,32 @@ def test_what_a_worker_that_starts_takes(loaded: settings.Loaded) -> None:
     assert (again.found.source, again.policy) == ("last good", made.policy), "a restart changes nothing"
     assert again.found.problems
     (home / LAST_GOOD).write_text("broken")
-    assert files.read(home).source == "shipped"
+    assert files.read(loaded).source == "shipped"
     (home / FILE).unlink()
     (home / FILE).mkdir()
-    assert "cannot be read" in files.read(home).problems[0].text
+    assert "cannot be read" in files.read(loaded).problems[0].text
+
+
+def test_without_a_file_the_policy_of_the_country_pack_counts(tmp_path: Path) -> None:
+    pack = shutil.copytree(Path(__file__).parents[1] / "packs" / "xa", tmp_path / "xa")
+    text = (pack / "policy.toml").read_text("utf-8")
+    home = tmp_path / "home"
+    (home / "run").mkdir(parents=True)
+    loaded = settings.load(home, {}, {"pack.use": str(pack)})
+    made = PolicyFile(loaded, SECRET)
+    assert (made.found.source, made.found.text, made.policy) == ("pack", text, parse(text))
+    student, other = (made.policy.place("standard", "org", group) for group in ("students", ""))
+    assert (student.class_name, student.weight) == ("everyone", 2 * other.weight)
+    assert made.policy.place("standard", "org", "fishers").class_name == "fishers"
+    with replaced(loaded, GOOD):
+        pass
+    assert (files.read(loaded).source, files.previous(loaded).text) == ("file", text)
+    (home / FILE).write_text("broken")
+    (home / LAST_GOOD).unlink()
+    assert (files.read(loaded).source, len(files.read(loaded).problems)) == ("pack", 1)
+    (pack / "policy.toml").write_text("broken too")
+    found = files.read(loaded)
+    assert (found.source, found.policy, len(found.problems)) == ("shipped", shipped(), 2)
 
 
 def test_chosen_groups_get_nothing_and_networks_are_hidden(loaded: settings.Loaded) -> None:
@@ -309,24 +332,24 @@ async def test_what_is_being_written_is_left_alone(loaded: settings.Loaded, watc
 def test_a_policy_is_replaced_whole_and_taken_back_if_it_cannot_be_recorded(loaded: settings.Loaded) -> None:
     home = loaded.home
     with pytest.raises(PolicyError, match="no policy before"):
-        files.previous(home)
-    with pytest.raises(PolicyError), replaced(home, "broken"):
+        files.previous(loaded)
+    with pytest.raises(PolicyError), replaced(loaded, "broken"):
         pass
     seen = []
-    with contextlib.suppress(RuntimeError), replaced(home, named("one")):
-        seen.append(files.read(home).policy.name)
+    with contextlib.suppress(RuntimeError), replaced(loaded, named("one")):
+        seen.append(files.read(loaded).policy.name)
         raise RuntimeError
     assert seen == ["one"]
     assert [path.name for path in home.iterdir()] == ["run"]
-    with replaced(home, named("one")):
+    with replaced(loaded, named("one")):
         pass
-    assert files.previous(home).text == shipped_text()
-    with replaced(home, named("two")):
+    assert files.previous(loaded).text == shipped_text()
+    with replaced(loaded, named("two")):
         pass
-    assert (files.read(home).policy.name, files.previous(home).policy.name) == ("two", "one")
-    with pytest.raises(RuntimeError), replaced(home, named("three")):
+    assert (files.read(loaded).policy.name, files.previous(loaded).policy.name) == ("two", "one")
+    with pytest.raises(RuntimeError), replaced(loaded, named("three")):
         raise RuntimeError
-    assert (files.read(home).policy.name, files.previous(home).policy.name) == ("two", "one")
+    assert (files.read(loaded).policy.name, files.previous(loaded).policy.name) == ("two", "one")
     for name in (FILE, PREVIOUS, LAST_GOOD):
         assert stat.S_IMODE((home / name).stat().st_mode) == 0o600
     assert not list(home.rglob(".*")), "no drafts are left"
@@ -335,24 +358,24 @@ def test_a_policy_is_replaced_whole_and_taken_back_if_it_cannot_be_recorded(load
 def test_from_a_broken_file_one_goes_back_to_what_counts(loaded: settings.Loaded) -> None:
     home = loaded.home
     for name in ("one", "two"):
-        with replaced(home, named(name)):
+        with replaced(loaded, named(name)):
             pass
     (home / FILE).write_text(named("three")[:-3])
-    assert (files.read(home).source, files.read(home).policy.name) == ("last good", "two")
-    back = files.previous(home)
+    assert (files.read(loaded).source, files.read(loaded).policy.name) == ("last good", "two")
+    back = files.previous(loaded)
     assert back.policy.name == "two"
-    with replaced(home, back.text):
+    with replaced(loaded, back.text):
         pass
-    assert (files.read(home).problems, files.previous(home).policy.name) == ((), "one")
+    assert (files.read(loaded).problems, files.previous(loaded).policy.name) == ((), "one")
 
 
-def readers(home: Path) -> Iterator[str]:
+def readers(loaded: settings.Loaded) -> Iterator[str]:
     """What anybody sees of the file while it is replaced many times."""
     for number in range(50):
-        with replaced(home, named(f"n{number}") + "#" * 5000):
-            yield (home / FILE).read_text()
+        with replaced(loaded, named(f"n{number}") + "#" * 5000):
+            yield (loaded.home / FILE).read_text()
 
 
 def test_nobody_ever_sees_a_half_of_it(loaded: settings.Loaded) -> None:
-    assert all(parse(text).name.startswith("n") for text in readers(loaded.home))
+    assert all(parse(text).name.startswith("n") for text in readers(loaded))
     assert [path.name for path in (loaded.home / "run").iterdir()] == ["policy.toml"]

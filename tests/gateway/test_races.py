@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -38,6 +39,7 @@ from .conftest import Rows, settings_of
 
 WHOLE = b'{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":5}}'
 EVENT = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
+INVENTED = parse((Path(__file__).parents[1] / "packs" / "xa" / "policy.toml").read_text("utf-8"))
 CAPPED = parse(
     'name = "t"\ndefault = "standard"\n[limits]\nperson = 2\norganisation = 3\ntotal = 4\n[pressure]\n'
     'lighter_after_s = 1\nlighter_mode = "auto"\nlighter = { m = "light" }\n'
@@ -182,7 +184,7 @@ class Race:
             self.fleet.report(each.id, ok=True, now=time.monotonic_ns())
 
     def policy(self) -> None:
-        self.lane.set_policy(self.random.choice([shipped(), CAPPED]))
+        self.lane.set_policy(self.random.choice([shipped(), CAPPED, INVENTED]))
 
     def switch(self) -> None:
         self.lane.switches.replace({"service": Stop()})

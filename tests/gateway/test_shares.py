@@ -14,7 +14,7 @@ from moduai.accounts.keys import digest
 from moduai.accounts.principal import Principal
 from moduai.gateway.local import Begun, Delta, Done, LocalAsk, Place
 from moduai.gateway.metrics import CATALOGUE, exposition
-from moduai.gateway.policy_file import without_file
+from moduai.gateway.policy_file import from_modu
 from moduai.gateway.policy_text import parse
 from moduai.gateway.shares import Shares, look
 from moduai.metering.disclosure import LEAST
@@ -41,7 +41,7 @@ async def asking(gateway: Gateway, *keys: str) -> list[asyncio.Task[Reply]]:
 
 
 def told(gateway: Gateway) -> Shares:
-    return look(gateway.lane, without_file(), 1)
+    return look(gateway.lane, from_modu(), 1)
 
 
 @asynccontextmanager

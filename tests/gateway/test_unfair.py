@@ -16,7 +16,7 @@ from moduai.engines.record import Engine
 from moduai.gateway.ask import Ask, look
 from moduai.gateway.endpoint import Endpoint
 from moduai.gateway.errors import ApiError
-from moduai.gateway.policy_file import without_file
+from moduai.gateway.policy_file import from_modu
 from moduai.gateway.shares import look as look_at_shares
 from moduai.scheduling.ticket import NO_TICKET
 
@@ -205,7 +205,7 @@ async def test_who_slipped_in_counts_among_the_people_of_an_organisation(fake: F
         tasks = [asyncio.create_task(gateway.ask(key=f"p{n}")) for n in range(6)]
         await until(lambda: fake.counts.running == 6)
         assert {exchange.ticket for exchange in gateway.lane.exchanges} == {NO_TICKET}
-        (model,) = look_at_shares(gateway.lane, without_file(), 1).models
+        (model,) = look_at_shares(gateway.lane, from_modu(), 1).models
         assert [one.id for each in model.classes for one in each.organisations] == ["big"]
         await asyncio.gather(*tasks)
 

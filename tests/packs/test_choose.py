@@ -12,7 +12,7 @@ from benchmarks.bars.plan_neutral import MAY, SOURCE, places
 
 from moduai import settings
 from moduai.gateway.policy_text import parse
-from moduai.packs import choose, new
+from moduai.packs import choose, new, where
 from moduai.packs.read import GAP, PackError, examine, read
 from moduai.packs.schema import Locale
 from tests.packs.conftest import INVENTED, faults
@@ -23,7 +23,7 @@ def loaded(home: Path, **values: str) -> settings.Loaded:
 
 
 def test_the_default_is_a_pack_that_comes_with_modu(tmp_path: Path) -> None:
-    assert choose.chosen(loaded(tmp_path), parse).head.id in choose.shipped()
+    assert choose.chosen(loaded(tmp_path), parse).head.id in where.shipped()
 
 
 def test_a_folder_is_chosen_by_its_path_below_the_home_folder_or_absolute(tmp_path: Path) -> None:
@@ -49,6 +49,13 @@ def test_regions_are_the_settings_own_or_the_packs(tmp_path: Path) -> None:
     own = settings.load(tmp_path, {"MODU_PEOPLE__REGIONS": '{"1": {"en": "One"}}'})
     assert choose.regions(own, parse) == {"1": {"en": "One"}}
     assert len(choose.regions(loaded(tmp_path), parse)) == 17
+
+
+def test_days_begin_as_the_settings_say_or_where_the_country_is(tmp_path: Path, copy: Path) -> None:
+    (copy / "rules.toml").write_text("x")
+    given = [{}, {"pack__use": str(INVENTED)}, {"console__utc_offset": "-03:30"}, {"pack__use": str(copy)}]
+    zones = [choose.zone(loaded(tmp_path, **each), parse) for each in given]
+    assert [str(zone) for zone in zones] == ["UTC+09:00", "UTC+03:00", "UTC-03:30", "UTC"]
 
 
 LOCALE = msgspec.convert(
@@ -103,7 +110,7 @@ def test_a_folder_with_something_in_it_is_not_written_into(tmp_path: Path) -> No
 
 
 def test_nothing_of_korea_stands_outside_its_pack() -> None:
-    assert list(places(read(choose.shipped()["kr"], parse))) == []
+    assert list(places(read(where.shipped()["kr"], parse))) == []
 
 
 def test_every_exception_says_why_and_is_needed() -> None:
@@ -122,5 +129,5 @@ def test_what_stands_in_a_file_is_found(tmp_path: Path) -> None:
     """The measure itself can fail."""
     (tmp_path / "a.py").write_text('"""Korea."""\nx = "won"\n# Korea\ny = "서울"\nz = "Seoul"\n', "utf-8")
     (tmp_path / "a.html").write_text("<p>\nKRW</p>", "utf-8")
-    found = list(places(read(choose.shipped()["kr"], parse), tmp_path))
+    found = list(places(read(where.shipped()["kr"], parse), tmp_path))
     assert found == ["a.html:2: KRW", "a.py:2: won", "a.py:4: 서울", "a.py:5: Seoul"]

@@ -12,8 +12,8 @@ from benchmarks.bars.knowledge_data import DATA
 from benchmarks.bars.plan_items import figures, missing
 
 from moduai.gateway.policy_text import parse
-from moduai.packs.choose import shipped
 from moduai.packs.read import read
+from moduai.packs.where import shipped
 
 DIGEST = Path(os.environ.get(DATA, "../shared/data")).parent / "SEEDS.md"
 TEXT = """\

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moduai.gateway.policy_text import parse
-from moduai.packs.choose import shipped
 from moduai.packs.pack import Pack
 from moduai.packs.price import (
     Figure,
@@ -22,6 +21,7 @@ from moduai.packs.price import (
 )
 from moduai.packs.read import read
 from moduai.packs.strategy import Plan, as_of
+from moduai.packs.where import shipped
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from benchmarks.bars.plan_faults import MUST, PLANTED, Planted, found
 
 from moduai.gateway.policy_text import parse
 from moduai.packs import files
-from moduai.packs.choose import shipped
 from moduai.packs.pack import KINDS, Pack
 from moduai.packs.read import PackError, examine, read, told
+from moduai.packs.where import shipped
 from tests.packs.conftest import change, faults
 
 

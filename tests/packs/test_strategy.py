@@ -10,10 +10,10 @@ from msgspec.structs import replace
 
 from moduai.gateway.policy_text import parse
 from moduai.packs import strategy
-from moduai.packs.choose import shipped
 from moduai.packs.pack import Pack
 from moduai.packs.read import read
 from moduai.packs.strategy import Edge, as_of
+from moduai.packs.where import shipped
 
 
 @pytest.fixture(scope="module")

@@ -410,14 +410,14 @@ async def search(loaded: Loaded) -> list[Finding]:
 
 
 async def policy(loaded: Loaded) -> list[Finding]:
-    """The policy file is valid; without one the policy that comes with Modu counts."""
+    """The policy file is valid; without one the country pack's counts, or Modu's."""
     from moduai.gateway.policy_file import read  # noqa: PLC0415
     from moduai.gateway.policy_text import told  # noqa: PLC0415
 
-    found = read(loaded.home)
+    found = read(loaded)
     if not found.problems:
         return [Finding("policy", "ok", f"{found.policy.name} ({found.source})")]
-    why = f"policy.toml cannot be used: {told(found.problems[0])}"
+    why = f"the policy cannot be used: {told(found.problems[0])}"
     return [Finding("policy", "problem", why, "`modu policy check` says all; `modu policy undo` goes back")]
 
 

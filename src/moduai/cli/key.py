@@ -84,7 +84,7 @@ def create(
             organisation=org,
             expires_at=ends,
             service_class=service_class,
-            classes=policy_file.read(loaded.home).policy.classes,
+            classes=policy_file.read(loaded).policy.classes,
             group=group,
             region=region,
             zone=zone,

@@ -25,7 +25,7 @@ from moduai.cli.common import (
 )
 from moduai.cli.settings import variable
 from moduai.gateway.policy_text import parse
-from moduai.packs import choose, new
+from moduai.packs import choose, new, where
 from moduai.packs.pack import KINDS, Pack, in_language
 from moduai.packs.read import Examined, PackError, examine, read, told
 from moduai.packs.schema import Locale
@@ -55,8 +55,8 @@ PackArgument = Annotated[
 def list_packs(home: HomeOption = None, json: JsonOption = False) -> None:
     """List the packs that come with Modu, and the one in use."""
     loaded = open_loaded(home)
-    used = choose.folder(loaded.settings.pack.use, loaded.home)
-    folders = dict.fromkeys([*choose.shipped().values(), used])
+    used = where.folder(loaded.settings.pack.use, loaded.home)
+    folders = dict.fromkeys([*where.shipped().values(), used])
     table([{**_summary(_load(folder)), "used": folder == used} for folder in folders], COLUMNS, json=json)
 
 
@@ -123,10 +123,10 @@ def use(
     """Check a pack, and say how to put it in use. Nothing is changed."""
     loaded = open_loaded(home)
     found = _load(_folder(loaded, pack))
-    value = pack if pack in choose.shipped() else found.folder
+    value = pack if pack in where.shipped() else found.folder
     file = loaded.path("modu.toml")
     lines = f"[pack]\nuse = {msgspec.json.encode(value).decode()}"
-    used = choose.folder(loaded.settings.pack.use, loaded.home) == Path(found.folder)
+    used = where.folder(loaded.settings.pack.use, loaded.home) == Path(found.folder)
     said = f"{_named(found)} is valid. Put this into {file} and start the service again:\n\n{lines}\n\n"
     answer = {"pack": found.head.id, "setting": SETTING, "value": value, "file": file, "used": used}
     message = f"{said}Or set {variable(SETTING)}={shlex.quote(value)}."
@@ -179,8 +179,8 @@ def open_pack(loaded: Loaded, pack: str = "") -> Pack:
 def _folder(loaded: Loaded, pack: str) -> Path:
     """Of the pack that is named, by the folder that one is in; else of the one in use."""
     if pack:
-        return choose.folder(pack, Path.cwd()).resolve()
-    return choose.folder(loaded.settings.pack.use, loaded.home)
+        return where.folder(pack, Path.cwd()).resolve()
+    return where.folder(loaded.settings.pack.use, loaded.home)
 
 
 def _load(folder: Path) -> Pack:

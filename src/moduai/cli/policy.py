@@ -31,7 +31,7 @@ from moduai.gateway import policy_file as files
 from moduai.gateway.decision_log import segments
 from moduai.gateway.policy_change import Effect, Known
 from moduai.gateway.policy_file import InForce
-from moduai.gateway.policy_text import PolicyError, shipped, shipped_text, told
+from moduai.gateway.policy_text import PolicyError, told
 from moduai.packs.pack import in_language
 from moduai.scheduling import journal
 from moduai.settings import Loaded
@@ -52,14 +52,18 @@ COLUMNS = {
 }
 SOURCES = {
     "shipped": "the one that comes with Modu",
+    "pack": "the country pack's",
     "file": files.FILE,
     "last good": f"the last good one, for {files.FILE} has problems",
 }
-NO_FILE = f"There is no {files.FILE}: the policy that comes with Modu is in force"
+WITHOUT_FILE = ("shipped", "pack")
 FileArgument = Annotated[
     Path | None, typer.Argument(help=f"A policy file [default: {files.FILE} in the home folder].")
 ]
-DefaultOption = Annotated[bool, typer.Option("--default", help="The one that comes with Modu.")]
+DefaultOption = Annotated[
+    bool,
+    typer.Option("--default", help="The one that counts without a file: the country pack's, else Modu's."),
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -75,7 +79,7 @@ def show(
 ) -> None:
     """Show the classes of the policy in force, or of another one, and whom they have."""
     loaded = open_loaded(home)
-    found = _wanted(loaded, file, default=default) if file or default else files.read(loaded.home)
+    found = _wanted(loaded, file, default=default) if file or default else files.read(loaded)
     _tell_problems(found)
     if text:
         typer.echo(found.text, nl=not found.text.endswith("\n"))
@@ -88,7 +92,7 @@ def show(
         return
     rows = [{**msgspec.structs.asdict(one), "title": in_language(one.title, "en")} for one in classes]
     table(rows, COLUMNS)
-    where = str(file) if file else SOURCES["shipped" if default else found.source]
+    where = str(file) if file else SOURCES[found.source]
     which = f"{shlex.quote(str(file))} " if file else "--default " if default else ""
     typer.echo(
         f"\n{found.policy.name} ({where}, {found.digest}). Everything it says: modu policy show {which}--text"
@@ -111,8 +115,8 @@ def check(file: FileArgument = None, home: HomeOption = None, json: JsonOption =
     for remark in () if json else remarks:
         typer.echo(f"remark: {safe(remark)}", err=True)
     said = f"{_place(loaded, file)} is valid: {len(found.policy.classes)} classes."
-    if found.source == "shipped":
-        said = f"{NO_FILE}. It is valid: {len(found.policy.classes)} classes."
+    if found.source in WITHOUT_FILE:
+        said = f"{_no_file(found)}. It is valid: {len(found.policy.classes)} classes."
     done(said, {"valid": True, "problems": [], "remarks": remarks}, json=json)
 
 
@@ -127,8 +131,8 @@ def differ(
     loaded = open_loaded(home)
     found, effects = _compare(loaded, _wanted(loaded, file, default=default))
     nothing = "It would change nothing."
-    if found.source == "shipped" and not default:
-        nothing = f"{NO_FILE}, and there is nothing to compare: name a file."
+    if found.source in WITHOUT_FILE and not default:
+        nothing = f"{_no_file(found)}, and there is nothing to compare: name a file."
     done(_words(effects) or nothing, {"digest": found.digest, "effects": effects}, json=json)
 
 
@@ -142,7 +146,7 @@ def apply(
 ) -> None:
     """Put a policy in force, after saying what it changes and asking. Workers take it within a second."""
     if bool(file) == default:
-        fail("name a policy file, or say --default for the one that comes with Modu", 2)
+        fail("name a policy file, or say --default for the one that counts without a file", 2)
     loaded = open_loaded(home)
     _put(loaded, _wanted(loaded, file, default=default), "policy.apply", yes=yes, json=json)
 
@@ -155,7 +159,7 @@ def undo(yes: YesOption = False, home: HomeOption = None, json: JsonOption = Fal
     """
     loaded = open_loaded(home)
     try:
-        found = files.previous(loaded.home)
+        found = files.previous(loaded)
     except PolicyError as error:
         fail(str(error))
     _put(loaded, found, "policy.undo", yes=yes, json=json)
@@ -188,7 +192,7 @@ def replay(
 
 
 def _put(loaded: Loaded, new: InForce, action: str, *, yes: bool, json: bool) -> None:
-    before = files.read(loaded.home)
+    before = files.read(loaded)
     _, effects = _compare(loaded, new)
     answer = {"digest": new.digest, "before": before.digest, "effects": effects}
     if new.text == before.text and not before.problems:
@@ -203,7 +207,7 @@ def _put(loaded: Loaded, new: InForce, action: str, *, yes: bool, json: bool) ->
         await change.record(connection, "cli", action, before, new)
 
     try:
-        with files.replaced(loaded.home, new.text):
+        with files.replaced(loaded, new.text):
             write(loaded, note)
     except OSError as error:
         fail(f"the policy cannot be written: {error}")
@@ -215,7 +219,7 @@ def _compare(loaded: Loaded, new: InForce) -> tuple[InForce, list[Effect]]:
     found = _known(loaded)
     for remark in change.remarks(new.policy, loaded, found.names):
         typer.echo(f"modu: {safe(remark)}", err=True)
-    return new, change.effects(files.read(loaded.home).policy, new.policy, loaded, found)
+    return new, change.effects(files.read(loaded).policy, new.policy, loaded, found)
 
 
 def _known(loaded: Loaded) -> Known:
@@ -227,23 +231,25 @@ def _known(loaded: Loaded) -> Known:
 
 
 def _wanted(loaded: Loaded, file: Path | None, *, default: bool) -> InForce:
-    if default:
-        return InForce(policy=shipped(), text=shipped_text(), source="shipped")
     try:
-        return _load(loaded, file)
+        return files.without_file(loaded) if default else _load(loaded, file)
     except PolicyError as error:
-        fail(safe(f"{_place(loaded, file)} has problems:\n{error}"))
+        fail(safe(f"{'the default' if default else _place(loaded, file)} has problems:\n{error}"))
 
 
 def _load(loaded: Loaded, file: Path | None) -> InForce:
-    """A policy file; where none is named or in the home folder, the policy that comes with Modu. Raises
+    """A policy file; where none is named or in the home folder, the one that counts without. Raises
     PolicyError.
     """
     place = _place(loaded, file)
     found = files.load(place)
     if found is None and file:
         fail(f"there is no file {place}")
-    return found or files.without_file()
+    return found or files.without_file(loaded)
+
+
+def _no_file(found: InForce) -> str:
+    return f"There is no {files.FILE}: {SOURCES[found.source]} is in force"
 
 
 def _place(loaded: Loaded, file: Path | None) -> Path:

@@ -124,8 +124,9 @@ def check_pack(loaded: Loaded) -> None:
     """A country pack of the operator's own has no faults; those that come with Modu were checked. Raises
     NotStartedError. Fails closed.
     """
-    from moduai.packs.choose import chosen, shipped  # noqa: PLC0415
+    from moduai.packs.choose import chosen  # noqa: PLC0415
     from moduai.packs.read import PackError, told  # noqa: PLC0415
+    from moduai.packs.where import shipped  # noqa: PLC0415
 
     if loaded.settings.pack.use in shipped():
         return

@@ -2,7 +2,8 @@
 
 Words: the policy *in force* is what workers share by; the *last good* one is kept in ``run/``. Rule: a file
 that is wrong, half written or gone changes nothing: the policy in force stays, the problem is logged and
-shown, and a restart finds the last good one (fails closed). Without any file the shipped policy counts.
+shown, and a restart finds the last good one (fails closed). Without any file the policy of the country pack
+counts, and where that has none the one that comes with Modu.
 
 Workers look at the file twice a second: that needs no database, works with any number of workers on the
 machine, and takes what an editor wrote as it takes what ``modu policy apply`` did. It is read once it has
@@ -25,6 +26,7 @@ from msgspec.structs import replace
 
 from moduai.accounts.networks import opaque
 from moduai.gateway.policy_text import MOST_BYTES, PolicyError, networks, parse, shipped_text, told
+from moduai.packs.where import POLICY, folder
 from moduai.scheduling.policy import Policy, Problem, trusted
 from moduai.settings import Loaded
 from moduai.store.files import write
@@ -38,12 +40,16 @@ LOOK_S = 0.25
 log = logging.getLogger(__name__)
 
 
+Source = Literal["shipped", "pack", "file", "last good"]
+"""``shipped``: it comes with Modu."""
+
+
 class InForce(Struct, frozen=True, kw_only=True):
     """A policy as it was found."""
 
     policy: Policy
     text: str
-    source: Literal["shipped", "file", "last good"]
+    source: Source
     problems: tuple[Problem, ...] = ()
     """Why the file is not what counts."""
 
@@ -58,10 +64,11 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def read(home: Path) -> InForce:
+def read(loaded: Loaded) -> InForce:
     """The policy that a worker which starts now takes: the file's, else the last good one where the file
-    has problems, else the shipped one. Fails closed.
+    has problems, else the one that counts without a file. Fails closed.
     """
+    home = loaded.home
     try:
         found = load(home / FILE)
         if found is not None:
@@ -71,17 +78,25 @@ def read(home: Path) -> InForce:
         problems = tuple(error.problems)
         with contextlib.suppress(PolicyError):
             if good := load(home / LAST_GOOD):
-                return InForce(policy=good.policy, text=good.text, source="last good", problems=problems)
-    return replace(without_file(), problems=problems)
+                return replace(good, source="last good", problems=problems)
+    try:
+        return replace(without_file(loaded), problems=problems)
+    except PolicyError as error:
+        return replace(from_modu(), problems=(*problems, *error.problems))
 
 
-def without_file() -> InForce:
+def without_file(loaded: Loaded) -> InForce:
+    """The country pack's policy; where that has none, Modu's. Raises PolicyError."""
+    return load(folder(loaded.settings.pack.use, loaded.home) / POLICY, "pack") or from_modu()
+
+
+def from_modu() -> InForce:
     """The policy that comes with Modu."""
     text = shipped_text()
     return InForce(policy=parse(text), text=text, source="shipped")
 
 
-def load(file: Path) -> InForce | None:
+def load(file: Path, source: Source = "file") -> InForce | None:
     """A policy file, checked; None: there is none. Raises PolicyError."""
     try:
         with file.open("rb") as content:
@@ -90,7 +105,7 @@ def load(file: Path) -> InForce | None:
         return None
     except OSError as error:
         raise PolicyError([Problem((), f"it cannot be read: {error.strerror}")]) from None
-    return InForce(policy=parse(raw), text=raw.decode(), source="file")
+    return InForce(policy=parse(raw), text=raw.decode(), source=source)
 
 
 def for_lane(policy: Policy, loaded: Loaded, secret: bytes) -> Policy:
@@ -119,7 +134,7 @@ class PolicyFile:
         """Reads it. ``secret``: that of the pages, for the networks of guests."""
         self._loaded, self._secret = loaded, secret
         self._read = self._seen = self._identity()
-        self.found = read(loaded.home)
+        self.found = read(loaded)
         """What is in force, and why the file is not, if it is not."""
         self.policy = for_lane(self.found.policy, loaded, secret)
         """The policy in force, as the lane uses it."""
@@ -178,12 +193,12 @@ class PolicyFile:
 
 
 @contextlib.contextmanager
-def replaced(home: Path, text: str) -> Iterator[None]:
+def replaced(loaded: Loaded, text: str) -> Iterator[None]:
     """Put a text in force and keep what was in force before; taken back if the block fails, for what cannot
     be recorded does not happen. Raises PolicyError or OSError: nothing changed then. Fails closed.
     """
     parse(text)
-    last = read(home).text
+    home, last = loaded.home, read(loaded).text
     wanted = {PREVIOUS: last} if last != text else {}
     with contextlib.ExitStack() as undo:
         for name, new in (wanted | {LAST_GOOD: text, FILE: text}).items():
@@ -201,12 +216,12 @@ def _put_back(file: Path, content: bytes | None) -> None:
         write(file, content)
 
 
-def previous(home: Path) -> InForce:
+def previous(loaded: Loaded) -> InForce:
     """What was in force before the last change; where the file has problems, what still is. Raises
     PolicyError.
     """
-    if (now := read(home)).problems:
+    if (now := read(loaded)).problems:
         return now
-    if found := load(home / PREVIOUS):
+    if found := load(loaded.home / PREVIOUS):
         return found
     raise PolicyError([Problem((), "there is no policy before this one")])

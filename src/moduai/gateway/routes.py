@@ -13,7 +13,7 @@ from moduai.engines.record import Capability
 from moduai.gateway.errors import ApiError
 from moduai.gateway.lane import Lane
 from moduai.gateway.metrics import exposition
-from moduai.gateway.policy_file import InForce, without_file
+from moduai.gateway.policy_file import InForce, from_modu
 from moduai.gateway.public import PUBLIC
 from moduai.gateway.searches import Searches
 from moduai.gateway.shares import look
@@ -45,7 +45,7 @@ class Routes:
         degraded: Callable[[], list[str]],
         started: float,
         roots: Callable[[], bytes] = lambda: b"",
-        policy: Callable[[], InForce] = without_file,
+        policy: Callable[[], InForce] = from_modu,
         searches: Callable[[], Searches | None] = lambda: None,
     ) -> None:
         self._lane = lane

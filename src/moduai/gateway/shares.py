@@ -38,7 +38,7 @@ class PolicyInForce(Struct, frozen=True, kw_only=True):
     digest: str
     """Names its text."""
     source: str
-    """shipped, file or last good."""
+    """shipped, pack, file or last good."""
     problems: list[str]
     """Why the file is not what counts."""
 

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache, lru_cache
+from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from moduai.packs.pack import Fault, Pack
 from moduai.packs.read import PackError, ParsePolicy, read
+from moduai.packs.where import folder, shipped
 from moduai.settings import Loaded
-
-SHIPPED = Path(__file__).parent
-
-
-@cache
-def shipped() -> Mapping[str, Path]:
-    """Id to folder of the packs that come with Modu."""
-    return {file.parent.name: file.parent for file in sorted(SHIPPED.glob("??/pack.toml"))}
-
-
-def folder(use: str, home: Path) -> Path:
-    """Where a pack lies: by its id, or by its path, below the home folder unless it is absolute."""
-    return shipped().get(use) or home / Path(use).expanduser()
 
 
 def chosen(loaded: Loaded, parse_policy: ParsePolicy) -> Pack:
@@ -46,6 +35,19 @@ def regions(loaded: Loaded, parse_policy: ParsePolicy) -> dict[str, dict[str, st
         return own
     pack = chosen(loaded, parse_policy)
     return {one.code: dict(one.name) for one in pack.regions if one.code != pack.locale.country}
+
+
+def zone(loaded: Loaded, parse_policy: ParsePolicy) -> timezone:
+    """Where days begin: as the settings say, else as the pack's time zone has it now; UTC where the pack
+    cannot be used (fails open).
+    """
+    if own := loaded.settings.console.utc_offset:
+        return timezone(datetime.strptime(own, "%z").utcoffset() or timedelta())
+    try:
+        there = ZoneInfo(chosen(loaded, parse_policy).locale.time_zone)
+    except PackError:
+        return UTC
+    return timezone(datetime.now(there).utcoffset() or timedelta())
 
 
 def absent(folder: Path) -> Fault:

@@ -16,12 +16,12 @@ from typing import Final
 
 from moduai.lined import near
 from moduai.packs.pack import KINDS, STRATEGY, Fault
+from moduai.packs.where import POLICY
 
 MOST_FILES = 600
 MOST_BYTES = 1_048_576
 """Of one file."""
 MOST_BYTES_TOGETHER = 16 * MOST_BYTES
-POLICY: Final = "policy.toml"
 TABLES: Final = tuple(dict.fromkeys(kind.file for kind in KINDS.values() if kind.file != STRATEGY))
 """Files of tables outside the strategy."""
 

@@ -1,8 +1,8 @@
 """What a number of accelerators costs, and what a sum buys: arithmetic from the pack's own unit prices. Pure.
 
-Rule: every figure says how it came (``how``), from which sources, and the weakest basis among them; each is a
-range from the lowest to the highest prices, never a single number where the prices are a range. Nothing is
-rounded here; ``rounded`` is for showing, to three digits.
+Rule: every figure says how it came (``formula``), from which sources, and the weakest basis among them; each
+is a range from the lowest to the highest prices, never a single number where the prices are a range. Nothing
+is rounded here; ``rounded`` is for showing, to three digits.
 
     cost   = count × price of one               [currency]
     power  = count × watts × PUE                [W], at full load
@@ -43,10 +43,16 @@ class Figure(Struct, frozen=True, kw_only=True):
     high: float
     unit: str
     """``accelerators``, ``W``, ``kWh``, a currency, ``part`` (1 is all of it), or a unit of the pack."""
-    how: str
+    formula: tuple[str | float, ...]
+    """How it follows: names of figures, ids of prices, numbers, signs and words."""
     basis: Known
     """The weakest of what it is computed from."""
     sources: tuple[str, ...]
+
+    @property
+    def how(self) -> str:
+        """The formula as a line."""
+        return " ".join(one if isinstance(one, str) else f"{one:,.15g}" for one in self.formula)
 
 
 class Beside(Struct, frozen=True, kw_only=True):
@@ -104,7 +110,7 @@ def price_claim(plan: Plan, claim: str, terms: Terms = USUAL) -> Priced:
         middle=said.number,
         high=said.high or said.number,
         unit=unit.id,
-        how=f"claim {said.id}",
+        formula=("as said",),
         basis=said.basis,
         sources=(said.source,),
     )
@@ -136,7 +142,7 @@ def price_money(pack: Pack, money: float | Figure, terms: Terms = USUAL) -> Pric
     if not one.low:
         raise PriceError(f"the price {one.name} begins at nothing: it says not how many a sum buys")
     numbers = (given.low / one.high, given.middle / one.middle, given.high / one.low)
-    count = _derived("accelerators", "accelerators", numbers, f"{given.name} / {one.name}", given, one)
+    count = _derived("accelerators", "accelerators", numbers, (given.name, "/", one.name), given, one)
     return Priced(figures=(given, count, *_energy(pack, count), *_shares(pack, given, terms)))
 
 
@@ -145,9 +151,9 @@ def one_accelerator(pack: Pack, per: str = "") -> Figure:
     for bought in pack.purchases:
         if per == bought.id and bought.count:
             cost = bought.cost / bought.count
-            how = f"{bought.cost:,.15g} / {bought.count:,} of {bought.year}"
+            formula = (bought.cost, "/", bought.count, f"({bought.year})")
             return _derived(
-                bought.id, pack.locale.currency, (cost, cost, cost), how, sources=(bought.source,)
+                bought.id, pack.locale.currency, (cost, cost, cost), formula, sources=(bought.source,)
             )
     return _price(pack, "accelerator", per)
 
@@ -160,7 +166,7 @@ def asked(value: float, unit: str) -> Figure:
         middle=value,
         high=value,
         unit=unit,
-        how="as asked",
+        formula=("as asked",),
         basis="asked",
         sources=(),
     )
@@ -181,7 +187,7 @@ def _energy(pack: Pack, count: Figure) -> Iterator[Figure]:
     devices = _times("power of devices", "W", count, _price(pack, "accelerator-watts"))
     power = _times("power", "W", devices, _price(pack, "pue"))
     hours = tuple(watts / 1_000 * HOURS for watts in (power.low, power.middle, power.high))
-    energy = _derived("energy", "kWh", (hours[0], hours[1], hours[2]), f"power × {HOURS:,} h", power)
+    energy = _derived("energy", "kWh", (hours[0], hours[1], hours[2]), ("power", "×", HOURS, "h"), power)
     yield from (devices, power, energy)
     if "kwh" in there:
         yield _times("bill", pack.locale.currency, energy, _price(pack, "kwh"))
@@ -195,8 +201,8 @@ def _shares(pack: Pack, cost: Figure, terms: Terms) -> Iterator[Figure]:
         cost.middle * (1 - private.middle),
         cost.high * (1 - private.low),
     )
-    how = f"{cost.name} × (1 - {private.middle:g} private)"
-    state = _derived("state", pack.locale.currency, numbers, how, cost, private)
+    formula = (cost.name, "×", "(", 1, "−", private.name, ")")
+    state = _derived("state", pack.locale.currency, numbers, formula, cost, private)
     yield state
     budgets = sorted(
         (one for one in pack.budgets if terms.year in {None, one.year}), key=lambda one: one.year
@@ -206,10 +212,10 @@ def _shares(pack: Pack, cost: Figure, terms: Terms) -> Iterator[Figure]:
     for budget in budgets[-1:]:
         for name, whole in (("part of the budget", budget.whole), ("part of the AI budget", budget.ai)):
             if whole:
-                yield _by(name, "part", state, whole, (budget.source,), f" of {budget.year}")
+                yield _by(name, "part", state, whole, (budget.source,), f"({budget.year})")
     if pack.people:
         sources = tuple(one.source for one in pack.regions)
-        yield _by("per resident", pack.locale.currency, state, pack.people, sources, " residents")
+        yield _by("per resident", pack.locale.currency, state, pack.people, sources, "residents")
 
 
 def _private(pack: Pack, terms: Terms) -> Figure:
@@ -245,7 +251,7 @@ def _price(pack: Pack, of: str, per: str = "") -> Figure:
                 middle=one.middle,
                 high=one.high,
                 unit=one.unit,
-                how=f"price {one.id}",
+                formula=("price",),
                 basis=one.basis,
                 sources=(one.source,),
             )
@@ -254,19 +260,19 @@ def _price(pack: Pack, of: str, per: str = "") -> Figure:
 
 def _times(name: str, unit: str, one: Figure, other: Figure) -> Figure:
     numbers = (one.low * other.low, one.middle * other.middle, one.high * other.high)
-    return _derived(name, unit, numbers, f"{one.name} × {other.name}", one, other)
+    return _derived(name, unit, numbers, (one.name, "×", other.name), one, other)
 
 
 def _by(name: str, unit: str, one: Figure, whole: float, sources: tuple[str, ...], of: str) -> Figure:
     numbers = (one.low / whole, one.middle / whole, one.high / whole)
-    return _derived(name, unit, numbers, f"{one.name} / {whole:,.15g}{of}", one, sources=sources)
+    return _derived(name, unit, numbers, (one.name, "/", whole, of), one, sources=sources)
 
 
 def _derived(
     name: str,
     unit: str,
     numbers: tuple[float, float, float],
-    how: str,
+    formula: tuple[str | float, ...],
     *of: Figure,
     sources: tuple[str, ...] = (),
 ) -> Figure:
@@ -278,7 +284,7 @@ def _derived(
         middle=middle,
         high=high,
         unit=unit,
-        how=how,
+        formula=formula,
         basis=max(("derived", *(one.basis for one in of)), key=WEAKEST.index),
         sources=tuple(dict.fromkeys((*(source for one in of for source in one.sources), *sources))),
     )

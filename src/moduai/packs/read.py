@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 
 from moduai.lined import Lined, LinedError, decoded, near
 from moduai.packs import check, plain, typed
-from moduai.packs.files import MOST_BYTES, POLICY, TABLES, contents
+from moduai.packs.files import MOST_BYTES, TABLES, contents
 from moduai.packs.pack import KINDS, STRATEGY, Document, Fault, Pack, Problem
 from moduai.packs.schema import Data
+from moduai.packs.where import POLICY
 
 MOST_ROWS = 20_000
 MOST_FAULTS = 200

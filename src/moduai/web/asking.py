@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from gettext import NullTranslations as Words
 from typing import NamedTuple
 
@@ -320,7 +321,7 @@ def _earlier(request: Request, site: Site, turns: Sequence[Said]) -> list[ShownT
     t, shown = site.language(request).words, []
     for number, turn in enumerate(turns):
         if isinstance(turn, Recorded):
-            shown.append(_one_recorded(t, turn, known))
+            shown.append(_one_recorded(t, turn, known, site.zone))
             continue
         html, origin = _rendered(t, turn), words.origin(t, turn.model, _maker(known, turn.model))
         shown.append(ShownTurn(str(number), turn.question, html, origin))
@@ -329,12 +330,12 @@ def _earlier(request: Request, site: Site, turns: Sequence[Said]) -> list[ShownT
 
 def _recorded(request: Request, site: Site, turns: Sequence[Recorded]) -> list[ShownTurn]:
     known = {model.name: model.capability.origin for model in site.models()}
-    t = site.language(request).words
-    return [_one_recorded(t, turn, known) for turn in turns]
+    t, zone = site.language(request).words, site.zone
+    return [_one_recorded(t, turn, known, zone) for turn in turns]
 
 
-def _one_recorded(t: Words, turn: Recorded, known: dict[str, str]) -> ShownTurn:
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(turn.at / 1e6))
+def _one_recorded(t: Words, turn: Recorded, known: dict[str, str], zone: timezone) -> ShownTurn:
+    when = f"{datetime.fromtimestamp(turn.at / 1e6, zone):%Y-%m-%d %H:%M}"
     meta = f"{words.origin(t, turn.model, _maker(known, turn.model))} · {when}"
     if turn.lost:
         return ShownTurn(turn.id, t.gettext("Cannot be read: its key is lost"), Markup(), meta)

@@ -7,6 +7,7 @@ page asks first. A conversation that is gone already counts as deleted.
 from __future__ import annotations
 
 import time
+from datetime import datetime, timezone
 from typing import Any
 
 from starlette.requests import Request
@@ -44,7 +45,7 @@ async def show(request: Request) -> Response:
             before=(int(at), last) if at.isascii() and at.isdecimal() and len(at) < 12 else None,
         )
     rows = [
-        {"id": each.id, "title": each.title, "lost": each.lost, "day": _day(each.updated_at)}
+        {"id": each.id, "title": each.title, "lost": each.lost, "day": _day(each.updated_at, site.zone)}
         for each in found[:PAGE]
     ]
     more = f"{found[PAGE - 1].updated_at}-{found[PAGE - 1].id}" if len(found) > PAGE else ""
@@ -114,5 +115,5 @@ def _to_sign_in() -> Response:
     return RedirectResponse("/signin?next=/history", 303)
 
 
-def _day(at: int) -> str:
-    return time.strftime("%Y-%m-%d", time.localtime(at))
+def _day(at: int, zone: timezone) -> str:
+    return str(datetime.fromtimestamp(at, zone).date())

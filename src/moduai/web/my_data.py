@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from typing import Any
 
 import msgspec
@@ -38,7 +38,7 @@ async def kept(connection: Connection, site: Site, session: Session, lang: Langu
         "person": person,
         "organisation": account_words.organisation(lang.words, owner.name, settings.web.title),
         "role": account_words.role(lang.words, person.role),
-        "since": _day(person.created_at, lang),
+        "since": _day(person.created_at, lang, site.zone),
         "ways": [_way(way.issuer, site) for way in ways],
         "has_password": any(way.issuer == sign_in.LOCAL for way in ways),
         "conversations": talks,
@@ -48,8 +48,8 @@ async def kept(connection: Connection, site: Site, session: Session, lang: Langu
             {
                 "id": each.id,
                 "device": each.device,
-                "since": _day(each.created_at, lang),
-                "seen": _day(each.seen_at, lang),
+                "since": _day(each.created_at, lang, site.zone),
+                "seen": _day(each.seen_at, lang, site.zone),
                 "here": each.id == session.id,
             }
             for each in await list_sessions(connection, person.id, now)
@@ -59,8 +59,8 @@ async def kept(connection: Connection, site: Site, session: Session, lang: Langu
                 "id": each.id,
                 "name": each.name,
                 "prefix": each.prefix,
-                "since": _day(each.created_at, lang),
-                "until": _day(each.expires_at, lang) if each.expires_at else "",
+                "since": _day(each.created_at, lang, site.zone),
+                "until": _day(each.expires_at, lang, site.zone) if each.expires_at else "",
                 "expired": each.state(now) == "expired",
             }
             for each in await keys.list_keys(connection, subject=person.id)
@@ -70,8 +70,8 @@ async def kept(connection: Connection, site: Site, session: Session, lang: Langu
                 "role": account_words.role(lang.words, each.role),
                 "organisation": account_words.organisation(lang.words, each.organisation, settings.web.title),
                 "reason": each.reason,
-                "day": _day(each.created_at, lang),
-                "read": _day(each.used_at, lang) if each.used_at else "",
+                "day": _day(each.created_at, lang, site.zone),
+                "read": _day(each.used_at, lang, site.zone) if each.used_at else "",
             }
             for each in await looks_at(connection, person.id)
         ],
@@ -94,11 +94,11 @@ def _way(issuer: str, site: Site) -> str:
     return next((provider.name for provider in providers if provider.issuer == issuer), issuer)
 
 
-def _day(at: int, lang: Language) -> str:
-    """A day as it is written in the language, by the machine's own time zone."""
+def _day(at: int, lang: Language, zone: timezone) -> str:
+    """A day as it is written in the language."""
     from babel.dates import format_date  # noqa: PLC0415  (memory: only this page needs it)
 
-    day = datetime.fromtimestamp(at, UTC).astimezone().date()
+    day = datetime.fromtimestamp(at, zone).date()
     return str(format_date(day, "long", locale=lang.code))
 
 

@@ -12,7 +12,7 @@ from moduai.accounts.table import KeyTable
 from moduai.desk import Desk
 from moduai.engines.record import Model
 from moduai.gateway.lane import Lane
-from moduai.gateway.policy_file import InForce, without_file
+from moduai.gateway.policy_file import InForce, from_modu
 from moduai.gateway.switches import Switches
 from moduai.knowledge.client import Search
 from moduai.settings import Loaded
@@ -61,7 +61,7 @@ class Services:
     """Whether the page answers from public documents unless one asks otherwise."""
     degraded: Callable[[], list[str]] = list
     """What does not work now, by name."""
-    policy: Callable[[], InForce] = without_file
+    policy: Callable[[], InForce] = from_modu
     """What the worker shares by."""
     search: Search | None = None
     """Public documents; None where nothing is to be searched."""

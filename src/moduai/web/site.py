@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timezone
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from starlette.responses import Response
 from moduai.accounts.roles import may
 from moduai.engines.record import Model
 from moduai.gateway.policy_text import parse
-from moduai.packs.choose import chosen, regions
+from moduai.packs.choose import chosen, regions, zone
 from moduai.packs.pack import Pack
 from moduai.packs.read import PackError
 from moduai.web import guests, visitor, words
@@ -88,6 +89,20 @@ class Site:
         except PackError as error:
             log.error("the country pack cannot be used", extra={"faults": len(error.faults)})  # noqa: TRY400
             return {}
+
+    @property
+    def zone(self) -> timezone:
+        """Where days begin on pages."""
+        return zone(self.services.loaded, parse)
+
+    @property
+    def groups(self) -> dict[str, dict[str, str]]:
+        """What groups are called, by language: as the settings say, else as the pack does (fails open)."""
+        own = self.services.loaded.settings.people.groups
+        try:
+            return {one.id: dict(one.name) for one in self.pack.groups} | own
+        except PackError:
+            return own
 
     def language(self, request: Request) -> Language:
         """The language of this request's page."""

@@ -35,10 +35,10 @@ async def test_a_policy_is_checked_applied_and_undone(desk: Office) -> None:
         applied = (await client.put("/api/policy", json={"text": OTHER})).json()
         assert applied["effects"] == checked["effects"]
         assert applied["digest"] == checked["digest"]
-        assert policy_file.read(home).policy.classes["resident"].weight == 5000
+        assert policy_file.read(desk.services.loaded).policy.classes["resident"].weight == 5000
         undone = (await client.post("/api/policy/undo", json={})).json()
         assert undone["before"] == applied["digest"]
-        assert policy_file.read(home).text == shipped_text()
+        assert policy_file.read(desk.services.loaded).text == shipped_text()
     assert [one.action for one in await desk.entries()] == ["policy.undo", "policy.apply"]
 
 
@@ -71,7 +71,7 @@ async def test_what_cannot_be_recorded_does_not_happen(desk: Office, monkeypatch
     async with desk.client("operator") as client:
         answer = await client.put("/api/policy", json={"text": OTHER})
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "not_ready")
-    assert policy_file.read(desk.services.loaded.home).source == "shipped"
+    assert policy_file.read(desk.services.loaded).source == "shipped"
 
 
 async def test_a_key_may_be_made_for_a_class_of_the_policy(desk: Office) -> None:

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from moduai.accounts.roles import PERMISSIONS, ROLES, STAFF
-from moduai.gateway.policy_file import without_file
+from moduai.gateway.policy_file import from_modu
 from moduai.scheduling.policy import Problem
 from moduai.web.api.engines import EngineAdded
 from moduai.web.api.people import PersonChanged
@@ -113,7 +113,7 @@ async def test_shares_are_shown_and_few_people_are_not(desk: Office, language: s
 
 
 async def test_a_policy_file_with_problems_is_told_on_the_page(desk: Office, monkeypatch) -> None:
-    found = replace(without_file(), source="last good", problems=(Problem((), "line 3: no <such> class"),))
+    found = replace(from_modu(), source="last good", problems=(Problem((), "line 3: no <such> class"),))
     site = desk.app.state.site
     services = dataclasses.replace(site.services, policy=lambda: found, degraded=lambda: ["policy"])
     monkeypatch.setattr(desk.app.state, "site", dataclasses.replace(site, services=services))

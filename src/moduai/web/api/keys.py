@@ -95,7 +95,7 @@ async def make(call: Call, wanted: KeyMade) -> KeyNew:
                 organisation=wanted.organisation,
                 expires_at=wanted.expires_at,
                 service_class=wanted.service_class,
-                classes=policy_file.read(call.services.loaded.home).policy.classes,
+                classes=policy_file.read(call.services.loaded).policy.classes,
                 region=wanted.region,
                 group=wanted.group,
                 subject=call.caller.person if wanted.manage else "",

@@ -22,7 +22,7 @@ class PolicyShown(Struct, frozen=True, kw_only=True):
     digest: str
     """Names the text."""
     source: str
-    """shipped, file or last good."""
+    """shipped, pack, file or last good."""
     problems: list[str]
     """Why the file is not what counts."""
     classes: list[ClassShown]
@@ -56,7 +56,7 @@ class PolicyPut(Struct, frozen=True, kw_only=True):
 
 async def show(call: Call, _: Nothing) -> PolicyShown:
     """Its classes with whom they have, and its text."""
-    found = policy_file.read(call.services.loaded.home)
+    found = policy_file.read(call.services.loaded)
     async with call.read() as connection:
         known = await policy_change.known(connection)
     return PolicyShown(
@@ -80,7 +80,7 @@ async def check(call: Call, wanted: PolicyGiven) -> PolicyChecked:
     loaded = call.services.loaded
     async with call.read() as connection:
         known = await policy_change.known(connection)
-    before = policy_file.read(loaded.home)
+    before = policy_file.read(loaded)
     return PolicyChecked(
         digest=new.digest,
         problems=[],
@@ -101,7 +101,7 @@ async def apply(call: Call, wanted: PolicyGiven) -> PolicyPut:
 async def undo(call: Call, _: Nothing) -> PolicyPut:
     """Put the policy before this one in force again; a second undo takes the first one back."""
     with refused("value_not_allowed", PolicyError):
-        new = policy_file.previous(call.services.loaded.home)
+        new = policy_file.previous(call.services.loaded)
     return await _put(call, new)
 
 
@@ -114,9 +114,9 @@ async def _parsed(text: str) -> InForce:
 
 async def _put(call: Call, new: InForce) -> PolicyPut:
     loaded, more = call.services.loaded, {"key": call.caller.key} if call.caller.key else {}
-    before = policy_file.read(loaded.home)
+    before = policy_file.read(loaded)
     try:
-        with policy_file.replaced(loaded.home, new.text):
+        with policy_file.replaced(loaded, new.text):
             async with call.write() as connection:
                 known = await policy_change.known(connection)
                 await policy_change.record(

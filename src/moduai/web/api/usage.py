@@ -15,8 +15,10 @@ from sqlalchemy import select
 
 from moduai.accounts.tables import organisations
 from moduai.gateway.errors import ApiError
+from moduai.gateway.policy_text import parse
 from moduai.metering import report
 from moduai.metering.disclosure import LEAST, hidden
+from moduai.packs import choose
 from moduai.store.database import Connection
 from moduai.web.api.operation import Call, Operation, Request
 
@@ -80,7 +82,8 @@ class UsageTable(Struct, frozen=True, kw_only=True):
 
 async def usage(call: Call, wanted: UsageWanted) -> UsageTable:
     """Requests that arrived in one day or month and have ended, of all workers, from the ledger."""
-    shift = call.services.loaded.settings.console.offset_s
+    zone = choose.zone(call.services.loaded, parse)
+    shift = int(zone.utcoffset(None).total_seconds())
     period, start, end = _bounds(wanted, shift, call.now)
     bounds = (int(start.timestamp()) * 1_000_000, int(end.timestamp()) * 1_000_000)
     async with call.read() as connection:

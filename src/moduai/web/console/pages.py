@@ -55,8 +55,8 @@ async def usage(visit: Visit) -> Response:
 
 def _named(visit: Visit, table: UsageTable) -> dict[str, str]:
     """Regions and groups by what they are called in the page's language."""
-    people = visit.site.services.loaded.settings.people
-    names = visit.site.regions if table.by == "region" else people.groups if table.by == "group" else {}
+    site = visit.site
+    names = site.regions if table.by == "region" else site.groups if table.by == "group" else {}
     language = visit.site.language(visit.request).code
     return {row.id: in_language(names[row.id], language) for row in table.rows if row.id in names}
 

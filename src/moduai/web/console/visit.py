@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any
 
 from starlette.requests import Request
@@ -64,8 +64,7 @@ class Visit:
         site, t = self.site, self.t
         place = self.place or self.request.scope["path"]
         at = str(values.pop("at", "")) or ("" if self.request.method == "GET" else self.place or "/console")
-        offset = site.services.loaded.settings.console.offset_s
-        zone = timezone(timedelta(seconds=offset)) if offset else UTC
+        zone = site.zone
         html = site.html(
             self.request,
             f"console/{template}.html",
@@ -89,7 +88,7 @@ class Visit:
             seconds=lambda value: common.seconds(t, value),
             when=lambda value: moment(value, zone),
             ends=lambda spans: ends(t, spans),
-            zone=site.services.loaded.settings.console.utc_offset,
+            zone=str(zone).removeprefix("UTC") or "+00:00",
             **values,
         )
         return page(self.request, html, self.problem.status if self.problem else status, personal=True)

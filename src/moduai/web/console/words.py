@@ -228,6 +228,7 @@ _DEGRADED: dict[str, Says] = {
 }
 _SOURCES: dict[str, Says] = {
     "shipped": lambda t: t.gettext("It came with Modu."),
+    "pack": lambda t: t.gettext("It came with the country pack."),
     "file": lambda t: t.gettext("The policy file."),
     "last good": lambda t: t.gettext("The last good one, for the policy file has problems."),
 }

@@ -11,17 +11,19 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from typing import Final, Protocol
 
 from msgspec import Struct
 from sqlalchemy import BigInteger, cast, func, select
 
+from moduai.gateway.policy_text import parse
 from moduai.knowledge.tables import documents
 from moduai.metering import report
 from moduai.metering.disclosure import LEAST, hidden
 from moduai.metering.report import By
 from moduai.metering.tables import usage
+from moduai.packs import choose
 from moduai.packs.schema import Live
 from moduai.store.database import Connection
 from moduai.web.services import Services
@@ -81,7 +83,7 @@ class Ledgers:
             return self._kept[1]
 
     async def _ledger(self, connection: Connection) -> dict[Live, Figure]:
-        zone = timezone(timedelta(seconds=self._services.loaded.settings.console.offset_s))
+        zone = choose.zone(self._services.loaded, parse)
         month = datetime.now(zone).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         since, until = int(month.timestamp()) * 1_000_000, int((time.time() + 1) * 1_000_000)
         there = select(func.count()).select_from(documents).where(documents.c.removed_at == 0)

@@ -179,6 +179,16 @@ class View:
         unit = self.pack.unit.get(figure.unit)
         return shown + Markup("&nbsp;") + self.text(unit.name) if unit else shown
 
+    def how(self, figure: Figure) -> Markup:
+        """How a figure follows, in the page's words."""
+        return Markup(" ").join(map(self._piece, figure.formula))
+
+    def _piece(self, piece: str | float) -> Markup:
+        if not isinstance(piece, str):
+            return self.number(piece)
+        prices = (self.text(one.name) for one in self.pack.prices if one.id == piece)
+        return next(prices, escape(words.say(words.FIGURES, self.t, piece)))
+
     def period(self, claim: Claim) -> str:
         """The time that a claim is about; empty where it gives none."""
         if claim.until and not claim.since:

@@ -72,6 +72,8 @@ BASES: Mapping[str, Says] = {
 }
 FIGURES: Mapping[str, Says] = {
     "said": lambda t: t.gettext("What was said"),
+    "as said": lambda t: t.gettext("as said"),
+    "residents": lambda t: t.gettext("residents"),
     "cost": lambda t: t.gettext("What it costs"),
     "accelerators": lambda t: t.gettext("Accelerators that it buys"),
     "power of devices": lambda t: t.gettext("Power of the accelerators"),
