@@ -212,10 +212,12 @@ def _shares(pack: Pack, cost: Figure, terms: Terms) -> Iterator[Figure]:
     for budget in budgets[-1:]:
         for name, whole in (("part of the budget", budget.whole), ("part of the AI budget", budget.ai)):
             if whole:
-                yield _by(name, "part", state, whole, (budget.source,), f"({budget.year})")
+                yield _by(name, "part", state, whole, (budget.source,), (whole, f"({budget.year})"))
     if pack.people:
         sources = tuple(one.source for one in pack.regions)
-        yield _by("per resident", pack.locale.currency, state, pack.people, sources, "residents")
+        about = ("about",) if any(one.approximate for one in pack.regions) else ()
+        residents = (*about, pack.people, "residents")
+        yield _by("per resident", pack.locale.currency, state, pack.people, sources, residents)
 
 
 def _private(pack: Pack, terms: Terms) -> Figure:
@@ -263,9 +265,12 @@ def _times(name: str, unit: str, one: Figure, other: Figure) -> Figure:
     return _derived(name, unit, numbers, (one.name, "×", other.name), one, other)
 
 
-def _by(name: str, unit: str, one: Figure, whole: float, sources: tuple[str, ...], of: str) -> Figure:
+def _by(
+    name: str, unit: str, one: Figure, whole: float, sources: tuple[str, ...], of: tuple[str | float, ...]
+) -> Figure:
+    """``of``: the whole, as the formula tells it."""
     numbers = (one.low / whole, one.middle / whole, one.high / whole)
-    return _derived(name, unit, numbers, (one.name, "/", whole, of), one, sources=sources)
+    return _derived(name, unit, numbers, (one.name, "/", *of), one, sources=sources)
 
 
 def _derived(

@@ -100,6 +100,8 @@ class Region(Data, frozen=True, kw_only=True):
     code: RegionCode
     name: Words
     population: Count
+    approximate: bool = False
+    """Whether it is rounded."""
     households: Count | None = None
     source: Id
     said: date

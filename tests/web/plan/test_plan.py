@@ -9,6 +9,7 @@ import io
 import re
 import time
 from collections.abc import AsyncIterator
+from gettext import NullTranslations
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,10 @@ from moduai.metering.row import UsageRow
 from moduai.metering.tables import usage
 from moduai.packs import strategy
 from moduai.packs.choose import chosen
+from moduai.packs.schema import Live
 from moduai.packs.strategy import Plan
 from moduai.web.plan import export, live
+from moduai.web.plan.words import LIVE
 from tests.web.office import URL, Office, office
 
 XA = Path(__file__).parents[2] / "packs" / "xa"
@@ -77,6 +80,7 @@ async def test_every_item_has_its_page(desk: Office, guest: httpx2.AsyncClient) 
         html = (await guest.get(f"/plan/items/{name}")).text
         for one in entry.claims:
             assert f'id="c-{one.claim.id}"' in html
+        assert ("followed only" in html) == (not entry.item.serves)
         for source in set(re.findall(r'href="#s-([a-z0-9.-]+)"', html)):
             assert f'<li id="s-{source}"' in html
     for missing in (
@@ -106,6 +110,19 @@ async def test_the_plan_of_an_earlier_day(guest: httpx2.AsyncClient) -> None:
         assert "is no day" in answer.text
         assert "<script" not in answer.text
         assert (await guest.get("/plan.csv", params={"as_of": wrong})).status_code == 400
+
+
+async def test_how_a_figure_follows_is_told_in_the_pages_language(guest: httpx2.AsyncClient) -> None:
+    told = {}
+    for language in ("en", "ko"):
+        page = await guest.get("/plan/items/gpus-50000", headers={"accept-language": language})
+        told[language] = [
+            text_of(cell) for cell in re.findall(r'data-label="(?:How|계산)">(.*?)</td>', page.text)
+        ]
+    assert "What was said × One GPU with its server, cooling and network" in " ".join(told["en"])
+    assert any(" / about 51.2" in one for one in told["en"]), "populations are rounded"
+    assert told["ko"]
+    assert not re.search("[a-z]{2}", " ".join(told["ko"]).replace("kWh", "")), told["ko"]
 
 
 async def test_numbers_are_grouped_as_the_language_does(guest: httpx2.AsyncClient) -> None:
@@ -285,6 +302,22 @@ async def test_few_people_are_kept_back_and_others_rounded(desk: Office) -> None
     assert found["accelerators"].parts == (live.Part("H100 SXM", 8),)
     assert (found["engines"].value, found["models"].value, found["documents"].value) == (1, 2, 1)
     assert not {"corpora", "releases", "spend"} & found.keys()
+
+
+async def test_live_figures_stand_with_what_they_serve(desk: Office, guest: httpx2.AsyncClient) -> None:
+    served = [one for one in plan_of(desk).entries.values() if one.item.live]
+    await keep(desk, [row(number, f"sub_{number}") for number in range(3 * LEAST)])
+    shown = text_of((await guest.get("/plan")).text)
+    assert "GPUs and other accelerators in service 8 " in shown.replace(": ", " ")
+    assert "Residents served this month, by region Seoul 15" in shown.replace(": ", " ")
+    assert "Money spent not counted here yet" in shown.replace(": ", " ")
+    for entry in served:
+        page = text_of((await guest.get(f"/plan/items/{entry.item.id}")).text)
+        assert all(live_words(name) in page for name in entry.item.live), entry.item.id
+
+
+def live_words(name: Live) -> str:
+    return LIVE[name](NullTranslations())
 
 
 async def test_many_looks_are_one_question_to_the_database(desk: Office) -> None:

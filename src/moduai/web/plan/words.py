@@ -73,6 +73,7 @@ BASES: Mapping[str, Says] = {
 FIGURES: Mapping[str, Says] = {
     "said": lambda t: t.gettext("What was said"),
     "as said": lambda t: t.gettext("as said"),
+    "about": lambda t: t.gettext("about"),
     "residents": lambda t: t.gettext("residents"),
     "cost": lambda t: t.gettext("What it costs"),
     "accelerators": lambda t: t.gettext("Accelerators that it buys"),
