@@ -22,7 +22,6 @@ SOURCE = SHIPPED.parent
 READ = {".py", ".toml", ".html", ".js", ".css", ".md", ".json", ".txt"}
 MAY: dict[str, str] = {
     "packs/kr/": "the pack itself",
-    "web/locales/": "page texts, one folder a language",
     "web/templates/about.html": "what the name Modu means",
     "web/static/modu.css": "the source of its values: a government's design system",
     "knowledge/box/": "documents that come with Modu; a setting leaves them out",

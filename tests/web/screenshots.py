@@ -75,6 +75,8 @@ async def guests(context: BrowserContext, served: Served, look: tuple[str, str, 
     if look[0] == "phone":
         await ask.page.goto(served.url + "/about")
         await _shot(ask.page, "about", *look)
+    await ask.page.goto(served.url + "/plan")
+    await _shot(ask.page, "plan", *look)
 
 
 async def crowds(context: BrowserContext, served: Served, look: tuple[str, str, str]) -> None:
