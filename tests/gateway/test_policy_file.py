@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import re
 import shutil
 import stat
@@ -243,6 +244,9 @@ def test_without_a_file_the_policy_of_the_country_pack_counts(tmp_path: Path) ->
     (pack / "policy.toml").write_text("broken too")
     found = files.read(loaded)
     assert (found.source, found.policy, len(found.problems)) == ("shipped", shipped(), 2)
+    (pack / "policy.toml").unlink()
+    os.mkfifo(pack / "policy.toml")
+    assert files.read(loaded).source == "shipped", "nobody waits for a pipe"
 
 
 def test_chosen_groups_get_nothing_and_networks_are_hidden(loaded: settings.Loaded) -> None:

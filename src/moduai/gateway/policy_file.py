@@ -87,7 +87,8 @@ def read(loaded: Loaded) -> InForce:
 
 def without_file(loaded: Loaded) -> InForce:
     """The country pack's policy; where that has none, Modu's. Raises PolicyError."""
-    return load(folder(loaded.settings.pack.use, loaded.home) / POLICY, "pack") or from_modu()
+    file = folder(loaded.settings.pack.use, loaded.home) / POLICY
+    return (load(file, "pack") if file.is_file() else None) or from_modu()  # a stranger's may be a pipe
 
 
 def from_modu() -> InForce:
