@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -243,5 +245,29 @@ async def test_no_process_that_read_is_left() -> None:
         reader = parsers._free.get_nowait()
         parsers._free.put_nowait(reader)
         (process,) = reader._processes.values()
-    await asyncio.to_thread(process.join, 10)
+    await asyncio.to_thread(process.join, 60)
     assert not process.is_alive()
+
+
+_READS_ON = """
+import asyncio
+from moduai.knowledge.parsing import Parsers
+from tests.knowledge import plain
+
+async def main():
+    parsers = Parsers(plain.read, 1)
+    await parsers.parse("a.md", b"x")
+    print("read", flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends them")
+def test_no_process_that_read_outlives_one_that_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", _READS_ON], stdout=subprocess.PIPE) as asker:
+        assert asker.stdout is not None
+        assert asker.stdout.readline() == b"read\n"
+        asker.kill()
+        asker.communicate(timeout=20)  # to the end of what its readers hold too
