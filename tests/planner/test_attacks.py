@@ -8,7 +8,7 @@ whoever comes (the delay bound of start-time fair queueing).
 import pytest
 from msgspec.structs import replace
 
-from moduai.planner import DEVICES, MODELS, Engine, Record, Request, Twin, step_time, traffic
+from moduai.planner import Engine, Record, Request, Twin, devices, models, step_time, traffic
 from moduai.planner.clock import SECOND
 from moduai.planner.engine import BLOCK
 from moduai.planner.measure import quantile, work
@@ -17,7 +17,7 @@ from moduai.scheduling import FairQueue
 from moduai.scheduling.policy import ClassRule, Limits, Policy
 from moduai.scheduling.ticket import ONE
 
-STEP = step_time(MODELS["llama-8b"], DEVICES["h100"])
+STEP = step_time(models()["llama-3.1-8b"], devices()["h100"])
 WIDE = Limits(100_000, 100_000, 100_000)
 PRICE = 34_000
 SECONDS = 30.0

@@ -4,10 +4,12 @@ from random import Random
 
 import pytest
 
+from moduai.planner.devices import devices
 from moduai.planner.engine import BLOCK, Engine, Job
-from moduai.planner.steptime import DEVICES, MODELS, StepTime, step_time
+from moduai.planner.models import models
+from moduai.planner.steptime import StepTime, step_time
 
-STEP = step_time(MODELS["llama-8b"], DEVICES["h100"])
+STEP = step_time(models()["llama-3.1-8b"], devices()["h100"])
 
 
 def drive(engine: Engine, jobs: list[tuple[int, Job]], *, every: int = 0) -> list[tuple[int, int]]:

@@ -5,15 +5,17 @@ from statistics import median
 
 import pytest
 
-from moduai.planner.steptime import DEVICES, MODELS, step_time
+from moduai.planner.devices import devices
+from moduai.planner.models import models
+from moduai.planner.steptime import step_time
 from tests.planner.conftest import TRACES
 
-PATHS = {"meta-llama/Llama-3.1-8B-Instruct": "llama-8b", "meta-llama/Llama-3.1-70B": "llama-70b"}
+PATHS = {"meta-llama/Llama-3.1-8B-Instruct": "llama-3.1-8b", "meta-llama/Llama-3.1-70B": "llama-3.1-70b"}
 
 
 def test_an_8b_model_on_an_h100_has_room_for_400_thousand_tokens():
     """(0.9 x 80 GB - 16 GB of weights - 3.5 GB) / 128 KiB a token."""
-    assert step_time(MODELS["llama-8b"], DEVICES["h100"]).room == pytest.approx(400_000, rel=0.01)
+    assert step_time(models()["llama-3.1-8b"], devices()["h100"]).room == pytest.approx(400_000, rel=0.01)
 
 
 @pytest.mark.skipif(not TRACES.is_dir(), reason="the traces are not here (MODU_DATA)")
@@ -24,7 +26,7 @@ def test_time_per_output_token_is_near_what_was_measured():
         for row in csv.DictReader(file):
             if row["model_path"] not in PATHS or row["mode"] != "agg" or row["precision"]:
                 continue
-            model, device = MODELS[PATHS[row["model_path"]]], DEVICES[row["system"].removesuffix("_sxm")]
+            model, device = models()[PATHS[row["model_path"]]], devices()[row["system"].removesuffix("_sxm")]
             batch, isl, osl = (int(row[name]) for name in ("batch_size", "isl", "osl"))
             time = step_time(model, device, int(row["tp_size"]))
             # While an answer is written, as many prompts are read as answers end.
