@@ -25,6 +25,9 @@ Precision = Literal["bf16", "fp8", "int8", "fp4", "int4"]
 BITS: dict[Precision, float] = {"bf16": 16, "fp8": 8, "int8": 8, "fp4": 4.25, "int4": 4.5}
 """Of one weight; with four bits go the scales of their groups."""
 
+LONG = 1024
+"""A window of so many tokens is longer than most requests: its layers count as if there were none."""
+
 
 class Model(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One model."""
@@ -46,8 +49,6 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Layers that look back by ``window`` only."""
     without: int = 0
     """Layers that keep nothing of each token (a state of fixed size instead)."""
-    sparse: int = 0
-    """Tokens of the context that a layer reads at most, however many it keeps; 0: all."""
     experts: int = 0
     top: int = 0
     expert_hidden: int = 0
@@ -99,8 +100,14 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     @property
     def kv(self) -> float:
-        """Bytes that one more token of the context takes, all layers together, once the windows are full."""
-        return (self.layers - self.windowed - self.without) * self.kv_layer
+        """Bytes that one more token of the context takes in all layers, once short windows are full."""
+        short = self.windowed if self.window < LONG else 0
+        return (self.layers - self.without - short) * self.kv_layer
+
+    @property
+    def kv_windows(self) -> float:
+        """Bytes that a sequence takes in layers with a short window, however long it is."""
+        return self.windowed * self.window * self.kv_layer if self.window < LONG else 0.0
 
     @property
     def kv_layer(self) -> float:

@@ -38,28 +38,35 @@ class DoesNotFitError(ValueError):
     """A model's weights leave no room for a request; the text says what is there and what it takes."""
 
 
-class Coefficients(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A fit: what each part takes in terms of the data sheet (no unit), or in µs."""
+PARTS = (
+    "weights", "experts", "context", "compute", "eight", "talk", "talk_us", "layer_us", "router_us",
+    "sequence_us", "step_us",
+)  # fmt: skip
+"""What a step's time is a sum of: times what the data sheet says, or (``_us``) so long each time.
+``eight`` is what computing at 8 bits takes on top of half the time of 16."""
 
-    weights: float
-    experts: float
-    context: float
-    compute: float
-    talk: float
-    talk_us: float
-    """Each layer of a model that devices share."""
-    layer_us: float
-    sequence_us: float
-    step_us: float
+
+class Coefficients(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A fit: one factor for each part."""
+
+    factors: dict[str, float]
+    """By the names of ``PARTS``."""
     engines: dict[str, float] = {}
-    """By what an engine is slower than the middle of all."""
-    error: float
-    """Nine of ten measured points that the fit had not seen, of a system it had seen, lie within."""
-    error_elsewhere: float
-    """The same on a system that it had not seen."""
-    fitted_on: tuple[str, ...]
-    """Kinds of accelerators with measured points."""
+    """How much longer a step takes with this software than with the middle of all."""
+    errors: dict[str, tuple[float, float]]
+    """Of the time per output token of points that a fit had not seen: median and nine of ten, by what was
+    held out: ``half``, ``system``, ``model``, and the same of mixtures, ``half-mixture`` and so on.
+    """
+    devices: tuple[str, ...]
+    """Kinds of accelerators that were measured."""
+    points: int
     source: str
+
+    def error(self, model: Model, device: Device) -> Figure:
+        """Within what part of the truth nine of ten step times lie, and how that is known."""
+        seen = any(devices()[key] == device for key in self.devices)
+        split = ("half" if seen else "system") + ("-mixture" if model.experts else "")
+        return Figure(self.errors[split][1], Basis.FITTED if seen else Basis.ASSUMED, self.source)
 
 
 class StepTime(Struct, frozen=True):
@@ -106,8 +113,46 @@ def shipped() -> Coefficients:
 def room(model: Model, device: Device, tp: int = 1) -> int:
     """Tokens that the KV cache holds; below 0 where the weights do not fit."""
     free = (USABLE * device.memory_gb * 1e9 - RESERVED) * tp - model.weights
-    each = max(model.kv, 1.0) * model.kv_copies(tp)
-    return int(free // each)
+    return int(free // (max(model.kv, 1.0) * model.kv_copies(tp)))
+
+
+def parts(
+    model: Model,
+    device: Device,
+    tp: int = 1,
+    *,
+    dp: int = 1,
+    sequences: float = 0.0,
+    context: float = 0.0,
+    computed: float = 0.0,
+    met: float = 0.0,
+) -> tuple[float, ...]:
+    """Seconds (or times of a µs) that each of ``PARTS`` takes in one step, by the data sheet.
+
+    ``dp`` groups of ``tp`` devices share the experts, the sequences are spread over the groups. ``context``:
+    tokens that all sequences hold together; ``computed``: tokens of prompts; ``met``: part of the experts
+    that some token meets.
+    """
+    gpus = tp * dp
+    read = 1.0 / (gpus * device.bandwidth_tbs * 1e12)
+    tokens = (sequences + computed) / dp
+    compute = 2 * model.active * tokens / (tp * device.flops(model.compute_bits))
+    moved = 2 * 2 * 2 * (gpus - 1) / gpus * model.hidden * model.layers * tokens
+    held = context * model.kv + sequences * model.kv_windows
+    micro = 1e-6
+    return (
+        model.dense_weights * dp * read,
+        model.expert_weights * met * read,
+        held * model.kv_copies(tp) * read,
+        compute,
+        compute if model.compute_bits == 8 else 0.0,
+        moved / (device.link_gbs * 1e9) if device.link_gbs else 0.0,
+        model.layers * (gpus > 1) * micro,
+        model.layers * micro,
+        model.expert_layers * micro,
+        sequences / dp * micro,
+        micro,
+    )
 
 
 def step_time(
@@ -115,26 +160,23 @@ def step_time(
 ) -> StepTime:
     """The step time of a model that is spread over ``tp`` devices. ``engine``: its software, if known."""
     fit = fit or shipped()
-    pico = PICO * fit.engines.get(engine, 1.0)
-    read = pico / (tp * device.bandwidth_tbs * 1e12)
-    compute = fit.compute * 2 * model.active * pico / (tp * device.flops(model.compute_bits))
-    shared = tp > 1
-    talk = 0.0
-    if shared and device.link_gbs:
-        moved = 2 * 2 * 2 * (tp - 1) / tp * model.hidden * model.layers
-        talk = fit.talk * moved * pico / (device.link_gbs * 1e9)
-    launch = fit.step_us + model.layers * (fit.layer_us + fit.talk_us * shared)
-    experts = fit.experts * model.expert_weights * read
+    factors = [PICO * fit.engines.get(engine, 1.0) * fit.factors[name] for name in PARTS]
+
+    def pico(**load: float) -> float:
+        each = parts(model, device, tp, **load)  # type: ignore[arg-type]
+        return sum(factor * part for factor, part in zip(factors, each, strict=True))
+
+    base = pico()
     tokens = 0
     while model.experts and model.touched(tokens) < ALL_TOUCHED:
         tokens += 1
     return StepTime(
-        base=round(fit.weights * model.dense_weights * read + launch * pico / 1e6),
-        sequence=round(fit.sequence_us * pico / 1e6 + compute + talk),
-        context=round(fit.context * model.kv * model.kv_copies(tp) * read),
-        prefill=round(compute + talk),
+        base=round(base),
+        sequence=round(pico(sequences=1) - base),
+        context=round(pico(context=1) - base),
+        prefill=round(pico(computed=1) - base),
         room=room(model, device, tp),
-        experts=tuple(round(experts * model.touched(number)) for number in range(tokens + 1)),
+        experts=tuple(round(pico(met=model.touched(number)) - base) for number in range(tokens + 1)),
     )
 
 
@@ -223,7 +265,7 @@ def capacity(
                 break
         curve.append(load)
     best = curve[-1]
-    seen = _kind(device) in fit.fitted_on
+    error = fit.error(model, device)
     return Capacity(
         requests_per_s=best.requests_per_s,
         tokens_per_s=best.requests_per_s * mean_output,
@@ -232,8 +274,8 @@ def capacity(
         ttft_ms=time.steps(1, 0, 0, int(mean_input)) / 1e6,
         curve=tuple(curve),
         devices=tp,
-        basis=Basis.FITTED if seen else Basis.ASSUMED,
-        error=fit.error if seen else fit.error_elsewhere,
+        basis=error.basis,
+        error=error.value,
         source=fit.source,
     )
 
@@ -254,7 +296,3 @@ def _within(time: StepTime, low: int, high: int, read: float, wrote: float, most
         else:
             low = middle
     return low
-
-
-def _kind(device: Device) -> str:
-    return next((key for key, known in devices().items() if known == device), "")

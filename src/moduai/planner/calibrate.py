@@ -1,0 +1,246 @@
+"""Fit the step time to measured points, and say how far it is off where it was not fitted.
+
+The time per output token of a point is a sum of ``steptime.PARTS`` times a factor each, times a factor for
+its engine. The logarithms of all factors are fitted: errors count as ratios, factors stay positive. Points
+far off count by their distance and not by its square (pseudo-Huber), and every factor is drawn a little to
+what it is by experience (``PRIOR``), engines strongly to 1: what the points do not tell stays there.
+
+How far it is off is measured on points that the fit did not see, pooled over all folds: each half of every
+group of model, system and engine from the other half; a system from the others; a model from the others.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from moduai.planner.devices import devices
+from moduai.planner.measured import Point
+from moduai.planner.steptime import PARTS, Coefficients, parts, room
+
+Floats = NDArray[np.float64]
+
+PRIOR = {
+    "weights": 1.15,
+    "experts": 1.5,
+    "context": 1.2,
+    "compute": 1.2,
+    "eight": 0.6,
+    "talk": 2.0,
+    "talk_us": 10.0,
+    "layer_us": 30.0,
+    "router_us": 30.0,
+    "sequence_us": 20.0,
+    "step_us": 300.0,
+}
+"""Memory is read at 80 to 90 % of its speed, matrices are multiplied at two to three quarters of theirs."""
+DRAWN = 3.0
+"""A factor off its prior weighs as much as so many points that are off as far (near ones)."""
+ENGINE_DRAWN = 100.0
+FAR = 0.15
+"""Errors (of the logarithm) beyond which a point counts by its distance."""
+MOST_ROUNDS = 100
+
+
+class Fitted(Struct, frozen=True, eq=False):
+    """Factors by part and by engine."""
+
+    factors: dict[str, float]
+    engines: dict[str, float]
+
+    def predict(self, points: Sequence[Point]) -> Floats:
+        """Seconds for each output token."""
+        factors = np.array([self.factors[name] for name in PARTS])
+        engines = np.array([self.engines.get(point.engine, 1.0) for point in points])
+        predicted: Floats = design(points) @ factors * engines
+        return predicted
+
+
+class Split(Struct, frozen=True):
+    """How far a fit is off on points that it did not see."""
+
+    name: str
+    """What was held out: ``half``, ``system`` or ``model``."""
+    mixture: bool
+    """Of mixture-of-experts models; else of dense ones."""
+    points: int
+    median: float
+    """Of the relative error."""
+    p90: float
+    worst: str
+    """The fold with the largest median, and below that median."""
+    worst_median: float
+
+
+def design(points: Sequence[Point]) -> Floats:
+    """Seconds of each part for each point, by the data sheet."""
+    return np.array([_loaded(point) for point in points])
+
+
+def _loaded(point: Point) -> tuple[float, ...]:
+    """The parts of a step under the point's load; the KV room bounds how many sequences there are."""
+    device = devices()[point.device]
+    held = point.tokens_in + point.tokens_out / 2
+    most = max(1.0, room(point.model, device, point.tp * point.dp) / held)
+    sequences = min(float(point.batch), most)
+    computed = sequences * point.tokens_in / point.tokens_out if point.mixed else 0.0
+    return parts(
+        point.model,
+        device,
+        point.tp,
+        dp=point.dp,
+        sequences=sequences,
+        context=sequences * held,
+        computed=computed,
+        met=point.model.touched(sequences + computed),
+    )
+
+
+def fit(points: Sequence[Point], prior: dict[str, float] | None = None, drawn: float | None = None) -> Fitted:
+    """The factors that fit best. ``prior``: where they begin, and are drawn to, ``drawn`` strongly.
+
+    Raises ValueError: no points.
+    """
+    if not points:
+        raise ValueError("there are no points to fit to")
+    engines = sorted({point.engine for point in points})
+    each = design(points)
+    which = np.array([[float(point.engine == name) for name in engines] for point in points])
+    measured = np.log([point.tpot_s for point in points])
+    begin = np.log([*((prior or PRIOR)[name] for name in PARTS), *(1.0 for _ in engines)])
+    weight = np.array([DRAWN if drawn is None else drawn] * len(PARTS) + [ENGINE_DRAWN] * len(engines))
+    found = np.exp(_solve(each, which, measured, begin, weight))
+    names = [*PARTS, *engines]
+    both = {name: float(value) for name, value in zip(names, found, strict=True)}
+    return Fitted({name: both[name] for name in PARTS}, {name: both[name] for name in engines})
+
+
+def _solve(each: Floats, which: Floats, measured: Floats, begin: Floats, weight: Floats) -> Floats:
+    """Levenberg and Marquardt's way: least squares of the logarithms' errors, far points counting less."""
+    count = each.shape[1]
+
+    def errors(at: Floats) -> Floats:
+        off: Floats = np.log(each @ np.exp(at[:count])) + which @ at[count:] - measured
+        return off
+
+    def cost(at: Floats) -> float:
+        off = errors(at)
+        far = 2 * FAR**2 * (np.sqrt(1 + (off / FAR) ** 2) - 1)
+        return float(far.sum() + (weight * (at - begin) ** 2).sum())
+
+    at, damping = begin.copy(), 1e-2
+    now = cost(at)
+    for _ in range(MOST_ROUNDS):
+        shares = each * np.exp(at[:count])
+        slope = np.hstack([shares / shares.sum(axis=1, keepdims=True), which])
+        off = errors(at)
+        counts = 1 / np.sqrt(1 + (off / FAR) ** 2)
+        square = slope.T @ (slope * counts[:, None]) + np.diag(weight)
+        steep = slope.T @ (counts * off) + weight * (at - begin)
+        better = False
+        while not better and damping < 1e8:
+            step = np.linalg.solve(square + damping * np.diag(np.diag(square)), -steep)
+            next_at = at + np.clip(step, -1, 1)
+            then = cost(next_at)
+            better = then < now
+            damping *= 1 / 3 if better else 4
+        if not better or now - then < 1e-9 * now:
+            return at
+        at, now = next_at, then
+    return at
+
+
+def splits(points: Sequence[Point], seed: int = 1) -> list[Split]:
+    """The error of each way to hold points out, of dense models and of mixtures."""
+    halves = _halves(points, seed)
+    ways: list[tuple[str, Callable[[int], Any]]] = [
+        ("half", lambda number: halves[number]),
+        ("system", lambda number: points[number].device),
+        ("model", lambda number: points[number].name),
+    ]
+    return [split for name, fold in ways for split in _held_out(points, name, fold)]
+
+
+def _halves(points: Sequence[Point], seed: int) -> list[str]:
+    """Deal the points of each group to two halves."""
+    order = list(range(len(points)))
+    random.Random(seed).shuffle(order)
+    dealt: dict[tuple[str, str, str], int] = {}
+    found = [""] * len(points)
+    for number in order:
+        count = dealt[points[number].group] = dealt.get(points[number].group, 0) + 1
+        found[number] = "the one half" if count % 2 else "the other half"
+    return found
+
+
+def _held_out(points: Sequence[Point], name: str, fold: Callable[[int], Any]) -> list[Split]:
+    numbers = range(len(points))
+    off: dict[int, float] = {}
+    for held in sorted({fold(number) for number in numbers}):
+        rest = [points[number] for number in numbers if fold(number) != held]
+        some = [number for number in numbers if fold(number) == held]
+        if rest:
+            predicted = fit(rest).predict([points[number] for number in some])
+            for number, seconds in zip(some, predicted, strict=True):
+                off[number] = abs(float(seconds) / points[number].tpot_s - 1)
+    found = []
+    for mixture in (False, True):
+        mine = [number for number in off if bool(points[number].model.experts) is mixture]
+        if mine:
+            found.append(_split(name, mixture, {number: off[number] for number in mine}, fold))
+    return found
+
+
+def _split(name: str, mixture: bool, off: dict[int, float], fold: Callable[[int], Any]) -> Split:
+    folds: dict[str, list[float]] = {}
+    for number, error in off.items():
+        folds.setdefault(str(fold(number)), []).append(error)
+    medians = {held: float(np.median(errors)) for held, errors in folds.items()}
+    worst = max(medians, key=medians.__getitem__)
+    errors = list(off.values())
+    return Split(
+        name,
+        mixture,
+        len(errors),
+        float(np.median(errors)),
+        float(np.quantile(errors, 0.9)),
+        worst,
+        medians[worst],
+    )
+
+
+def coefficients(points: Sequence[Point], source: str) -> Coefficients:
+    """A fit to all points, with the errors of those that hold some out. Raises ValueError: no points."""
+    fitted = fit(points)
+    errors = {
+        split.name + ("-mixture" if split.mixture else ""): (split.median, split.p90)
+        for split in splits(points)
+    }
+    return Coefficients(
+        factors=fitted.factors,
+        engines=fitted.engines,
+        errors=errors,
+        devices=tuple(sorted({point.device for point in points})),
+        points=len(points),
+        source=source,
+    )
+
+
+def to_toml(fitted: Coefficients) -> str:
+    """As a file that ``msgspec.toml`` and ``steptime.shipped`` read."""
+    lines = [f"source = {_quoted(fitted.source)}", f"points = {fitted.points}"]
+    lines.append(f"devices = [{', '.join(map(_quoted, fitted.devices))}]")
+    for title, table in (("factors", fitted.factors), ("engines", fitted.engines)):
+        lines += ["", f"[{title}]", *(f"{_quoted(key)} = {value:.4g}" for key, value in table.items())]
+    lines += ["", "[errors]"]
+    lines += [f"{_quoted(key)} = [{a:.3f}, {b:.3f}]" for key, (a, b) in fitted.errors.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
