@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from moduai.planner import Engine, Record, Request, Twin, devices, models, step_time, traffic
 from moduai.planner.clock import SECOND
-from moduai.planner.engine import BLOCK
 from moduai.planner.measure import quantile, work
+from moduai.planner.replica import BLOCK
 from moduai.planner.traffic import CHAT, POOL, Sizes
 from moduai.scheduling import FairQueue
 from moduai.scheduling.policy import ClassRule, Limits, Policy

@@ -10,8 +10,8 @@ gateway is replayed by the same code too: `replay` ends in the hash that was rec
 
 from moduai.planner.basis import Basis, Figure
 from moduai.planner.devices import Device, devices
-from moduai.planner.engine import Engine, Job
 from moduai.planner.models import Model, models
+from moduai.planner.replica import Engine, Job
 from moduai.planner.run import Dispatcher, Record, Twin
 from moduai.planner.steptime import Capacity, Coefficients, DoesNotFitError, StepTime, capacity, step_time
 from moduai.planner.traffic import Request

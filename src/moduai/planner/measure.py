@@ -11,7 +11,7 @@ from itertools import pairwise
 from random import Random
 
 from moduai.planner.clock import SECOND
-from moduai.planner.engine import BLOCK
+from moduai.planner.replica import BLOCK
 from moduai.planner.run import Record, Twin
 from moduai.planner.traffic import Request, Sizes
 from moduai.scheduling.ticket import ONE
