@@ -30,7 +30,7 @@ def test_it_ends_everything_to_the_nanosecond_when_the_twin_does(requests, slots
         failures.append((at + gap * 1000, at + (gap + away) * 1000))
         at = failures[-1][1] + 1
     core = engine.core(TIME, jobs, slots=slots, chunk=chunk)
-    engine.run(core, arrivals, np.array(failures, np.int64).reshape(-1, 2), engine.NEVER)
+    engine.run(*core, arrivals, np.array(failures, np.int64).reshape(-1, 2), engine.NEVER)
     stepped = [twin.Job(read, wrote) for _, read, wrote in requests]
     twin.run(twin.Stepping(TIME, slots=slots, chunk=chunk), stepped, arrivals.tolist(), failures)
     assert [(job.first, job.ended, job.wrote) for job in stepped] == [
@@ -65,18 +65,18 @@ def test_it_shares_prefixes_and_loses_clients_as_the_plain_replica_does(seed):
             now, leaves, number = todo.pop(0)
             if not leaves:
                 plain.send(objects[number], now)
-                engine.send(core, number, now)
+                engine.send(core.state, jobs, number, now)
             elif number not in ended:
                 plain.drop(objects[number], now)
-                engine.drop(core, number, now)
+                engine.drop(core.state, jobs, number, now)
             continue
         now = plain.due
         _, gone = plain.advance(now)
-        engine.advance(core, now)
-        ends = core.news[core.state[engine.SLOT] :][: core.state[engine.ENDS]].tolist()
+        engine.advance(*core, now)
+        ends = core.state[core.state[engine.NEWS_AT] + 12 :][: core.state[engine.ENDS]].tolist()
         assert ends == [objects.index(job) for job in gone]
         ended |= set(ends)
-        assert plain.used() == engine.used(core)
+        assert plain.used() == engine.used(core.state)
     columns = [engine.CACHED, engine.READ, engine.FIRST, engine.WROTE]
     assert [(job.cached, job.read, job.first, job.wrote) for job in objects] == [
         tuple(row) for row in jobs[:, columns].tolist()

@@ -19,9 +19,11 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from moduai.planner import engine
 from moduai.planner.devices import devices
+from moduai.planner.engine import CHUNK, Ints
 from moduai.planner.measured import Point
-from moduai.planner.steptime import PARTS, Coefficients, parts, room
+from moduai.planner.steptime import PARTS, SLOTS, Coefficients, StepTime, parts, room
 
 Floats = NDArray[np.float64]
 
@@ -45,6 +47,8 @@ ENGINE_DRAWN = 100.0
 FAR = 0.15
 """Errors (of the logarithm) beyond which a point counts by its distance."""
 MOST_ROUNDS = 100
+FINE = 0.005
+"""Of the logarithm of a factor: no finer steps are tried."""
 
 
 class Fitted(Struct, frozen=True, eq=False):
@@ -244,3 +248,90 @@ def to_toml(fitted: Coefficients) -> str:
 
 def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+class Served(Struct, frozen=True):
+    """One request that a replica served, as a ledger or a load generator wrote it down. Times in ns."""
+
+    at: int
+    """When the replica got it."""
+    tokens_in: int
+    """Without what was cached."""
+    tokens_out: int
+    first: int
+    """When its first token came, and below its last."""
+    ended: int
+
+
+class Tuned(Struct, frozen=True):
+    """A replica's step time after what it did, and how far it was off there: median of the errors."""
+
+    time: StepTime
+    factors: tuple[float, ...]
+    """By what it is slower than before: each step, each token and sequence that is held, each token read."""
+    error: float
+
+
+def tune(
+    before: StepTime, served: Sequence[Served], until: int, *, slots: int = SLOTS, chunk: int = CHUNK
+) -> Tuned:
+    """Fit one replica's step time to what it did until then, given what it was asked until then.
+
+    The engine is run with the same requests; three factors are moved until the times to the first token and
+    for each further token that were seen by then come out best. Raises ValueError: nothing was seen.
+    """
+    known = sorted((one for one in served if one.at <= until), key=lambda one: one.at)
+    seen = np.array([(one.first <= until, one.ended <= until) for one in known], np.bool_).reshape(-1, 2)
+    if not seen.any():
+        raise ValueError("no request was served in the time to learn from")
+    truth = _spans(np.array([(one.at, one.first, one.ended, one.tokens_out) for one in known], np.int64))
+
+    def error(factors: Floats) -> float:
+        off = np.abs(np.log(_spans(played(scaled(before, factors), known, slots, chunk)) / truth))
+        return float(
+            off[:, 0][seen[:, 0]].mean() + off[:, 1][seen[:, 1]].mean()
+            if seen[:, 1].any()
+            else off[:, 0].mean()
+        )
+
+    at, step = np.zeros(3), 0.5
+    best = error(at)
+    while step > FINE:
+        tries = [at + step * sign * one for one in np.eye(3) for sign in (1, -1)]
+        errors = [error(one) for one in tries]
+        if min(errors) < best:
+            best = min(errors)
+            at = tries[errors.index(best)]
+        else:
+            step /= 2
+    return Tuned(scaled(before, at), tuple(float(one) for one in np.exp(at)), best)
+
+
+def scaled(time: StepTime, logs: Floats) -> StepTime:
+    """A step time after factors (logarithms): each step, what is held, each token read."""
+    each, held, read = (float(one) for one in np.exp(logs))
+    return StepTime(
+        base=round(time.base * each),
+        sequence=round(time.sequence * held),
+        context=round(time.context * held),
+        prefill=round(time.prefill * read),
+        room=time.room,
+        experts=tuple(round(one * each) for one in time.experts),
+    )
+
+
+def played(time: StepTime, served: Sequence[Served], slots: int, chunk: int) -> Ints:
+    """Rows of arrival, first token, end and length as the engine would have served them."""
+    jobs = engine.table([one.tokens_in for one in served], [one.tokens_out for one in served])
+    arrivals = np.array([one.at for one in served], np.int64)
+    replica = engine.core(time, jobs, slots=slots, chunk=chunk)
+    engine.run(*replica, arrivals, np.zeros((0, 2), np.int64), engine.NEVER)
+    return np.column_stack([arrivals, jobs[:, [engine.FIRST, engine.ENDED, engine.OUT]]])
+
+
+def _spans(rows: Ints) -> Floats:
+    """Seconds to the first token and for each further one; a millisecond at least."""
+    first = (rows[:, 1] - rows[:, 0]) / 1e9
+    each = (rows[:, 2] - rows[:, 1]) / 1e9 / np.maximum(1, rows[:, 3] - 1)
+    spans: Floats = np.maximum(1e-3, np.column_stack([first, each]))
+    return spans

@@ -5,10 +5,11 @@ youngest preempted); tests hold it to that, and to ``twin``, which steps each it
 All state is in integer arrays, so that compiled functions (Numba) work on it:
 
 * ``jobs``: a row for each request, with the columns below. A request stands in one list at a time (waiting,
-  reading or writing); the lists are chained through the rows.
-* ``state``: a row of numbers for the replica, with the fields below.
-* ``heap``: the requests that are written, the one that ends first on top.
-* ``blocks``: what prompts begin with, as numbers from 0; idle ones are chained in order of last use.
+  reading or writing); the lists are chained through the rows. The replicas of a cell share this array.
+* ``s``, the state of the replica: the fields below, then the heap of requests that are written (the one that
+  ends first on top), those that are to be dropped, the news, and the times that experts take.
+* ``ids``: with which blocks the prompts begin, as numbers from 0; ``cache``: a row for each block, idle ones
+  are chained in order of last use.
 
 A *failure* ends what is being written and forgets what was read and cached; what had not begun to write waits
 until the replica is back. The same holds for its start: before it is ready, requests wait.
@@ -55,9 +56,10 @@ ORDER: Final = 14
 BEGINS: Final = 15
 """Where its blocks begin in ``blocks.ids``, and how many its prompt fills."""
 FILLS: Final = 16
+EXPECTED: Final = 18
 QUIT: Final = 17
 """1: its client has gone."""
-COLUMNS: Final = 18
+COLUMNS: Final = 19
 
 # values of STATE
 NEW: Final = 0
@@ -102,28 +104,31 @@ PER_PREFILL: Final = 28
 ROOM: Final = 29
 SLOT: Final = 30
 CHUNKS: Final = 31
-FIELDS: Final = 33
+DROPS_AT: Final = 33
+"""Where the dropped, the news and the times of experts are in the state, and how many of these there are."""
+NEWS_AT: Final = 34
+METS_AT: Final = 35
+METS: Final = 36
+HEAP: Final = 37
+
+# columns of `cache`
+USERS: Final = 0
+BEFORE: Final = 1
+AFTER: Final = 2
 
 
 class Core(NamedTuple):
-    """All arrays of one replica; ``jobs`` and ``ids`` are shared by the replicas of a cell."""
+    """All arrays of one replica, in the order in which the functions take them."""
 
     state: Ints
     jobs: Ints
-    heap: Ints
-    dropped: Ints
-    news: Ints
-    """Requests whose first token came in the last event, then (from ``slots`` on) those that ended."""
-    experts: Ints
     ids: Ints
-    users: Ints
-    after: Ints
-    before: Ints
+    cache: Ints
 
 
 def _compiled(function: Function) -> Function:
     """Machine code, kept beside the module or, where that is read-only, in the user's cache folder."""
-    made: Function = njit(cache=True, nogil=True)(function)
+    made: Function = njit(cache=True, nogil=True, error_model="numpy")(function)
     return made
 
 
@@ -150,42 +155,35 @@ def core(
     time: StepTime, jobs: Ints, ids: Ints | None = None, *, slots: int = SLOTS, chunk: int = CHUNK
 ) -> Core:
     """An idle replica that will be sent some of these requests."""
-    state = np.zeros(FIELDS, np.int64)
+    drops_at = HEAP + slots + 1
+    news_at = drops_at + slots + 1
+    mets_at = news_at + 2 * slots + 2
+    state = np.zeros(mets_at + len(time.experts), np.int64)
+    state[mets_at:] = time.experts
+    state[[DROPS_AT, NEWS_AT, METS_AT, METS]] = drops_at, news_at, mets_at, len(time.experts)
     state[
         [DUE, WAIT_HEAD, WAIT_TAIL, READ_HEAD, READ_TAIL, WRITE_HEAD, WRITE_TAIL, IDLE_HEAD, IDLE_TAIL]
     ] = -1
     state[[BASE, SEQUENCE, PER_CONTEXT, PER_PREFILL]] = time.base, time.sequence, time.context, time.prefill
     state[[ROOM, SLOT, CHUNKS]] = time.room, slots, chunk
     ids = np.zeros(0, np.int64) if ids is None else ids
-    count = int(ids.max()) + 1 if len(ids) else 0
-    return Core(
-        state,
-        jobs,
-        np.zeros(slots + 1, np.int64),
-        np.zeros(slots + 1, np.int64),
-        np.zeros(2 * slots + 2, np.int64),
-        np.array(time.experts, np.int64),
-        ids,
-        np.zeros(count, np.int64),
-        np.full(count, -2, np.int64),
-        np.full(count, -2, np.int64),
-    )
+    cache = np.full((int(ids.max()) + 1 if len(ids) else 0, 3), -2, np.int64)
+    cache[:, USERS] = 0
+    return Core(state, jobs, ids, cache)
 
 
 @_compiled
-def lasts(core: Core, steps: int, batch: int, context: int, prefill: int) -> int:
+def lasts(s: Ints, steps: int, batch: int, context: int, prefill: int) -> int:
     """Time in ns of so many steps, as ``StepTime.steps``."""
-    s = core.state
     grown = steps * context + batch * (steps * (steps - 1) // 2)
-    met = min(batch + prefill, len(core.experts) - 1)
-    each = s[BASE] + s[SEQUENCE] * batch + s[PER_PREFILL] * prefill + core.experts[met]
+    met = min(batch + prefill, s[METS] - 1)
+    each = s[BASE] + s[SEQUENCE] * batch + s[PER_PREFILL] * prefill + s[s[METS_AT] + met]
     return (steps * each + s[PER_CONTEXT] * grown) // 1000
 
 
 @_compiled
-def done(core: Core, now: int) -> int:
+def done(s: Ints, now: int) -> int:
     """Steps of the present jump that have ended by now."""
-    s = core.state
     if now >= s[DUE]:
         return s[PLANNED]
     if s[PLANNED] <= 1:
@@ -193,7 +191,7 @@ def done(core: Core, now: int) -> int:
     low, high = 0, s[PLANNED]  # `low` have ended, `high` have not
     while high - low > 1:
         middle = (low + high) // 2
-        if lasts(core, middle, s[BATCH], s[CONTEXT], 0) <= now - s[BEGAN]:
+        if lasts(s, middle, s[BATCH], s[CONTEXT], 0) <= now - s[BEGAN]:
             low = middle
         else:
             high = middle
@@ -201,30 +199,28 @@ def done(core: Core, now: int) -> int:
 
 
 @_compiled
-def interrupt(core: Core, now: int) -> None:
+def interrupt(s: Ints, now: int) -> None:
     """Look again at the end of the step that is under way."""
-    s = core.state
     if s[DUE] < 0:
         s[BEGAN] = now
         s[DUE] = max(now, s[READY])
     elif s[PLANNED] > 1 and now < s[DUE]:
-        s[PLANNED] = done(core, now) + 1
-        s[DUE] = s[BEGAN] + lasts(core, s[PLANNED], s[BATCH], s[CONTEXT], 0)
+        s[PLANNED] = done(s, now) + 1
+        s[DUE] = s[BEGAN] + lasts(s, s[PLANNED], s[BATCH], s[CONTEXT], 0)
 
 
 @_compiled
-def send(core: Core, job: int, now: int) -> None:
+def send(s: Ints, jobs: Ints, job: int, now: int) -> None:
     """Give it a request; it joins the batch at the next step."""
-    core.jobs[job, STATE] = WAITING
-    append(core, job, WAIT_HEAD, WAIT_TAIL)
-    core.state[WAITERS] += 1
-    interrupt(core, now)
+    jobs[job, STATE] = WAITING
+    append(s, jobs, job, WAIT_HEAD, WAIT_TAIL)
+    s[WAITERS] += 1
+    interrupt(s, now)
 
 
 @_compiled
-def append(core: Core, job: int, head: int, tail: int) -> None:
+def append(s: Ints, jobs: Ints, job: int, head: int, tail: int) -> None:
     """Put a request at the end of a list."""
-    s, jobs = core.state, core.jobs
     last = s[tail]
     jobs[job, PREV], jobs[job, NEXT] = last, -1
     if last >= 0:
@@ -235,9 +231,8 @@ def append(core: Core, job: int, head: int, tail: int) -> None:
 
 
 @_compiled
-def unlink(core: Core, job: int, head: int, tail: int) -> None:
+def unlink(s: Ints, jobs: Ints, job: int, head: int, tail: int) -> None:
     """Take a request out of a list."""
-    s, jobs = core.state, core.jobs
     before, after = jobs[job, PREV], jobs[job, NEXT]
     if before >= 0:
         jobs[before, NEXT] = after
@@ -250,54 +245,50 @@ def unlink(core: Core, job: int, head: int, tail: int) -> None:
 
 
 @_compiled
-def drop(core: Core, job: int, now: int) -> None:
+def drop(s: Ints, jobs: Ints, job: int, now: int) -> None:
     """The client has gone: stop the request at the next step. What it wrote until now is known at once."""
-    s, jobs = core.state, core.jobs
     if jobs[job, STATE] == WRITING:
-        steps = s[STEPS] + done(core, now)
+        steps = s[STEPS] + done(s, now)
         jobs[job, WROTE] += steps - jobs[job, MARK]
         jobs[job, MARK] = steps
     jobs[job, QUIT] = 1
     if jobs[job, STATE] != WAITING:
-        core.dropped[s[DROPPED]] = job
+        s[s[DROPS_AT] + s[DROPPED]] = job
         s[DROPPED] += 1
-    interrupt(core, now)
+    interrupt(s, now)
 
 
 @_compiled
-def written(core: Core, job: int, now: int) -> int:
+def written(s: Ints, jobs: Ints, job: int, now: int) -> int:
     """Tokens of the answer that were written by now."""
-    jobs = core.jobs
     if jobs[job, STATE] != WRITING:
         return jobs[job, WROTE]
-    return jobs[job, WROTE] + core.state[STEPS] + done(core, now) - jobs[job, MARK]
+    return jobs[job, WROTE] + s[STEPS] + done(s, now) - jobs[job, MARK]
 
 
 @_compiled
-def advance(core: Core, now: int) -> None:
+def advance(s: Ints, jobs: Ints, ids: Ints, cache: Ints, now: int) -> None:
     """End the steps that were due now and begin the next; ``news`` says whose first or last token came."""
-    s, jobs = core.state, core.jobs
     s[NEWS] = s[ENDS] = 0
     if s[PLANNED]:
-        end_steps(core, now)
+        end_steps(s, jobs, now)
     while s[BATCH]:
-        job = core.heap[0]
+        job = s[HEAP + 0]
         if jobs[job, LAST] > s[STEPS]:
             break
-        stop_writing(core, job)
+        stop_writing(s, jobs, ids, cache, job)
         jobs[job, STATE] = GONE
         if not jobs[job, QUIT]:
             jobs[job, ENDED] = now
-            core.news[s[SLOT] + s[ENDS]] = job
+            s[s[NEWS_AT] + s[SLOT] + s[ENDS]] = job
             s[ENDS] += 1
-    drop_gone(core)
-    begin_steps(core, now)
+    drop_gone(s, jobs, ids, cache)
+    begin_steps(s, jobs, ids, cache, now)
 
 
 @_compiled
-def end_steps(core: Core, now: int) -> None:
+def end_steps(s: Ints, jobs: Ints, now: int) -> None:
     """What the steps have done: every answer has grown, and prompts were read."""
-    s, jobs = core.state, core.jobs
     s[BUSY] += now - s[BEGAN]
     s[STEPS] += s[PLANNED]
     grown = s[PLANNED] * s[BATCH]
@@ -313,20 +304,19 @@ def end_steps(core: Core, now: int) -> None:
         jobs[job, LEFT] -= tokens
         jobs[job, READ] += tokens
         if jobs[job, LEFT] == 0:
-            unlink(core, job, READ_HEAD, READ_TAIL)
+            unlink(s, jobs, job, READ_HEAD, READ_TAIL)
             s[READERS] -= 1
             if jobs[job, FIRST] == 0:
                 jobs[job, FIRST] = now
                 if not jobs[job, QUIT]:
-                    core.news[s[NEWS]] = job
+                    s[s[NEWS_AT] + s[NEWS]] = job
                     s[NEWS] += 1
-            start_writing(core, job)
+            start_writing(s, jobs, job)
 
 
 @_compiled
-def start_writing(core: Core, job: int) -> None:
+def start_writing(s: Ints, jobs: Ints, job: int) -> None:
     """The prompt is read, and the first token is there."""
-    s, jobs = core.state, core.jobs
     jobs[job, STATE] = WRITING
     jobs[job, WROTE] += 1
     jobs[job, MARK] = s[STEPS]
@@ -335,109 +325,103 @@ def start_writing(core: Core, job: int) -> None:
     jobs[job, ORDER] = s[COUNT]
     s[CONTEXT] += jobs[job, IN] + jobs[job, WROTE]
     s[PRIVATE] += 1
-    append(core, job, WRITE_HEAD, WRITE_TAIL)
-    push(core, job)
+    append(s, jobs, job, WRITE_HEAD, WRITE_TAIL)
+    push(s, jobs, job)
 
 
 @_compiled
-def stop_writing(core: Core, job: int) -> None:
+def stop_writing(s: Ints, jobs: Ints, ids: Ints, cache: Ints, job: int) -> None:
     """It is written no more, for whatever reason, and gives its room back."""
-    s, jobs = core.state, core.jobs
     jobs[job, WROTE] += s[STEPS] - jobs[job, MARK]
     jobs[job, MARK] = -1
-    unlink(core, job, WRITE_HEAD, WRITE_TAIL)
-    pull(core, job)
+    unlink(s, jobs, job, WRITE_HEAD, WRITE_TAIL)
+    pull(s, jobs, job)
     s[CONTEXT] -= jobs[job, IN] + jobs[job, WROTE]
-    release(core, job)
+    release(s, jobs, ids, cache, job)
 
 
 @_compiled
-def release(core: Core, job: int) -> None:
+def release(s: Ints, jobs: Ints, ids: Ints, cache: Ints, job: int) -> None:
     """Its room is free; its blocks stay as idle ones if nobody else uses them, the last goes out first."""
-    s, jobs = core.state, core.jobs
     first, count = jobs[job, BEGINS], jobs[job, FILLS]
     s[PRIVATE] -= jobs[job, IN] - count * BLOCK + jobs[job, WROTE]
     for number in range(first + count - 1, first - 1, -1):
-        block = core.ids[number]
-        core.users[block] -= 1
-        if core.users[block] == 0:
+        block = ids[number]
+        cache[block, USERS] -= 1
+        if cache[block, USERS] == 0:
             s[SHARED] -= 1
             s[IDLE] += 1
-            core.before[block], core.after[block] = s[IDLE_TAIL], -1
+            cache[block, BEFORE], cache[block, AFTER] = s[IDLE_TAIL], -1
             if s[IDLE_TAIL] >= 0:
-                core.after[s[IDLE_TAIL]] = block
+                cache[s[IDLE_TAIL], AFTER] = block
             else:
                 s[IDLE_HEAD] = block
             s[IDLE_TAIL] = block
 
 
 @_compiled
-def forget(core: Core, block: int) -> None:
+def forget(s: Ints, cache: Ints, block: int) -> None:
     """An idle block is used again, or goes out of memory."""
-    s = core.state
-    before, after = core.before[block], core.after[block]
+    before, after = cache[block, BEFORE], cache[block, AFTER]
     if before >= 0:
-        core.after[before] = after
+        cache[before, AFTER] = after
     else:
         s[IDLE_HEAD] = after
     if after >= 0:
-        core.before[after] = before
+        cache[after, BEFORE] = before
     else:
         s[IDLE_TAIL] = before
-    core.before[block] = core.after[block] = -2
+    cache[block, BEFORE] = cache[block, AFTER] = -2
     s[IDLE] -= 1
 
 
 @_compiled
-def drop_gone(core: Core) -> None:
+def drop_gone(s: Ints, jobs: Ints, ids: Ints, cache: Ints) -> None:
     """Those whose clients have left give their room back."""
-    s, jobs = core.state, core.jobs
     for number in range(s[DROPPED]):
-        job = core.dropped[number]
+        job = s[s[DROPS_AT] + number]
         if jobs[job, STATE] == WRITING:
-            stop_writing(core, job)
+            stop_writing(s, jobs, ids, cache, job)
         elif jobs[job, STATE] == READING:
-            unlink(core, job, READ_HEAD, READ_TAIL)
+            unlink(s, jobs, job, READ_HEAD, READ_TAIL)
             s[READERS] -= 1
-            release(core, job)
+            release(s, jobs, ids, cache, job)
         jobs[job, STATE] = GONE
     s[DROPPED] = 0
 
 
 @_compiled
-def used(core: Core) -> int:
+def used(s: Ints) -> int:
     """Tokens of KV room in use, without idle blocks."""
-    return core.state[PRIVATE] + core.state[SHARED] * BLOCK
+    return s[PRIVATE] + s[SHARED] * BLOCK
 
 
 @_compiled
-def begin_steps(core: Core, now: int) -> None:
+def begin_steps(s: Ints, jobs: Ints, ids: Ints, cache: Ints, now: int) -> None:
     """Make room, let requests in, and plan the steps until something happens."""
-    s = core.state
-    while s[BATCH] > 1 and used(core) + s[BATCH] > s[ROOM]:
-        preempt(core)
-    while s[WAIT_HEAD] >= 0 and admit(core, s[WAIT_HEAD]):
+    while s[BATCH] > 1 and used(s) + s[BATCH] > s[ROOM]:
+        preempt(s, jobs, ids, cache)
+    while s[WAIT_HEAD] >= 0 and admit(s, jobs, ids, cache, s[WAIT_HEAD]):
         pass
-    most = max(0, s[ROOM] - used(core)) // BLOCK
+    most = max(0, s[ROOM] - used(s)) // BLOCK
     while s[IDLE] > most:
-        forget(core, s[IDLE_HEAD])
+        forget(s, cache, s[IDLE_HEAD])
     if s[BATCH] == 0 and s[READERS] == 0:
         s[DUE] = -1
         return
     s[BEGAN] = now
     if s[READERS]:
-        s[PREFILL] = prefill(core)
+        s[PREFILL] = prefill(s, jobs)
         s[PLANNED] = 1
     else:
-        room = (s[ROOM] - used(core)) // s[BATCH]
-        s[PLANNED] = max(1, min(core.jobs[core.heap[0], LAST] - s[STEPS], room))
-    s[DUE] = now + lasts(core, s[PLANNED], s[BATCH], s[CONTEXT], s[PREFILL])
+        room = (s[ROOM] - used(s)) // s[BATCH]
+        s[PLANNED] = max(1, min(jobs[s[HEAP + 0], LAST] - s[STEPS], room))
+    s[DUE] = now + lasts(s, s[PLANNED], s[BATCH], s[CONTEXT], s[PREFILL])
 
 
 @_compiled
-def prefill(core: Core) -> int:
+def prefill(s: Ints, jobs: Ints) -> int:
     """Tokens of prompts that the next step reads."""
-    s, jobs = core.state, core.jobs
     budget = max(1, s[CHUNKS] - s[BATCH])
     total, job = 0, s[READ_HEAD]
     while job >= 0 and total < budget:
@@ -447,12 +431,11 @@ def prefill(core: Core) -> int:
 
 
 @_compiled
-def admit(core: Core, job: int) -> bool:
+def admit(s: Ints, jobs: Ints, ids: Ints, cache: Ints, job: int) -> bool:
     """Begin to read the first that waits, if there is a slot and room for what it has."""
-    s, jobs = core.state, core.jobs
     if jobs[job, QUIT]:
         jobs[job, STATE] = GONE
-        unlink(core, job, WAIT_HEAD, WAIT_TAIL)
+        unlink(s, jobs, job, WAIT_HEAD, WAIT_TAIL)
         s[WAITERS] -= 1
         return True
     running = s[BATCH] + s[READERS]
@@ -462,21 +445,21 @@ def admit(core: Core, job: int) -> bool:
     private = jobs[job, IN] - count * BLOCK + jobs[job, WROTE]
     new, held, whole = 0, 0, True
     for number in range(first, first + count):
-        block = core.ids[number]
-        here = core.users[block] > 0
+        block = ids[number]
+        here = cache[block, USERS] > 0
         new += not here
-        whole = whole and (here or core.before[block] != -2)
+        whole = whole and (here or cache[block, BEFORE] != -2)
         held += whole
-    if running and used(core) + private + new * BLOCK > s[ROOM]:
+    if running and used(s) + private + new * BLOCK > s[ROOM]:
         return False
     hit = min(held * BLOCK, jobs[job, IN] - 1)
     if jobs[job, LEFT] < 0:
         jobs[job, CACHED] = hit
     jobs[job, LEFT] = jobs[job, IN] + jobs[job, WROTE] - hit
-    take(core, first, count)
+    take(s, ids, cache, first, count)
     s[PRIVATE] += private
-    unlink(core, job, WAIT_HEAD, WAIT_TAIL)
-    append(core, job, READ_HEAD, READ_TAIL)
+    unlink(s, jobs, job, WAIT_HEAD, WAIT_TAIL)
+    append(s, jobs, job, READ_HEAD, READ_TAIL)
     jobs[job, STATE] = READING
     s[WAITERS] -= 1
     s[READERS] += 1
@@ -484,30 +467,28 @@ def admit(core: Core, job: int) -> bool:
 
 
 @_compiled
-def take(core: Core, first: int, count: int) -> None:
+def take(s: Ints, ids: Ints, cache: Ints, first: int, count: int) -> None:
     """Use these blocks."""
-    s = core.state
     for number in range(first, first + count):
-        block = core.ids[number]
-        if core.users[block] == 0:
+        block = ids[number]
+        if cache[block, USERS] == 0:
             s[SHARED] += 1
-            if core.before[block] != -2:
-                forget(core, block)
-        core.users[block] += 1
+            if cache[block, BEFORE] != -2:
+                forget(s, cache, block)
+        cache[block, USERS] += 1
 
 
 @_compiled
-def preempt(core: Core) -> None:
+def preempt(s: Ints, jobs: Ints, ids: Ints, cache: Ints) -> None:
     """The youngest gives its room back, and is read again before all that wait."""
-    job = core.state[WRITE_TAIL]
-    stop_writing(core, job)
-    wait_first(core, job)
+    job = s[WRITE_TAIL]
+    stop_writing(s, jobs, ids, cache, job)
+    wait_first(s, jobs, job)
 
 
 @_compiled
-def wait_first(core: Core, job: int) -> None:
+def wait_first(s: Ints, jobs: Ints, job: int) -> None:
     """It waits again, before all others."""
-    s, jobs = core.state, core.jobs
     head = s[WAIT_HEAD]
     jobs[job, PREV], jobs[job, NEXT] = -1, head
     if head >= 0:
@@ -520,66 +501,62 @@ def wait_first(core: Core, job: int) -> None:
 
 
 @_compiled
-def sooner(core: Core, one: int, other: int) -> bool:
+def sooner(s: Ints, jobs: Ints, one: int, other: int) -> bool:
     """Which of two ends first; of those that end together, which began first."""
-    jobs = core.jobs
     if jobs[one, LAST] != jobs[other, LAST]:
         return jobs[one, LAST] < jobs[other, LAST]
     return jobs[one, ORDER] < jobs[other, ORDER]
 
 
 @_compiled
-def rise(core: Core, job: int, at: int) -> None:
+def rise(s: Ints, jobs: Ints, job: int, at: int) -> None:
     """Put a request into the heap at this place or above it."""
-    jobs, heap = core.jobs, core.heap
     while at:
         up = (at - 1) // 2
-        if not sooner(core, job, heap[up]):
+        if not sooner(s, jobs, job, s[HEAP + up]):
             break
-        heap[at] = heap[up]
-        jobs[heap[at], AT] = at
+        s[HEAP + at] = s[HEAP + up]
+        jobs[s[HEAP + at], AT] = at
         at = up
-    heap[at] = job
+    s[HEAP + at] = job
     jobs[job, AT] = at
 
 
 @_compiled
-def push(core: Core, job: int) -> None:
+def push(s: Ints, jobs: Ints, job: int) -> None:
     """One more is written."""
-    core.state[BATCH] += 1
-    rise(core, job, core.state[BATCH] - 1)
+    s[BATCH] += 1
+    rise(s, jobs, job, s[BATCH] - 1)
 
 
 @_compiled
-def pull(core: Core, job: int) -> None:
+def pull(s: Ints, jobs: Ints, job: int) -> None:
     """Take a request out of the heap; the last one fills its place."""
-    s, jobs, heap = core.state, core.jobs, core.heap
     s[BATCH] -= 1
     at, size = jobs[job, AT], s[BATCH]
     jobs[job, AT] = -1
     if at == size:
         return
-    moved = heap[size]
+    moved = s[HEAP + size]
     while True:
         child = 2 * at + 1
         if child >= size:
             break
-        if child + 1 < size and sooner(core, heap[child + 1], heap[child]):
+        if child + 1 < size and sooner(s, jobs, s[HEAP + child + 1], s[HEAP + child]):
             child += 1
-        if not sooner(core, heap[child], moved):
+        if not sooner(s, jobs, s[HEAP + child], moved):
             break
-        heap[at] = heap[child]
-        jobs[heap[at], AT] = at
+        s[HEAP + at] = s[HEAP + child]
+        jobs[s[HEAP + at], AT] = at
         at = child
-    rise(core, moved, at)
+    rise(s, jobs, moved, at)
 
 
 @_compiled
-def fail(core: Core, now: int, back: int) -> None:
+def fail(s: Ints, jobs: Ints, ids: Ints, cache: Ints, now: int, back: int) -> None:
     """It dies, and is ready again at ``back``: answers under way end, prompts are read again, no cache."""
-    s, jobs = core.state, core.jobs
     if s[PLANNED]:
-        steps = done(core, now)
+        steps = done(s, now)
         s[STEPS] += steps
         s[CONTEXT] += steps * s[BATCH]
         s[PRIVATE] += steps * s[BATCH]
@@ -587,27 +564,26 @@ def fail(core: Core, now: int, back: int) -> None:
         s[PLANNED] = s[PREFILL] = 0
     while s[BATCH]:
         job = s[WRITE_TAIL]
-        stop_writing(core, job)
+        stop_writing(s, jobs, ids, cache, job)
         jobs[job, STATE], jobs[job, ENDED] = FAILED, now
     while s[READERS]:
         job = s[READ_TAIL]
-        unlink(core, job, READ_HEAD, READ_TAIL)
+        unlink(s, jobs, job, READ_HEAD, READ_TAIL)
         s[READERS] -= 1
-        release(core, job)
-        wait_first(core, job)
+        release(s, jobs, ids, cache, job)
+        wait_first(s, jobs, job)
     while s[IDLE]:
-        forget(core, s[IDLE_HEAD])
+        forget(s, cache, s[IDLE_HEAD])
     s[DROPPED] = 0
     s[READY] = back
     s[DUE] = back if s[WAITERS] else -1
 
 
 @_compiled
-def run(core: Core, arrivals: Ints, failures: Ints, until: int) -> int:
+def run(s: Ints, jobs: Ints, ids: Ints, cache: Ints, arrivals: Ints, failures: Ints, until: int) -> int:
     """Let the requests arrive at their times (ns, in order) and time pass until ``until`` or until all is
     done; returns the time of the last event. ``failures``: rows of when it dies and when it is back.
     """
-    s = core.state
     number, failed, now = 0, 0, 0
     while True:
         arrival = arrivals[number] if number < len(arrivals) else NEVER
@@ -618,10 +594,73 @@ def run(core: Core, arrivals: Ints, failures: Ints, until: int) -> int:
             return now
         now = event
         if failure == event:
-            fail(core, now, failures[failed, 1])
+            fail(s, jobs, ids, cache, now, failures[failed, 1])
             failed += 1
         elif arrival <= due:
-            send(core, number, now)
+            send(s, jobs, number, now)
             number += 1
         else:
-            advance(core, now)
+            advance(s, jobs, ids, cache, now)
+
+
+@_compiled
+def until_news(states: Ints, dues: Ints, jobs: Ints, ids: Ints, caches: Ints, limit: int, told: Ints) -> int:
+    """Advance the replicas of a cell in order of time up to ``limit`` (ns), itself left out, until one has news.
+
+    Returns how many numbers were ``told``: when it was and how many requests have begun, those requests, and
+    for each one that has ended its number, tokens of its prompt, of these cached, tokens written, and when
+    its first came. 0: nobody has news.
+    """
+    while True:
+        first, which = limit, -1
+        for number in range(len(dues)):
+            if dues[number] < first:
+                first, which = dues[number], number
+        if which < 0:
+            return 0
+        s = states[which]
+        advance(s, jobs, ids, caches[which], first)
+        dues[which] = s[DUE] if s[DUE] >= 0 else NEVER
+        if s[NEWS] or s[ENDS]:
+            return tell(s, jobs, first, told)
+
+
+@_compiled
+def tell(s: Ints, jobs: Ints, now: int, told: Ints) -> int:
+    """Write down a replica's news."""
+    told[0], told[1] = now, s[NEWS]
+    at = 2
+    for number in range(s[NEWS]):
+        told[at] = s[s[NEWS_AT] + number]
+        at += 1
+    for number in range(s[ENDS]):
+        job = s[s[NEWS_AT] + s[SLOT] + number]
+        told[at], told[at + 1], told[at + 2] = job, jobs[job, IN], jobs[job, CACHED]
+        told[at + 3], told[at + 4] = jobs[job, WROTE], jobs[job, FIRST]
+        at += 5
+    return at
+
+
+@_compiled
+def give(states: Ints, dues: Ints, jobs: Ints, which: int, job: int, expected: int, now: int) -> None:
+    """Send a request to a replica of a cell; so many tokens are expected of its answer."""
+    s = states[which]
+    jobs[job, EXPECTED] = expected
+    send(s, jobs, job, now)
+    dues[which] = s[DUE]
+
+
+@_compiled
+def beyond(states: Ints, jobs: Ints, now: int, told: Ints) -> int:
+    """Tell of each request that has written more than was expected of it: its number and how much."""
+    at = 0
+    for which in range(len(states)):
+        s = states[which]
+        steps = s[STEPS] + done(s, now)
+        for number in range(s[BATCH]):
+            job = s[HEAP + number]
+            wrote = jobs[job, WROTE] + steps - jobs[job, MARK]
+            if wrote > jobs[job, EXPECTED]:
+                told[at], told[at + 1] = job, wrote
+                at += 2
+    return at

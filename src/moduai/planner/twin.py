@@ -1,8 +1,8 @@
 """The proof of the engine: the same rules, one iteration at a time, in plain Python, written to be read.
 
 It knows no jumps, no heap and no closed form: each step adds its own picoseconds, and the clock is rounded
-down to nanoseconds where something happens, as in the engine. It has no prefix cache and no clients that leave;
-``replica.Engine`` has them and proves those.
+down to nanoseconds where something happens, as in the engine. It has no prefix cache and no clients that
+leave; ``replica.Engine`` has them and proves those.
 """
 
 from __future__ import annotations
