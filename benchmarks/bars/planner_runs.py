@@ -2,12 +2,12 @@
 
 vllm-runs: two runs of vLLM 0.19 (LLMServingSim 2.0's bench), Llama-3.1-8B on an RTX 4090 and Qwen3-32B on two
 RTX PRO 6000. What each did in its first 60 s moves three factors of the shipped step time; then the whole run
-is played and what came later is compared. The workload (arrivals and lengths) is given, as is what the engine
-was told: 2,048 tokens a step, its slots, and its KV room where it wrote that down.
+is played and what came later is compared. The workload (arrivals and lengths) is given, as is what the
+engine was told: 2,048 tokens a step, its slots, and its KV room where it wrote that down.
 
-vtc: the first-come run of VTC's artefact (an A10G with Llama-2-7B, 27 clients). The engine is calibrated on it
-alone; then the same requests are played under the fair queue and under limits a minute. There is nothing here
-to compare these with: it is a prediction, in ``docs/validation.md``.
+vtc: the first-come run of VTC's artefact (an A10G with Llama-2-7B, 27 clients). The engine is calibrated on
+it alone; then the same requests are played under the fair queue and under limits a minute. There is nothing
+here to compare these with: it is a prediction, in ``docs/validation.md``.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _vllm(place: Path, name: str) -> tuple[StepTime, list[Served], int]:
 
 
 def _errors(served: list[Served], time: StepTime, slots: int) -> tuple[float, float]:
-    """Of tokens a second after ``SEEN``, and of the mean time to the first token of those it came to later."""
+    """Of tokens a second after ``SEEN``, and of the mean time to the first token where it came later."""
     truth = np.array([(one.at, one.first, one.ended, one.tokens_out) for one in served], np.int64)
     model = played(time, served, slots, CHUNK)
     late = truth[:, 1] > SEEN
@@ -121,15 +121,17 @@ def vtc(bench: Bench) -> Measured:
     )
     truth = np.array([(one.first - one.at) / SECOND for one in served])
     notes = [
-        f"calibrated on first come: time to first token {_quantiles(truth[light])} of the light half, "
-        f"{sum(one.tokens_out for one in served) / max(one.ended for one in served) * SECOND:.0f} tok/s"
+        (
+            f"calibrated on first come: time to first token {_quantiles(truth[light])} of the light half, "
+            f"{sum(one.tokens_out for one in served) / max(one.ended for one in served) * SECOND:.0f} tok/s"
+        )
     ]
     value: list[float | int | None] = []
     for name, make in policies().items():
         told = _predicted(tuned, requests, make(), light)
         notes.append(f"{name}: " + told[1])
         value += told[0]
-    return Measured(Row("vtc", value, "written in docs/validation.md; checked at review", True), notes)  # noqa: FBT003
+    return Measured(Row("vtc", value, "written in docs/validation.md; checked at review", True), notes)
 
 
 def policies() -> dict[str, Callable[[], Dispatcher]]:

@@ -1,8 +1,8 @@
 """tpot: the error of the fitted time per output token on points that the fit did not see.
 
 Points are AIConfigurator's silicon sample of H100 and H200. Dense models and mixtures are fitted together and
-judged apart. Folds: each half of every group (model, system, engine) from the other half; each system from the
-other; each model from the others.
+judged apart. Folds: each half of every group (model, system, engine) from the other half; each system from
+the other; each model from the others.
 """
 
 from __future__ import annotations

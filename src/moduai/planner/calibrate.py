@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,10 @@ ENGINE_DRAWN = 100.0
 FAR = 0.15
 """Errors (of the logarithm) beyond which a point counts by its distance."""
 MOST_ROUNDS = 100
+TENTHS = 10
+LEAN = 0.2
+"""Factors that differ cost so much of an error each e-fold (squared): a batch that is always as large cannot
+tell what is a step's and what is a sequence's."""
 FINE = 0.005
 """Of the logarithm of a factor: no finer steps are tried."""
 
@@ -250,6 +255,10 @@ def _quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+WAYS = [np.array(way, np.float64) for way in product((-1, 0, 1), repeat=3) if any(way)]
+"""In which three factors are moved together: they make up for each other, so one at a time ends too early."""
+
+
 class Served(Struct, frozen=True):
     """One request that a replica served, as a ledger or a load generator wrote it down. Times in ns."""
 
@@ -263,13 +272,33 @@ class Served(Struct, frozen=True):
     ended: int
 
 
+def from_usage(
+    at: int,
+    queue_us: int,
+    first_token_us: int,
+    duration_us: int,
+    tokens_in: int,
+    cached: int,
+    tokens_out: int,
+) -> Served:
+    """A row of the ledger (``metering.row``, times in µs from when it arrived) as what its replica served."""
+    return Served(
+        at=(at + queue_us) * 1000,
+        tokens_in=max(1, tokens_in - cached),
+        tokens_out=max(1, tokens_out),
+        first=(at + (first_token_us or duration_us)) * 1000,
+        ended=(at + duration_us) * 1000,
+    )
+
+
 class Tuned(Struct, frozen=True):
-    """A replica's step time after what it did, and how far it was off there: median of the errors."""
+    """A replica's step time after what it did."""
 
     time: StepTime
     factors: tuple[float, ...]
     """By what it is slower than before: each step, each token and sequence that is held, each token read."""
     error: float
+    """How far it was off there: of first tokens and of further ones together, logarithms."""
 
 
 def tune(
@@ -287,17 +316,14 @@ def tune(
     truth = _spans(np.array([(one.at, one.first, one.ended, one.tokens_out) for one in known], np.int64))
 
     def error(factors: Floats) -> float:
-        off = np.abs(np.log(_spans(played(scaled(before, factors), known, slots, chunk)) / truth))
-        return float(
-            off[:, 0][seen[:, 0]].mean() + off[:, 1][seen[:, 1]].mean()
-            if seen[:, 1].any()
-            else off[:, 0].mean()
-        )
+        model = _spans(played(scaled(before, factors), known, slots, chunk))
+        off = sum(_off(model[some, kind], truth[some, kind]) for kind, some in enumerate(seen.T))
+        return off + LEAN * float(((factors - factors.mean()) ** 2).sum())
 
     at, step = np.zeros(3), 0.5
     best = error(at)
     while step > FINE:
-        tries = [at + step * sign * one for one in np.eye(3) for sign in (1, -1)]
+        tries = [at + step * way for way in WAYS]
         errors = [error(one) for one in tries]
         if min(errors) < best:
             best = min(errors)
@@ -305,6 +331,12 @@ def tune(
         else:
             step /= 2
     return Tuned(scaled(before, at), tuple(float(one) for one in np.exp(at)), best)
+
+
+def _off(model: Floats, truth: Floats) -> float:
+    """Mean of the errors (logarithms) of ten means in order of arrival: single requests differ by chance."""
+    parts_of = zip(np.array_split(model, TENTHS), np.array_split(truth, TENTHS), strict=True)
+    return sum(abs(float(np.log(one.mean() / other.mean()))) for one, other in parts_of if len(one)) / TENTHS
 
 
 def scaled(time: StepTime, logs: Floats) -> StepTime:

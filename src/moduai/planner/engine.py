@@ -18,7 +18,7 @@ until the replica is back. The same holds for its start: before it is ready, req
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 from numba import njit
@@ -27,13 +27,16 @@ from numpy.typing import NDArray
 from moduai.planner.steptime import SLOTS, StepTime
 
 Ints = NDArray[np.int64]
-Function = TypeVar("Function", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
 
 CHUNK = 8192
 """Most tokens of a step."""
 BLOCK = 256
 """Tokens of a block of the prefix cache: about what a block of a raw prompt has (``scheduling.prefix``)."""
 NEVER = 1 << 62
+ORDERS: Final = 1 << 32
+"""The heap's keys: the step with which a request ends, times this, and its number."""
 
 # columns of `jobs`
 IN: Final = 0
@@ -52,7 +55,6 @@ AT: Final = 12
 """Its place in the heap."""
 LAST: Final = 13
 """The step with which it ends."""
-ORDER: Final = 14
 BEGINS: Final = 15
 """Where its blocks begin in ``blocks.ids``, and how many its prompt fills."""
 FILLS: Final = 16
@@ -126,9 +128,9 @@ class Core(NamedTuple):
     cache: Ints
 
 
-def _compiled(function: Function) -> Function:
+def _compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Machine code, kept beside the module or, where that is read-only, in the user's cache folder."""
-    made: Function = njit(cache=True, nogil=True, error_model="numpy")(function)
+    made: Callable[P, R] = njit(cache=True, nogil=True, error_model="numpy")(function)
     return made
 
 
@@ -155,7 +157,7 @@ def core(
     time: StepTime, jobs: Ints, ids: Ints | None = None, *, slots: int = SLOTS, chunk: int = CHUNK
 ) -> Core:
     """An idle replica that will be sent some of these requests."""
-    drops_at = HEAP + slots + 1
+    drops_at = HEAP + 2 * slots + 2
     news_at = drops_at + slots + 1
     mets_at = news_at + 2 * slots + 2
     state = np.zeros(mets_at + len(time.experts), np.int64)
@@ -178,24 +180,28 @@ def lasts(s: Ints, steps: int, batch: int, context: int, prefill: int) -> int:
     grown = steps * context + batch * (steps * (steps - 1) // 2)
     met = min(batch + prefill, s[METS] - 1)
     each = s[BASE] + s[SEQUENCE] * batch + s[PER_PREFILL] * prefill + s[s[METS_AT] + met]
-    return (steps * each + s[PER_CONTEXT] * grown) // 1000
+    return int((steps * each + s[PER_CONTEXT] * grown) // 1000)
 
 
 @_compiled
 def done(s: Ints, now: int) -> int:
     """Steps of the present jump that have ended by now."""
     if now >= s[DUE]:
-        return s[PLANNED]
+        return int(s[PLANNED])
     if s[PLANNED] <= 1:
         return 0
-    low, high = 0, s[PLANNED]  # `low` have ended, `high` have not
-    while high - low > 1:
-        middle = (low + high) // 2
-        if lasts(s, middle, s[BATCH], s[CONTEXT], 0) <= now - s[BEGAN]:
-            low = middle
-        else:
-            high = middle
-    return low
+    # The time of k steps is a·k² + b·k: the root in floats, then exactly.
+    passed = now - s[BEGAN]
+    each = lasts(s, 2, s[BATCH], 0, 0) * 500.0
+    a = s[PER_CONTEXT] * s[BATCH] / 2.0
+    b = max(1.0, each + s[PER_CONTEXT] * s[CONTEXT] - 2 * a)
+    steps = int(2000.0 * passed / (b + np.sqrt(b * b + 4000.0 * a * passed)))
+    steps = max(0, min(steps, s[PLANNED] - 1))
+    while steps and lasts(s, steps, s[BATCH], s[CONTEXT], 0) > passed:
+        steps -= 1
+    while steps + 1 < s[PLANNED] and lasts(s, steps + 1, s[BATCH], s[CONTEXT], 0) <= passed:
+        steps += 1
+    return int(steps)
 
 
 @_compiled
@@ -262,8 +268,8 @@ def drop(s: Ints, jobs: Ints, job: int, now: int) -> None:
 def written(s: Ints, jobs: Ints, job: int, now: int) -> int:
     """Tokens of the answer that were written by now."""
     if jobs[job, STATE] != WRITING:
-        return jobs[job, WROTE]
-    return jobs[job, WROTE] + s[STEPS] + done(s, now) - jobs[job, MARK]
+        return int(jobs[job, WROTE])
+    return int(jobs[job, WROTE] + s[STEPS] + done(s, now) - jobs[job, MARK])
 
 
 @_compiled
@@ -273,9 +279,9 @@ def advance(s: Ints, jobs: Ints, ids: Ints, cache: Ints, now: int) -> None:
     if s[PLANNED]:
         end_steps(s, jobs, now)
     while s[BATCH]:
-        job = s[HEAP + 0]
-        if jobs[job, LAST] > s[STEPS]:
+        if s[HEAP] // ORDERS > s[STEPS]:
             break
+        job = s[HEAP + 1]
         stop_writing(s, jobs, ids, cache, job)
         jobs[job, STATE] = GONE
         if not jobs[job, QUIT]:
@@ -321,8 +327,6 @@ def start_writing(s: Ints, jobs: Ints, job: int) -> None:
     jobs[job, WROTE] += 1
     jobs[job, MARK] = s[STEPS]
     jobs[job, LAST] = s[STEPS] + jobs[job, OUT] - jobs[job, WROTE]
-    s[COUNT] += 1
-    jobs[job, ORDER] = s[COUNT]
     s[CONTEXT] += jobs[job, IN] + jobs[job, WROTE]
     s[PRIVATE] += 1
     append(s, jobs, job, WRITE_HEAD, WRITE_TAIL)
@@ -393,7 +397,7 @@ def drop_gone(s: Ints, jobs: Ints, ids: Ints, cache: Ints) -> None:
 @_compiled
 def used(s: Ints) -> int:
     """Tokens of KV room in use, without idle blocks."""
-    return s[PRIVATE] + s[SHARED] * BLOCK
+    return int(s[PRIVATE] + s[SHARED] * BLOCK)
 
 
 @_compiled
@@ -415,7 +419,7 @@ def begin_steps(s: Ints, jobs: Ints, ids: Ints, cache: Ints, now: int) -> None:
         s[PLANNED] = 1
     else:
         room = (s[ROOM] - used(s)) // s[BATCH]
-        s[PLANNED] = max(1, min(jobs[s[HEAP + 0], LAST] - s[STEPS], room))
+        s[PLANNED] = max(1, min(s[HEAP] // ORDERS - s[STEPS], room))
     s[DUE] = now + lasts(s, s[PLANNED], s[BATCH], s[CONTEXT], s[PREFILL])
 
 
@@ -501,32 +505,32 @@ def wait_first(s: Ints, jobs: Ints, job: int) -> None:
 
 
 @_compiled
-def sooner(s: Ints, jobs: Ints, one: int, other: int) -> bool:
-    """Which of two ends first; of those that end together, which began first."""
-    if jobs[one, LAST] != jobs[other, LAST]:
-        return jobs[one, LAST] < jobs[other, LAST]
-    return jobs[one, ORDER] < jobs[other, ORDER]
-
-
-@_compiled
-def rise(s: Ints, jobs: Ints, job: int, at: int) -> None:
+def rise(s: Ints, jobs: Ints, job: int, key: int, at: int) -> None:
     """Put a request into the heap at this place or above it."""
     while at:
         up = (at - 1) // 2
-        if not sooner(s, jobs, job, s[HEAP + up]):
+        if key >= s[HEAP + 2 * up]:
             break
-        s[HEAP + at] = s[HEAP + up]
-        jobs[s[HEAP + at], AT] = at
+        move(s, jobs, up, at)
         at = up
-    s[HEAP + at] = job
+    s[HEAP + 2 * at], s[HEAP + 2 * at + 1] = key, job
     jobs[job, AT] = at
 
 
 @_compiled
+def move(s: Ints, jobs: Ints, here: int, there: int) -> None:
+    """Move what is in the heap from one place to another."""
+    job = s[HEAP + 2 * here + 1]
+    s[HEAP + 2 * there], s[HEAP + 2 * there + 1] = s[HEAP + 2 * here], job
+    jobs[job, AT] = there
+
+
+@_compiled
 def push(s: Ints, jobs: Ints, job: int) -> None:
-    """One more is written."""
+    """One more is written. What ends sooner comes first; of those that end together, what began first."""
     s[BATCH] += 1
-    rise(s, jobs, job, s[BATCH] - 1)
+    s[COUNT] += 1
+    rise(s, jobs, job, jobs[job, LAST] * ORDERS + s[COUNT], s[BATCH] - 1)
 
 
 @_compiled
@@ -537,19 +541,18 @@ def pull(s: Ints, jobs: Ints, job: int) -> None:
     jobs[job, AT] = -1
     if at == size:
         return
-    moved = s[HEAP + size]
+    key, moved = s[HEAP + 2 * size], s[HEAP + 2 * size + 1]
     while True:
         child = 2 * at + 1
         if child >= size:
             break
-        if child + 1 < size and sooner(s, jobs, s[HEAP + child + 1], s[HEAP + child]):
+        if child + 1 < size and s[HEAP + 2 * child + 2] < s[HEAP + 2 * child]:
             child += 1
-        if not sooner(s, jobs, s[HEAP + child], moved):
+        if s[HEAP + 2 * child] >= key:
             break
-        s[HEAP + at] = s[HEAP + child]
-        jobs[s[HEAP + at], AT] = at
+        move(s, jobs, child, at)
         at = child
-    rise(s, jobs, moved, at)
+    rise(s, jobs, moved, key, at)
 
 
 @_compiled
@@ -605,7 +608,7 @@ def run(s: Ints, jobs: Ints, ids: Ints, cache: Ints, arrivals: Ints, failures: I
 
 @_compiled
 def until_news(states: Ints, dues: Ints, jobs: Ints, ids: Ints, caches: Ints, limit: int, told: Ints) -> int:
-    """Advance the replicas of a cell in order of time up to ``limit`` (ns), itself left out, until one has news.
+    """Advance the replicas of a cell in order of time before ``limit`` (ns), until one has news.
 
     Returns how many numbers were ``told``: when it was and how many requests have begun, those requests, and
     for each one that has ended its number, tokens of its prompt, of these cached, tokens written, and when
@@ -658,7 +661,7 @@ def beyond(states: Ints, jobs: Ints, now: int, told: Ints) -> int:
         s = states[which]
         steps = s[STEPS] + done(s, now)
         for number in range(s[BATCH]):
-            job = s[HEAP + number]
+            job = s[HEAP + 2 * number + 1]
             wrote = jobs[job, WROTE] + steps - jobs[job, MARK]
             if wrote > jobs[job, EXPECTED]:
                 told[at], told[at + 1] = job, wrote
