@@ -4,12 +4,10 @@ from random import Random
 
 import pytest
 
-from moduai.planner.devices import devices
-from moduai.planner.models import models
-from moduai.planner.replica import BLOCK, Engine, Job
-from moduai.planner.steptime import StepTime, step_time
+from moduai.planner.replica import BLOCK, LLAMA_8B_H100, Engine, Job
+from moduai.planner.steptime import StepTime
 
-STEP = step_time(models()["llama-3.1-8b"], devices()["h100"])
+STEP = LLAMA_8B_H100
 
 
 def drive(engine: Engine, jobs: list[tuple[int, Job]], *, every: int = 0) -> list[tuple[int, int]]:

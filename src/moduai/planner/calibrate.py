@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from moduai.planner import engine
 from moduai.planner.devices import devices
-from moduai.planner.engine import CHUNK, Ints
+from moduai.planner.engine import Ints
 from moduai.planner.measured import Point
-from moduai.planner.steptime import PARTS, SLOTS, Coefficients, StepTime, parts, room
+from moduai.planner.steptime import CHUNK, PARTS, SLOTS, Coefficients, StepTime, parts, room
 
 Floats = NDArray[np.float64]
 

@@ -18,9 +18,9 @@ from msgspec import Struct
 
 from moduai.planner import engine
 from moduai.planner.clock import SECOND
-from moduai.planner.engine import CHUNK, ENDED, FIRST, NEVER, OUT, WROTE, Ints
+from moduai.planner.engine import ENDED, FIRST, NEVER, OUT, WROTE, Ints
 from moduai.planner.run import Dispatcher
-from moduai.planner.steptime import SLOTS, StepTime
+from moduai.planner.steptime import CHUNK, SLOTS, StepTime
 from moduai.planner.traffic import POOL, Request
 from moduai.scheduling import Grant, Queued, Refused, ReplicaSpec, Telemetry, Ticket, Used
 

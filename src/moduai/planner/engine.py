@@ -24,16 +24,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from moduai.planner.steptime import SLOTS, StepTime
+from moduai.planner.steptime import BLOCK, CHUNK, SLOTS, StepTime
 
 Ints = NDArray[np.int64]
 P = ParamSpec("P")
 R = TypeVar("R")
 
-CHUNK = 8192
-"""Most tokens of a step."""
-BLOCK = 256
-"""Tokens of a block of the prefix cache: about what a block of a raw prompt has (``scheduling.prefix``)."""
 NEVER = 1 << 62
 ORDERS: Final = 1 << 32
 """The heap's keys: the step with which a request ends, times this, and its number."""

@@ -21,14 +21,12 @@ from collections import deque
 
 from msgspec import Struct
 
-from moduai.planner.steptime import StepTime
+from moduai.planner.steptime import BLOCK, CHUNK, SLOTS, StepTime
 
-SLOTS = 256
-"""Most sequences in a batch."""
-CHUNK = 8192
-"""Most tokens of a step."""
-BLOCK = 256
-"""Tokens of a block of the prefix cache: about what a block of a raw prompt has (``scheduling.prefix``)."""
+LLAMA_8B_H100 = StepTime(5_417_253_731, 35_000_000, 42_647, 21_272_599, room=400_085)
+LLAMA_70B_H200 = StepTime(9_595_104_167, 35_000_000, 9_301, 23_378_665, room=2_581_787)
+"""The pools on which the fair queue is judged: one device, and eight. They do not follow newer fits of the
+step time (``data/fit.toml``), so that figures of different days can be compared."""
 
 
 class Job(Struct, eq=False):

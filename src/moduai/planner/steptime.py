@@ -30,6 +30,10 @@ USABLE, RESERVED = 0.9, 3.5e9
 """Part of a device's memory that an engine takes, and bytes it needs for other things."""
 SLOTS = 256
 """Most sequences in a batch, unless told otherwise."""
+CHUNK = 8192
+"""Most tokens of a step."""
+BLOCK = 256
+"""Tokens of a block of the prefix cache: about what a block of a raw prompt has (``scheduling.prefix``)."""
 PICO = 1e12
 ALL_TOUCHED = 0.999
 

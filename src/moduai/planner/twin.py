@@ -12,8 +12,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from moduai.planner.engine import CHUNK
-from moduai.planner.steptime import SLOTS, StepTime
+from moduai.planner.steptime import CHUNK, SLOTS, StepTime
 
 
 class Job(Struct, eq=False):
