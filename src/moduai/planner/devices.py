@@ -46,6 +46,11 @@ class Device(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     other: dict[str, Known] = {}
     """Numbers that are known in another way, by field."""
 
+    @property
+    def maker(self) -> str:
+        """The first word of its name."""
+        return self.name.split(maxsplit=1)[0]
+
     def figure(self, field: str) -> Figure:
         """One of its numbers with its basis. Raises AttributeError for no such field."""
         known = self.other.get(field) or Known(self.basis, self.source)
