@@ -15,6 +15,8 @@ from moduai.planner.models import models
 from moduai.planner.steptime import PARTS, Coefficients, shipped, step_time
 from tests.planner.conftest import TRACES
 
+pytestmark = pytest.mark.usefixtures("machine_code")
+
 TRUE = {**PRIOR, "weights": 1.4, "context": 0.9, "compute": 1.5, "talk_us": 20.0, "layer_us": 12.0}
 
 

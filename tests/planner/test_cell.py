@@ -11,6 +11,8 @@ from moduai.scheduling import FairQueue
 from moduai.scheduling.journal import Journal
 from tests.planner.test_run import POLICY, STEP
 
+pytestmark = pytest.mark.usefixtures("machine_code")
+
 
 def asked(count: int, gap: int) -> list[Request]:
     random, at, found = Random(3), 0, []

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from moduai.planner import engine, replica, twin
 from moduai.planner.steptime import StepTime
 
+pytestmark = pytest.mark.usefixtures("machine_code")
+
 TIME = StepTime(7_001_003, 21_017, 43_011, 17_003, room=3_000, experts=(0, 900_001, 1_500_007, 1_800_003))
 NO_FAILURES = np.zeros((0, 2), np.int64)
 LENGTHS = st.tuples(st.integers(0, 30_000), st.integers(1, 900), st.integers(1, 400))

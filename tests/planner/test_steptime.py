@@ -9,6 +9,8 @@ from moduai.planner.devices import devices
 from moduai.planner.models import models
 from moduai.planner.steptime import DoesNotFitError, capacity, least_tp, room, shipped, step_time
 
+pytestmark = pytest.mark.usefixtures("machine_code")
+
 LLAMA, H100 = models()["llama-3.1-8b"], devices()["h100"]
 
 

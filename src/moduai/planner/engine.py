@@ -18,7 +18,7 @@ until the replica is back. The same holds for its start: before it is ready, req
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 from numba import njit
@@ -125,8 +125,16 @@ class Core(NamedTuple):
 
 
 def _compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Machine code, kept beside the module or, where that is read-only, in the user's cache folder."""
-    made: Callable[P, R] = njit(cache=True, nogil=True, error_model="numpy")(function)
+    """Machine code, kept beside the module or in the user's cache folder; where neither can be written, made
+    anew in each process. No function makes an array, so references to arrays need not be counted (`_nrt`):
+    that would take two thirds of the time.
+    """
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
+    made: Callable[P, R]
+    try:
+        made = njit(cache=True, **options)(function)
+    except RuntimeError:
+        made = njit(**options)(function)
     return made
 
 
