@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import fairness, knowledge, machine_code, peers, people, plan, service
+from benchmarks import fairness, knowledge, machine_code, peers, people, plan, planner, service
 from benchmarks.fuzz import SHARE
 from benchmarks.fuzz import run as fuzz
 
@@ -15,6 +15,7 @@ AREAS = {
     "fairness": (fairness.BARS, fairness.run),
     "knowledge": (knowledge.BARS, knowledge.run),
     "plan": (plan.BARS, plan.run),
+    "planner": (planner.BARS, planner.run),
 }
 
 

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from benchmarks.bars import Bench, Figure, Measured, Row
 from benchmarks.bars.fairness_world import PRICE, fair, hits, play, traces
-from moduai.planner import DEVICES, MODELS, Engine, Twin, step_time, traffic
+from moduai.planner import Engine, Twin, traffic
 from moduai.planner.baselines import LocalityOnly
 from moduai.planner.clock import SECOND
 from moduai.planner.measure import costliest, gaps, quantile
+from moduai.planner.replica import LLAMA_70B_H200
 from moduai.scheduling.ticket import ONE
 
 MUST_HITS, MUST_GAP = 0.90, 1.5
 REPLICAS = 8
-STEP = step_time(MODELS["llama-70b"], DEVICES["h200"], 8)
+STEP = LLAMA_70B_H200
 FASTER = 10
 HOUR_S = 3_600
 MOST_S = 600.0

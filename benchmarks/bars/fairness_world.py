@@ -15,14 +15,15 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.bars import Bench
-from moduai.planner import DEVICES, MODELS, Dispatcher, Engine, Record, Request, Twin, step_time, traffic
+from moduai.planner import Dispatcher, Engine, Record, Request, Twin, traffic
 from moduai.planner.baselines import FirstCome, RateLimited
 from moduai.planner.clock import SECOND
+from moduai.planner.replica import LLAMA_8B_H100
 from moduai.planner.traffic import POOL
 from moduai.scheduling import FairQueue
 from moduai.scheduling.policy import ClassRule, Limits, Policy
 
-STEP = step_time(MODELS["llama-8b"], DEVICES["h100"])
+STEP = LLAMA_8B_H100
 CLASS = "resident"
 WIDE = Limits(1_000_000, 1_000_000, 10_000_000)
 """Nobody is refused: what is measured is the order."""

@@ -8,16 +8,16 @@ whoever comes (the delay bound of start-time fair queueing).
 import pytest
 from msgspec.structs import replace
 
-from moduai.planner import DEVICES, MODELS, Engine, Record, Request, Twin, step_time, traffic
+from moduai.planner import Engine, Record, Request, Twin, traffic
 from moduai.planner.clock import SECOND
-from moduai.planner.engine import BLOCK
 from moduai.planner.measure import quantile, work
+from moduai.planner.replica import BLOCK, LLAMA_8B_H100
 from moduai.planner.traffic import CHAT, POOL, Sizes
 from moduai.scheduling import FairQueue
 from moduai.scheduling.policy import ClassRule, Limits, Policy
 from moduai.scheduling.ticket import ONE
 
-STEP = step_time(MODELS["llama-8b"], DEVICES["h100"])
+STEP = LLAMA_8B_H100
 WIDE = Limits(100_000, 100_000, 100_000)
 PRICE = 34_000
 SECONDS = 30.0

@@ -1,178 +1,86 @@
-"""The modelled engine: its steps, its room, its cache, and that jumping changes nothing."""
+"""The compiled engine against the twin that steps each iteration, and against the plain replica."""
 
 from random import Random
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from moduai.planner.engine import BLOCK, Engine, Job
-from moduai.planner.steptime import DEVICES, MODELS, StepTime, step_time
+from moduai.planner import engine, replica, twin
+from moduai.planner.steptime import StepTime
 
-STEP = step_time(MODELS["llama-8b"], DEVICES["h100"])
+pytestmark = pytest.mark.usefixtures("machine_code")
 
-
-def drive(engine: Engine, jobs: list[tuple[int, Job]], *, every: int = 0) -> list[tuple[int, int]]:
-    """Send jobs at their times; returns for each when its first and its last token came. ``every``: interrupt
-    the engine so often (ns).
-    """
-    ends: dict[int, int] = {}
-    coming = sorted(jobs, key=lambda each: each[0])
-    now, look = 0, every
-    while coming or engine.due >= 0:
-        now = min(t for t in (engine.due, coming[0][0] if coming else -1) if t >= 0)
-        while every and look < now:
-            if engine.due >= 0:
-                engine._interrupt(look)
-                now = min(now, engine.due)
-            look += every
-        if engine.due == now:
-            for job in engine.advance(now)[1]:
-                ends[id(job)] = now
-        while coming and coming[0][0] <= now:
-            engine.send(coming.pop(0)[1], now)
-    return [(job.first, ends[id(job)]) for _, job in jobs]
+TIME = StepTime(7_001_003, 21_017, 43_011, 17_003, room=3_000, experts=(0, 900_001, 1_500_007, 1_800_003))
+NO_FAILURES = np.zeros((0, 2), np.int64)
+LENGTHS = st.tuples(st.integers(0, 30_000), st.integers(1, 900), st.integers(1, 400))
 
 
-def some_jobs(seed: int, count: int, blocks: bool = False) -> list[tuple[int, Job]]:
-    random = Random(seed)
-    jobs = []
-    for _ in range(count):
-        tokens_in = random.randint(1, 3000)
-        prefix = random.choice([(), tuple(range(4)), tuple(range(8))]) if blocks else ()
-        own = tuple(random.getrandbits(40) for _ in range(max(0, tokens_in // BLOCK - len(prefix))))
-        jobs.append((random.randrange(10**9), Job(tokens_in, random.randint(1, 400), prefix + own)))
-    return jobs
-
-
-def test_many_steps_take_as_long_as_each_of_them():
-    context, time = 5000, 0
-    for _ in range(300):
-        time += STEP.base + STEP.sequence * 7 + STEP.context * context
-        context += 7
-    assert STEP.steps(300, 7, 5000) == time // 1000
-
-
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("blocks", [False, True])
-def test_jumping_from_event_to_event_is_the_same_as_stepping(seed, blocks):
-    jumped = drive(Engine(STEP, slots=16), some_jobs(seed, 60, blocks))
-    stepped = drive(Engine(STEP, slots=16), some_jobs(seed, 60, blocks), every=1_000_000)
-    # An interruption rounds the time of its jump down to whole ns.
-    for one, other in zip(jumped, stepped, strict=True):
-        assert one == pytest.approx(other, abs=2000)
-
-
-def test_one_job_alone_takes_its_prompt_and_its_steps():
-    ((first, end),) = drive(Engine(STEP), [(0, Job(1000, 11))])
-    assert first == STEP.steps(1, 0, 0, 1000)
-    assert end == first + STEP.steps(10, 1, 1001)
-
-
-def test_a_long_prompt_is_read_in_chunks_while_others_write():
-    engine = Engine(STEP, chunk=512)
-    drive(engine, jobs := [(0, Job(100, 200)), (200_000_000, Job(5000, 2))])
-    assert jobs[1][1].first > 200_000_000 + 9 * STEP.steps(1, 1, 100, 500)
-    assert jobs[0][1].wrote == 200
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_nothing_is_left_when_all_have_ended(seed):
-    engine = Engine(StepTime(STEP.base, STEP.sequence, STEP.context, STEP.prefill, room=9000), slots=8)
-    jobs = some_jobs(seed, 40, blocks=True)
-    drive(engine, jobs)
-    assert engine.used() == engine._private == engine._context == 0
-    assert not engine.cache.used
-    assert len(engine.cache.idle) * BLOCK <= 9000
-    for _, job in jobs:
-        assert job.wrote == job.tokens_out
-        assert job.read >= job.tokens_in - job.cached
-
-
-def test_a_prefix_that_is_there_is_not_read_again():
-    blocks = tuple(range(8))
-    jobs = [
-        (0, Job(8 * BLOCK, 5, blocks)),
-        (10**9, Job(8 * BLOCK + 10, 5, blocks)),
-        (10**9, Job(999, 5, (91, 92))),
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(LENGTHS, min_size=1, max_size=40),
+    st.integers(1, 9),
+    st.sampled_from([64, 500, 4096]),
+    st.lists(st.tuples(st.integers(1, 60_000), st.integers(1, 9_000)), max_size=3),
+)
+def test_it_ends_everything_to_the_nanosecond_when_the_twin_does(requests, slots, chunk, outages):
+    arrivals = np.cumsum([gap * 1000 for gap, _, _ in requests])
+    jobs = engine.table([read for _, read, _ in requests], [wrote for _, _, wrote in requests])
+    failures, at = [], 0
+    for gap, away in outages:
+        failures.append((at + gap * 1000, at + (gap + away) * 1000))
+        at = failures[-1][1] + 1
+    core = engine.core(TIME, jobs, slots=slots, chunk=chunk)
+    engine.run(*core, arrivals, np.array(failures, np.int64).reshape(-1, 2), engine.NEVER)
+    stepped = [twin.Job(read, wrote) for _, read, wrote in requests]
+    twin.run(twin.Stepping(TIME, slots=slots, chunk=chunk), stepped, arrivals.tolist(), failures)
+    assert [(job.first, job.ended, job.wrote) for job in stepped] == [
+        tuple(row) for row in jobs[:, [engine.FIRST, engine.ENDED, engine.WROTE]].tolist()
     ]
-    drive(Engine(STEP), jobs)
-    assert [job.cached for _, job in jobs] == [0, 8 * BLOCK, 0]
-    assert jobs[1][1].read == 10
+    assert core.state[[engine.CONTEXT, engine.PRIVATE, engine.BATCH, engine.READERS]].tolist() == [0, 0, 0, 0]
 
 
-def test_a_prompt_that_is_there_whole_still_reads_its_last_token():
-    blocks = tuple(range(4))
-    jobs = [(0, Job(4 * BLOCK, 5, blocks)), (10**9, Job(4 * BLOCK, 5, blocks))]
-    drive(Engine(STEP), jobs)
-    assert jobs[1][1].read == 1
-
-
-def test_the_least_recently_used_blocks_go_first():
-    engine = Engine(StepTime(STEP.base, STEP.sequence, STEP.context, STEP.prefill, room=4 * BLOCK + 100))
-    old, new = (1, 2), (3, 4)
-    again = [(3 * 10**9, Job(2 * BLOCK, 2, old)), (4 * 10**9, Job(2 * BLOCK, 2, new))]
-    drive(
-        engine,
-        [
-            (0, Job(2 * BLOCK, 2, old)),
-            (10**9, Job(2 * BLOCK, 2, new)),
-            (2 * 10**9, Job(BLOCK, 2, (5,))),
-            *again,
-        ],
+@pytest.mark.parametrize("seed", range(8))
+def test_it_shares_prefixes_and_loses_clients_as_the_plain_replica_does(seed):
+    random = Random(seed)
+    lengths = [(random.randrange(1, 2_000), random.randrange(1, 300)) for _ in range(120)]
+    blocks = [
+        [random.randrange(3), *(random.randrange(12) for _ in range(read // 256))] for read, _ in lengths
+    ]
+    blocks = [list(dict.fromkeys(some)) for some in blocks]
+    events = sorted((random.randrange(40_000_000), number) for number in range(120))
+    leave = {number: at + random.randrange(1, 9_000_000) for at, number in events if random.random() < 0.3}
+    jobs = engine.table(*zip(*lengths, strict=True))
+    core = engine.core(TIME, jobs, engine.begin_with(jobs, blocks), slots=12, chunk=700)
+    plain = replica.Engine(TIME, slots=12, chunk=700)
+    objects = [
+        replica.Job(read, wrote, tuple(some)) for (read, wrote), some in zip(lengths, blocks, strict=True)
+    ]
+    todo = sorted(
+        [(at, 0, number) for at, number in events] + [(at, 1, number) for number, at in leave.items()]
     )
-    assert [job.cached for _, job in again] == [BLOCK, BLOCK], "of each the last block went first"
-
-
-def test_without_room_the_youngest_gives_way_and_is_read_again():
-    engine = Engine(StepTime(STEP.base, STEP.sequence, STEP.context, STEP.prefill, room=1000))
-    jobs = [(0, Job(400, 300)), (1, Job(400, 300))]
-    (_, old), (_, young) = drive(engine, jobs)
-    assert old < young
-    assert jobs[0][1].read == 400
-    assert jobs[1][1].read > 800
-    assert jobs[1][1].wrote == 300
-
-
-def test_what_alone_is_larger_than_the_room_still_ends():
-    engine = Engine(StepTime(STEP.base, STEP.sequence, STEP.context, STEP.prefill, room=100))
-    drive(engine, jobs := [(0, Job(400, 30))])
-    assert jobs[0][1].wrote == 30
-
-
-@pytest.mark.parametrize("when", [0, 1_000_000, 50_000_000, 400_000_000])
-def test_a_job_may_be_dropped_at_any_time(when):
-    """While it waits for a slot, is read, or writes: its room is free again and the others are served."""
-    engine = Engine(STEP, slots=2, chunk=256)
-    jobs = [Job(1500, 100), Job(1500, 100), Job(1500, 100)]
-    for job in jobs:
-        engine.send(job, 0)
-    ended: list[Job] = []
-    dropped = False
-    while engine.due >= 0:
-        now = engine.due
-        if not dropped and now >= when:
-            engine.drop(jobs[1], now)
-            engine.drop(jobs[2], now)
-            dropped = True
-        ended += engine.advance(now)[1]
-    assert ended == [jobs[0]]
-    assert engine.used() == engine._context == 0
-
-
-def test_written_is_known_in_the_middle_of_a_jump():
-    engine = Engine(STEP)
-    job = Job(100, 1000)
-    engine.send(job, 0)
-    engine.advance(0)
-    assert engine.written(job, 0) == 0
-    began = engine.due
-    engine.advance(began)
-    assert engine.written(job, began) == 1
-    assert engine.written(job, began + STEP.steps(10, 1, 101)) == 11
-    assert engine.written(job, began + STEP.steps(10, 1, 101) - 1) == 10
-
-
-def test_a_slower_engine_takes_longer():
-    (_, end), (_, slow) = drive(Engine(STEP), [(0, Job(1000, 50))]) + drive(
-        Engine(STEP.slower(250)), [(0, Job(1000, 50))]
-    )
-    assert slow == pytest.approx(4 * end, rel=0.01)
+    ended: set[int] = set()
+    while todo or plain.due >= 0:
+        assert plain.due == core.state[engine.DUE]
+        if todo and (plain.due < 0 or todo[0][0] <= plain.due):
+            now, leaves, number = todo.pop(0)
+            if not leaves:
+                plain.send(objects[number], now)
+                engine.send(core.state, jobs, number, now)
+            elif number not in ended:
+                plain.drop(objects[number], now)
+                engine.drop(core.state, jobs, number, now)
+            continue
+        now = plain.due
+        _, gone = plain.advance(now)
+        engine.advance(*core, now)
+        ends = core.state[core.state[engine.NEWS_AT] + 12 :][: core.state[engine.ENDS]].tolist()
+        assert ends == [objects.index(job) for job in gone]
+        ended |= set(ends)
+        assert plain.used() == engine.used(core.state)
+    columns = [engine.CACHED, engine.READ, engine.FIRST, engine.WROTE]
+    assert [(job.cached, job.read, job.first, job.wrote) for job in objects] == [
+        tuple(row) for row in jobs[:, columns].tolist()
+    ]
+    assert jobs[:, engine.CACHED].any()

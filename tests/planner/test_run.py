@@ -4,17 +4,18 @@ from dataclasses import dataclass
 
 import pytest
 
-from moduai.planner import DEVICES, MODELS, Engine, Request, Twin, step_time, traffic
+from moduai.planner import Engine, Request, Twin, traffic
 from moduai.planner.baselines import FirstCome, LateFirstCome, LocalityOnly, RateLimited
 from moduai.planner.clock import SECOND, Clock
 from moduai.planner.measure import Backlog, _gap, costliest, gaps, jain, quantile, work
+from moduai.planner.replica import LLAMA_8B_H100
 from moduai.planner.traffic import CHAT
 from moduai.scheduling import FairQueue, Queued
 from moduai.scheduling.policy import ClassRule, Limits, Policy
 from moduai.scheduling.ticket import ONE
 from tests.planner.conftest import TRACES
 
-STEP = step_time(MODELS["llama-8b"], DEVICES["h100"])
+STEP = LLAMA_8B_H100
 WIDE = Limits(10_000, 10_000, 10_000)
 POLICY = Policy("test", {"resident": ClassRule("resident", limits=WIDE)}, "resident", limits=WIDE)
 ME = ("resident", "none", "me")

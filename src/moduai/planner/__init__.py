@@ -8,23 +8,34 @@ deterministic: time is integer nanoseconds and every draw comes from a seed. A d
 gateway is replayed by the same code too: `replay` ends in the hash that was recorded.
 """
 
-from moduai.planner.engine import Engine, Job
+from moduai.planner.basis import Basis, Figure
+from moduai.planner.devices import Device, devices
+from moduai.planner.models import Model, models
+from moduai.planner.replica import Engine, Job
 from moduai.planner.run import Dispatcher, Record, Twin
-from moduai.planner.steptime import DEVICES, MODELS, StepTime, step_time
+from moduai.planner.steptime import Capacity, Coefficients, DoesNotFitError, StepTime, capacity, step_time
 from moduai.planner.traffic import Request
 from moduai.scheduling.journal import Replayed, replay
 
 __all__ = [
-    "DEVICES",
-    "MODELS",
+    "Basis",
+    "Capacity",
+    "Coefficients",
+    "Device",
     "Dispatcher",
+    "DoesNotFitError",
     "Engine",
+    "Figure",
     "Job",
+    "Model",
     "Record",
     "Replayed",
     "Request",
     "StepTime",
     "Twin",
+    "capacity",
+    "devices",
+    "models",
     "replay",
     "step_time",
 ]

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 
 from moduai.planner.clock import SECOND
-from moduai.planner.engine import BLOCK
+from moduai.planner.steptime import BLOCK
 from moduai.scheduling import Grant, Queued, Refused, ReplicaSpec, Telemetry, Ticket, Used
 
 MINUTE = 60 * SECOND

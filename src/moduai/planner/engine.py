@@ -1,296 +1,673 @@
-"""One replica: continuous batching, chunked prefill, KV room and a prefix cache.
+"""One replica in machine code: arrays in, arrays out, from event to event.
 
-Rules, in words, as in vLLM's scheduler:
+The rules are those of ``replica.Engine`` (continuous batching, chunked prefill, KV room, prefix cache, the
+youngest preempted); tests hold it to that, and to ``twin``, which steps each iteration, to the nanosecond.
+All state is in integer arrays, so that compiled functions (Numba) work on it:
 
-* A step reads a chunk of the prompts that are not read yet, in order, and writes one token for every
-  sequence whose prompt is read. New jobs join between steps, first come first served, while there is
-  a slot and their prompt fits the KV room.
-* Blocks of prompts stay in memory when a job ends, least recently used out first; a job whose prompt
-  begins with blocks that are there does not read them again. Blocks in use are never dropped.
-* When the room is full, the youngest sequence gives its room back and is read again later.
+* ``jobs``: a row for each request, with the columns below. A request stands in one list at a time (waiting,
+  reading or writing); the lists are chained through the rows. The replicas of a cell share this array.
+* ``s``, the state of the replica: the fields below, then the heap of requests that are written (the one that
+  ends first on top), those that are to be dropped, the news, and the times that experts take.
+* ``ids``: with which blocks the prompts begin, as numbers from 0; ``cache``: a row for each block, idle ones
+  are chained in order of last use.
 
-Between a step that reads and the end of a sequence nothing happens, so the engine jumps from event to
-event: the time of many equal steps has a closed form (``StepTime.steps``).
+A *failure* ends what is being written and forgets what was read and cached; what had not begun to write waits
+until the replica is back. The same holds for its start: before it is ready, requests wait.
 """
 
 from __future__ import annotations
 
-import heapq
-from bisect import bisect_left
-from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
-from msgspec import Struct
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
 
-from moduai.planner.steptime import StepTime
+from moduai.planner.steptime import BLOCK, CHUNK, SLOTS, StepTime
 
-SLOTS = 256
-"""Most sequences in a batch."""
-CHUNK = 8192
-"""Most tokens of a step."""
-BLOCK = 256
-"""Tokens of a block of the prefix cache: about what a block of a raw prompt has (``scheduling.prefix``)."""
+Ints = NDArray[np.int64]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+NEVER = 1 << 62
+ORDERS: Final = 1 << 32
+"""The heap's keys: the step with which a request ends, times this, and its number."""
+
+# columns of `jobs`
+IN: Final = 0
+OUT: Final = 1
+CACHED: Final = 2
+READ: Final = 3
+FIRST: Final = 4
+ENDED: Final = 5
+LEFT: Final = 6
+WROTE: Final = 7
+MARK: Final = 8
+STATE: Final = 9
+NEXT: Final = 10
+PREV: Final = 11
+AT: Final = 12
+"""Its place in the heap."""
+LAST: Final = 13
+"""The step with which it ends."""
+BEGINS: Final = 15
+"""Where its blocks begin in ``blocks.ids``, and how many its prompt fills."""
+FILLS: Final = 16
+EXPECTED: Final = 18
+QUIT: Final = 17
+"""1: its client has gone."""
+COLUMNS: Final = 19
+
+# values of STATE
+NEW: Final = 0
+WAITING: Final = 1
+READING: Final = 2
+WRITING: Final = 3
+GONE: Final = 4
+FAILED: Final = 5
+
+# fields of `state`
+DUE: Final = 0
+BEGAN: Final = 1
+PLANNED: Final = 2
+STEPS: Final = 3
+CONTEXT: Final = 4
+PRIVATE: Final = 5
+BUSY: Final = 6
+BATCH: Final = 7
+READERS: Final = 8
+WAIT_HEAD: Final = 9
+WAIT_TAIL: Final = 10
+READ_HEAD: Final = 11
+READ_TAIL: Final = 12
+WRITE_HEAD: Final = 32
+WRITE_TAIL: Final = 13
+SHARED: Final = 14
+IDLE: Final = 15
+IDLE_HEAD: Final = 16
+IDLE_TAIL: Final = 17
+PREFILL: Final = 18
+COUNT: Final = 19
+DROPPED: Final = 20
+NEWS: Final = 21
+"""How many requests have begun to be answered in the last event, and below how many have ended."""
+ENDS: Final = 22
+READY: Final = 23
+WAITERS: Final = 24
+BASE: Final = 25
+SEQUENCE: Final = 26
+PER_CONTEXT: Final = 27
+PER_PREFILL: Final = 28
+ROOM: Final = 29
+SLOT: Final = 30
+CHUNKS: Final = 31
+DROPS_AT: Final = 33
+"""Where the dropped, the news and the times of experts are in the state, and how many of these there are."""
+NEWS_AT: Final = 34
+METS_AT: Final = 35
+METS: Final = 36
+HEAP: Final = 37
+
+# columns of `cache`
+USERS: Final = 0
+BEFORE: Final = 1
+AFTER: Final = 2
 
 
-class Job(Struct, eq=False):
-    """One request inside an engine. Times in ns, 0 for what has not happened."""
+class Core(NamedTuple):
+    """All arrays of one replica, in the order in which the functions take them."""
 
-    tokens_in: int
-    tokens_out: int
-    """How long its answer will be."""
-    blocks: tuple[int, ...] = ()
-    """Chained hashes of its prompt's blocks of ``BLOCK`` tokens."""
-    cached: int = 0
-    """Prompt tokens that were in the cache when it began."""
-    read: int = 0
-    """Prompt tokens computed for it; those of an answer that lost its room count again."""
-    first: int = 0
-    """When its first token came."""
-    gone: bool = False
-    """It has ended or was dropped."""
-    left: int = -1
-    """Tokens still to read; -1 before it has begun."""
-    wrote: int = 0
-    """Tokens written when it last began to write."""
-    mark: int = -1
-    """Step after which it began to write; -1 while it does not."""
+    state: Ints
+    jobs: Ints
+    ids: Ints
+    cache: Ints
 
 
-class PrefixCache:
-    """Blocks in memory: those in use, and idle ones in order of last use."""
+def _compiled(function: Callable[P, R]) -> Callable[P, R]:
+    """Machine code, kept beside the module or in the user's cache folder; where neither can be written, made
+    anew in each process. No function makes an array, so references to arrays need not be counted (`_nrt`):
+    that would take two thirds of the time.
+    """
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
+    made: Callable[P, R]
+    try:
+        made = njit(cache=True, **options)(function)
+    except RuntimeError:
+        made = njit(**options)(function)
+    return made
 
-    __slots__ = ("idle", "used")
 
-    def __init__(self) -> None:
-        self.used: dict[int, int] = {}
-        self.idle: dict[int, None] = {}
+def table(tokens_in: Sequence[int] | Ints, tokens_out: Sequence[int] | Ints) -> Ints:
+    """The rows of so many requests without blocks."""
+    jobs = np.zeros((len(tokens_in), COLUMNS), np.int64)
+    jobs[:, IN], jobs[:, OUT] = tokens_in, tokens_out
+    jobs[:, LEFT] = jobs[:, MARK] = jobs[:, NEXT] = jobs[:, PREV] = jobs[:, AT] = -1
+    return jobs
 
-    def held(self, blocks: tuple[int, ...]) -> int:
-        """How many leading blocks are there."""
-        for number, block in enumerate(blocks):
-            if block not in self.used and block not in self.idle:
-                return number
-        return len(blocks)
 
-    def take(self, blocks: tuple[int, ...]) -> None:
-        """Use these blocks."""
-        for block in blocks:
-            self.idle.pop(block, None)
-            self.used[block] = self.used.get(block, 0) + 1
+def begin_with(jobs: Ints, blocks: Sequence[Sequence[int]]) -> Ints:
+    """Say with which blocks each prompt begins (any numbers); returns ``ids`` for ``core``."""
+    known: dict[int, int] = {}
+    ids: list[int] = []
+    for row, mine in zip(jobs, blocks, strict=True):
+        whole = mine[: int(row[IN]) // BLOCK]
+        row[BEGINS], row[FILLS] = len(ids), len(whole)
+        ids.extend(known.setdefault(block, len(known)) for block in whole)
+    return np.array(ids, np.int64)
 
-    def give(self, blocks: tuple[int, ...]) -> None:
-        """Use them no more: the last of a prompt goes out before those it stands on."""
-        for block in reversed(blocks):
-            users = self.used.pop(block)
-            if users > 1:
-                self.used[block] = users - 1
+
+def core(
+    time: StepTime, jobs: Ints, ids: Ints | None = None, *, slots: int = SLOTS, chunk: int = CHUNK
+) -> Core:
+    """An idle replica that will be sent some of these requests."""
+    drops_at = HEAP + 2 * slots + 2
+    news_at = drops_at + slots + 1
+    mets_at = news_at + 2 * slots + 2
+    state = np.zeros(mets_at + len(time.experts), np.int64)
+    state[mets_at:] = time.experts
+    state[[DROPS_AT, NEWS_AT, METS_AT, METS]] = drops_at, news_at, mets_at, len(time.experts)
+    state[
+        [DUE, WAIT_HEAD, WAIT_TAIL, READ_HEAD, READ_TAIL, WRITE_HEAD, WRITE_TAIL, IDLE_HEAD, IDLE_TAIL]
+    ] = -1
+    state[[BASE, SEQUENCE, PER_CONTEXT, PER_PREFILL]] = time.base, time.sequence, time.context, time.prefill
+    state[[ROOM, SLOT, CHUNKS]] = time.room, slots, chunk
+    ids = np.zeros(0, np.int64) if ids is None else ids
+    cache = np.full((int(ids.max()) + 1 if len(ids) else 0, 3), -2, np.int64)
+    cache[:, USERS] = 0
+    return Core(state, jobs, ids, cache)
+
+
+@_compiled
+def lasts(s: Ints, steps: int, batch: int, context: int, prefill: int) -> int:
+    """Time in ns of so many steps, as ``StepTime.steps``."""
+    grown = steps * context + batch * (steps * (steps - 1) // 2)
+    met = min(batch + prefill, s[METS] - 1)
+    each = s[BASE] + s[SEQUENCE] * batch + s[PER_PREFILL] * prefill + s[s[METS_AT] + met]
+    return int((steps * each + s[PER_CONTEXT] * grown) // 1000)
+
+
+@_compiled
+def done(s: Ints, now: int) -> int:
+    """Steps of the present jump that have ended by now."""
+    if now >= s[DUE]:
+        return int(s[PLANNED])
+    if s[PLANNED] <= 1:
+        return 0
+    # The time of k steps is a·k² + b·k: the root in floats, then exactly.
+    passed = now - s[BEGAN]
+    each = lasts(s, 2, s[BATCH], 0, 0) * 500.0
+    a = s[PER_CONTEXT] * s[BATCH] / 2.0
+    b = max(1.0, each + s[PER_CONTEXT] * s[CONTEXT] - 2 * a)
+    steps = int(2000.0 * passed / (b + np.sqrt(b * b + 4000.0 * a * passed)))
+    steps = max(0, min(steps, s[PLANNED] - 1))
+    while steps and lasts(s, steps, s[BATCH], s[CONTEXT], 0) > passed:
+        steps -= 1
+    while steps + 1 < s[PLANNED] and lasts(s, steps + 1, s[BATCH], s[CONTEXT], 0) <= passed:
+        steps += 1
+    return int(steps)
+
+
+@_compiled
+def interrupt(s: Ints, now: int) -> None:
+    """Look again at the end of the step that is under way."""
+    if s[DUE] < 0:
+        s[BEGAN] = now
+        s[DUE] = max(now, s[READY])
+    elif s[PLANNED] > 1 and now < s[DUE]:
+        s[PLANNED] = done(s, now) + 1
+        s[DUE] = s[BEGAN] + lasts(s, s[PLANNED], s[BATCH], s[CONTEXT], 0)
+
+
+@_compiled
+def send(s: Ints, jobs: Ints, job: int, now: int) -> None:
+    """Give it a request; it joins the batch at the next step."""
+    jobs[job, STATE] = WAITING
+    append(s, jobs, job, WAIT_HEAD, WAIT_TAIL)
+    s[WAITERS] += 1
+    interrupt(s, now)
+
+
+@_compiled
+def append(s: Ints, jobs: Ints, job: int, head: int, tail: int) -> None:
+    """Put a request at the end of a list."""
+    last = s[tail]
+    jobs[job, PREV], jobs[job, NEXT] = last, -1
+    if last >= 0:
+        jobs[last, NEXT] = job
+    else:
+        s[head] = job
+    s[tail] = job
+
+
+@_compiled
+def unlink(s: Ints, jobs: Ints, job: int, head: int, tail: int) -> None:
+    """Take a request out of a list."""
+    before, after = jobs[job, PREV], jobs[job, NEXT]
+    if before >= 0:
+        jobs[before, NEXT] = after
+    else:
+        s[head] = after
+    if after >= 0:
+        jobs[after, PREV] = before
+    else:
+        s[tail] = before
+
+
+@_compiled
+def drop(s: Ints, jobs: Ints, job: int, now: int) -> None:
+    """The client has gone: stop the request at the next step. What it wrote until now is known at once."""
+    if jobs[job, STATE] == WRITING:
+        steps = s[STEPS] + done(s, now)
+        jobs[job, WROTE] += steps - jobs[job, MARK]
+        jobs[job, MARK] = steps
+    jobs[job, QUIT] = 1
+    if jobs[job, STATE] != WAITING:
+        s[s[DROPS_AT] + s[DROPPED]] = job
+        s[DROPPED] += 1
+    interrupt(s, now)
+
+
+@_compiled
+def written(s: Ints, jobs: Ints, job: int, now: int) -> int:
+    """Tokens of the answer that were written by now."""
+    if jobs[job, STATE] != WRITING:
+        return int(jobs[job, WROTE])
+    return int(jobs[job, WROTE] + s[STEPS] + done(s, now) - jobs[job, MARK])
+
+
+@_compiled
+def advance(s: Ints, jobs: Ints, ids: Ints, cache: Ints, now: int) -> None:
+    """End the steps that were due now and begin the next; ``news`` says whose first or last token came."""
+    s[NEWS] = s[ENDS] = 0
+    if s[PLANNED]:
+        end_steps(s, jobs, now)
+    while s[BATCH]:
+        if s[HEAP] // ORDERS > s[STEPS]:
+            break
+        job = s[HEAP + 1]
+        stop_writing(s, jobs, ids, cache, job)
+        jobs[job, STATE] = GONE
+        if not jobs[job, QUIT]:
+            jobs[job, ENDED] = now
+            s[s[NEWS_AT] + s[SLOT] + s[ENDS]] = job
+            s[ENDS] += 1
+    drop_gone(s, jobs, ids, cache)
+    begin_steps(s, jobs, ids, cache, now)
+
+
+@_compiled
+def end_steps(s: Ints, jobs: Ints, now: int) -> None:
+    """What the steps have done: every answer has grown, and prompts were read."""
+    s[BUSY] += now - s[BEGAN]
+    s[STEPS] += s[PLANNED]
+    grown = s[PLANNED] * s[BATCH]
+    s[CONTEXT] += grown
+    s[PRIVATE] += grown
+    s[PLANNED] = 0
+    left = s[PREFILL]
+    s[PREFILL] = 0
+    while left:
+        job = s[READ_HEAD]
+        tokens = min(left, jobs[job, LEFT])
+        left -= tokens
+        jobs[job, LEFT] -= tokens
+        jobs[job, READ] += tokens
+        if jobs[job, LEFT] == 0:
+            unlink(s, jobs, job, READ_HEAD, READ_TAIL)
+            s[READERS] -= 1
+            if jobs[job, FIRST] == 0:
+                jobs[job, FIRST] = now
+                if not jobs[job, QUIT]:
+                    s[s[NEWS_AT] + s[NEWS]] = job
+                    s[NEWS] += 1
+            start_writing(s, jobs, job)
+
+
+@_compiled
+def start_writing(s: Ints, jobs: Ints, job: int) -> None:
+    """The prompt is read, and the first token is there."""
+    jobs[job, STATE] = WRITING
+    jobs[job, WROTE] += 1
+    jobs[job, MARK] = s[STEPS]
+    jobs[job, LAST] = s[STEPS] + jobs[job, OUT] - jobs[job, WROTE]
+    s[CONTEXT] += jobs[job, IN] + jobs[job, WROTE]
+    s[PRIVATE] += 1
+    append(s, jobs, job, WRITE_HEAD, WRITE_TAIL)
+    push(s, jobs, job)
+
+
+@_compiled
+def stop_writing(s: Ints, jobs: Ints, ids: Ints, cache: Ints, job: int) -> None:
+    """It is written no more, for whatever reason, and gives its room back."""
+    jobs[job, WROTE] += s[STEPS] - jobs[job, MARK]
+    jobs[job, MARK] = -1
+    unlink(s, jobs, job, WRITE_HEAD, WRITE_TAIL)
+    pull(s, jobs, job)
+    s[CONTEXT] -= jobs[job, IN] + jobs[job, WROTE]
+    release(s, jobs, ids, cache, job)
+
+
+@_compiled
+def release(s: Ints, jobs: Ints, ids: Ints, cache: Ints, job: int) -> None:
+    """Its room is free; its blocks stay as idle ones if nobody else uses them, the last goes out first."""
+    first, count = jobs[job, BEGINS], jobs[job, FILLS]
+    s[PRIVATE] -= jobs[job, IN] - count * BLOCK + jobs[job, WROTE]
+    for number in range(first + count - 1, first - 1, -1):
+        block = ids[number]
+        cache[block, USERS] -= 1
+        if cache[block, USERS] == 0:
+            s[SHARED] -= 1
+            s[IDLE] += 1
+            cache[block, BEFORE], cache[block, AFTER] = s[IDLE_TAIL], -1
+            if s[IDLE_TAIL] >= 0:
+                cache[s[IDLE_TAIL], AFTER] = block
             else:
-                self.idle[block] = None
-
-    def trim(self, most: int) -> None:
-        """Keep at most this many idle blocks."""
-        while len(self.idle) > most:
-            del self.idle[next(iter(self.idle))]
+                s[IDLE_HEAD] = block
+            s[IDLE_TAIL] = block
 
 
-class Engine:
-    """A replica. ``due`` is when it next has something to tell (ns); -1 while it is idle."""
+@_compiled
+def forget(s: Ints, cache: Ints, block: int) -> None:
+    """An idle block is used again, or goes out of memory."""
+    before, after = cache[block, BEFORE], cache[block, AFTER]
+    if before >= 0:
+        cache[before, AFTER] = after
+    else:
+        s[IDLE_HEAD] = after
+    if after >= 0:
+        cache[after, BEFORE] = before
+    else:
+        s[IDLE_TAIL] = before
+    cache[block, BEFORE] = cache[block, AFTER] = -2
+    s[IDLE] -= 1
 
-    def __init__(self, time: StepTime, *, slots: int = SLOTS, chunk: int = CHUNK) -> None:
-        self.time = time
-        self.slots = slots
-        self.chunk = chunk
-        self.due = -1
-        self.busy = 0
-        """Time in ns during which steps ran."""
-        self.cache = PrefixCache()
-        self.waiting: deque[Job] = deque()
-        self.reading: deque[Job] = deque()
-        self.writing: dict[Job, None] = {}
-        self._ends: list[tuple[int, int, Job]] = []
-        self._count = 0
-        self._steps = 0
-        self._context = 0
-        self._private = 0
-        self._began = 0
-        self._planned = 0
-        self._chunks: list[tuple[Job, int]] = []
-        self._dropped: list[Job] = []
 
-    def send(self, job: Job, now: int) -> None:
-        """Give it a job; it joins the batch at the next step."""
-        self.waiting.append(job)
-        self._interrupt(now)
+@_compiled
+def drop_gone(s: Ints, jobs: Ints, ids: Ints, cache: Ints) -> None:
+    """Those whose clients have left give their room back."""
+    for number in range(s[DROPPED]):
+        job = s[s[DROPS_AT] + number]
+        if jobs[job, STATE] == WRITING:
+            stop_writing(s, jobs, ids, cache, job)
+        elif jobs[job, STATE] == READING:
+            unlink(s, jobs, job, READ_HEAD, READ_TAIL)
+            s[READERS] -= 1
+            release(s, jobs, ids, cache, job)
+        jobs[job, STATE] = GONE
+    s[DROPPED] = 0
 
-    def drop(self, job: Job, now: int) -> None:
-        """The client has gone: stop the job at the next step. What it wrote until now is known at once."""
-        if job.mark >= 0:
-            steps = self._steps + self._done(now)
-            job.wrote += steps - job.mark
-            job.mark = steps
-        job.gone = True
-        self._dropped.append(job)
-        self._interrupt(now)
 
-    def written(self, job: Job, now: int) -> int:
-        """Tokens of the job's answer that were written by now."""
-        if job.mark < 0 or job.gone:
-            return job.wrote
-        return job.wrote + self._steps + self._done(now) - job.mark
+@_compiled
+def used(s: Ints) -> int:
+    """Tokens of KV room in use, without idle blocks."""
+    return int(s[PRIVATE] + s[SHARED] * BLOCK)
 
-    def used(self) -> int:
-        """Tokens of KV room in use at the last event, without idle blocks."""
-        return self._private + len(self.cache.used) * BLOCK
 
-    def advance(self, now: int) -> tuple[list[Job], list[Job]]:
-        """End the steps that were due now and begin the next; returns jobs whose first token came, and those
-        whose last did.
-        """
-        began = self._end_steps(now)
-        ended = []
-        while self._ends and self._ends[0][0] <= self._steps:
-            end, _, job = heapq.heappop(self._ends)
-            if _ends_at(job, end):
-                self._stop_writing(job)
-                job.gone = True
-                ended.append(job)
-        self._drop_gone()
-        self._begin_steps(now)
-        return began, ended
+@_compiled
+def begin_steps(s: Ints, jobs: Ints, ids: Ints, cache: Ints, now: int) -> None:
+    """Make room, let requests in, and plan the steps until something happens."""
+    while s[BATCH] > 1 and used(s) + s[BATCH] > s[ROOM]:
+        preempt(s, jobs, ids, cache)
+    while s[WAIT_HEAD] >= 0 and admit(s, jobs, ids, cache, s[WAIT_HEAD]):
+        pass
+    most = max(0, s[ROOM] - used(s)) // BLOCK
+    while s[IDLE] > most:
+        forget(s, cache, s[IDLE_HEAD])
+    if s[BATCH] == 0 and s[READERS] == 0:
+        s[DUE] = -1
+        return
+    s[BEGAN] = now
+    if s[READERS]:
+        s[PREFILL] = prefill(s, jobs)
+        s[PLANNED] = 1
+    else:
+        room = (s[ROOM] - used(s)) // s[BATCH]
+        s[PLANNED] = max(1, min(s[HEAP] // ORDERS - s[STEPS], room))
+    s[DUE] = now + lasts(s, s[PLANNED], s[BATCH], s[CONTEXT], s[PREFILL])
 
-    def _done(self, now: int) -> int:
-        """Steps of the present jump that have ended by now."""
-        if now >= self.due:
-            return self._planned
-        if self._planned <= 1:
-            return 0
-        return bisect_left(range(1, self._planned + 1), now - self._began + 1, key=self._lasts)
 
-    def _lasts(self, steps: int) -> int:
-        return self.time.steps(steps, len(self.writing), self._context)
+@_compiled
+def prefill(s: Ints, jobs: Ints) -> int:
+    """Tokens of prompts that the next step reads."""
+    budget = max(1, s[CHUNKS] - s[BATCH])
+    total, job = 0, s[READ_HEAD]
+    while job >= 0 and total < budget:
+        total += min(jobs[job, LEFT], budget - total)
+        job = jobs[job, NEXT]
+    return total
 
-    def _interrupt(self, now: int) -> None:
-        """Look again at the end of the step that is under way."""
-        if self.due < 0:
-            self._began = self.due = now
-        elif self._planned > 1 and now < self.due:
-            self._planned = self._done(now) + 1
-            self.due = self._began + self._lasts(self._planned)
 
-    def _end_steps(self, now: int) -> list[Job]:
-        began: list[Job] = []
-        if not self._planned:
-            return began
-        self.busy += now - self._began
-        self._steps += self._planned
-        grown = self._planned * len(self.writing)
-        self._context += grown
-        self._private += grown
-        self._planned = 0
-        for job, tokens in self._chunks:
-            job.left -= tokens
-            job.read += tokens
-            if not job.left:
-                self.reading.popleft()
-                if not job.first and not job.gone:
-                    began.append(job)
-                self._start_writing(job, now)
-        self._chunks.clear()
-        return began
-
-    def _start_writing(self, job: Job, now: int) -> None:
-        job.first = job.first or now
-        job.wrote += 1
-        job.mark = self._steps
-        self.writing[job] = None
-        self._context += job.tokens_in + job.wrote
-        self._private += 1
-        self._count += 1
-        heapq.heappush(self._ends, (self._steps + job.tokens_out - job.wrote, self._count, job))
-
-    def _stop_writing(self, job: Job) -> None:
-        job.wrote += self._steps - job.mark
-        job.mark = -1
-        del self.writing[job]
-        self._context -= job.tokens_in + job.wrote
-        self._release(job)
-
-    def _release(self, job: Job) -> None:
-        blocks = _whole(job)
-        self._private -= job.tokens_in - len(blocks) * BLOCK + job.wrote
-        self.cache.give(blocks)
-
-    def _drop_gone(self) -> None:
-        for job in self._dropped:
-            if job.mark >= 0:
-                self._stop_writing(job)
-            elif job in self.reading:
-                self.reading.remove(job)
-                self._release(job)
-        self._dropped.clear()
-
-    def _begin_steps(self, now: int) -> None:
-        while len(self.writing) > 1 and self.used() + len(self.writing) > self.time.room:
-            self._preempt()
-        while self.waiting and self._admit(self.waiting[0]):
-            self.waiting.popleft()
-        self.cache.trim(max(0, self.time.room - self.used()) // BLOCK)
-        batch = len(self.writing)
-        if not batch and not self.reading:
-            self.due = -1
-            return
-        self._began = now
-        budget = max(1, self.chunk - batch)
-        for job in self.reading:
-            tokens = min(job.left, budget)
-            self._chunks.append((job, tokens))
-            budget -= tokens
-            if not budget:
-                break
-        if self._chunks:
-            self._planned = 1
-            prefill = sum(tokens for _, tokens in self._chunks)
-            self.due = now + self.time.steps(1, batch, self._context, prefill)
-            return
-        while not _ends_at(self._ends[0][2], self._ends[0][0]):
-            heapq.heappop(self._ends)
-        room = (self.time.room - self.used()) // batch
-        self._planned = max(1, min(self._ends[0][0] - self._steps, room))
-        self.due = now + self._lasts(self._planned)
-
-    def _admit(self, job: Job) -> bool:
-        """Begin to read a job, if there is a slot and room for what it has."""
-        if job.gone:
-            return True
-        alone = not self.writing and not self.reading
-        if len(self.writing) + len(self.reading) >= self.slots:
-            return False
-        blocks = _whole(job)
-        private = job.tokens_in - len(blocks) * BLOCK + job.wrote
-        new = sum(block not in self.cache.used for block in blocks)
-        if not alone and self.used() + private + new * BLOCK > self.time.room:
-            return False
-        held = self.cache.held(blocks)
-        # The last token is always read: its output is the first of the answer.
-        hit = min(held * BLOCK, job.tokens_in - 1)
-        if job.left < 0:
-            job.cached = hit
-        job.left = job.tokens_in + job.wrote - hit
-        self.cache.take(blocks)
-        self._private += private
-        self.reading.append(job)
+@_compiled
+def admit(s: Ints, jobs: Ints, ids: Ints, cache: Ints, job: int) -> bool:
+    """Begin to read the first that waits, if there is a slot and room for what it has."""
+    if jobs[job, QUIT]:
+        jobs[job, STATE] = GONE
+        unlink(s, jobs, job, WAIT_HEAD, WAIT_TAIL)
+        s[WAITERS] -= 1
         return True
+    running = s[BATCH] + s[READERS]
+    if running >= s[SLOT]:
+        return False
+    first, count = jobs[job, BEGINS], jobs[job, FILLS]
+    private = jobs[job, IN] - count * BLOCK + jobs[job, WROTE]
+    new, held, whole = 0, 0, True
+    for number in range(first, first + count):
+        block = ids[number]
+        here = cache[block, USERS] > 0
+        new += not here
+        whole = whole and (here or cache[block, BEFORE] != -2)
+        held += whole
+    if running and used(s) + private + new * BLOCK > s[ROOM]:
+        return False
+    hit = min(held * BLOCK, jobs[job, IN] - 1)
+    if jobs[job, LEFT] < 0:
+        jobs[job, CACHED] = hit
+    jobs[job, LEFT] = jobs[job, IN] + jobs[job, WROTE] - hit
+    take(s, ids, cache, first, count)
+    s[PRIVATE] += private
+    unlink(s, jobs, job, WAIT_HEAD, WAIT_TAIL)
+    append(s, jobs, job, READ_HEAD, READ_TAIL)
+    jobs[job, STATE] = READING
+    s[WAITERS] -= 1
+    s[READERS] += 1
+    return True
 
-    def _preempt(self) -> None:
-        job = next(reversed(self.writing))
-        self._stop_writing(job)
-        self.waiting.appendleft(job)
+
+@_compiled
+def take(s: Ints, ids: Ints, cache: Ints, first: int, count: int) -> None:
+    """Use these blocks."""
+    for number in range(first, first + count):
+        block = ids[number]
+        if cache[block, USERS] == 0:
+            s[SHARED] += 1
+            if cache[block, BEFORE] != -2:
+                forget(s, cache, block)
+        cache[block, USERS] += 1
 
 
-def _ends_at(job: Job, step: int) -> bool:
-    """Whether this is its last step; it was another before it lost its room."""
-    return not job.gone and job.mark >= 0 and job.mark + job.tokens_out - job.wrote == step
+@_compiled
+def preempt(s: Ints, jobs: Ints, ids: Ints, cache: Ints) -> None:
+    """The youngest gives its room back, and is read again before all that wait."""
+    job = s[WRITE_TAIL]
+    stop_writing(s, jobs, ids, cache, job)
+    wait_first(s, jobs, job)
 
 
-def _whole(job: Job) -> tuple[int, ...]:
-    """The job's blocks that its prompt fills: only these are shared."""
-    return job.blocks[: job.tokens_in // BLOCK]
+@_compiled
+def wait_first(s: Ints, jobs: Ints, job: int) -> None:
+    """It waits again, before all others."""
+    head = s[WAIT_HEAD]
+    jobs[job, PREV], jobs[job, NEXT] = -1, head
+    if head >= 0:
+        jobs[head, PREV] = job
+    else:
+        s[WAIT_TAIL] = job
+    s[WAIT_HEAD] = job
+    s[WAITERS] += 1
+    jobs[job, STATE] = WAITING
+
+
+@_compiled
+def rise(s: Ints, jobs: Ints, job: int, key: int, at: int) -> None:
+    """Put a request into the heap at this place or above it."""
+    while at:
+        up = (at - 1) // 2
+        if key >= s[HEAP + 2 * up]:
+            break
+        move(s, jobs, up, at)
+        at = up
+    s[HEAP + 2 * at], s[HEAP + 2 * at + 1] = key, job
+    jobs[job, AT] = at
+
+
+@_compiled
+def move(s: Ints, jobs: Ints, here: int, there: int) -> None:
+    """Move what is in the heap from one place to another."""
+    job = s[HEAP + 2 * here + 1]
+    s[HEAP + 2 * there], s[HEAP + 2 * there + 1] = s[HEAP + 2 * here], job
+    jobs[job, AT] = there
+
+
+@_compiled
+def push(s: Ints, jobs: Ints, job: int) -> None:
+    """One more is written. What ends sooner comes first; of those that end together, what began first."""
+    s[BATCH] += 1
+    s[COUNT] += 1
+    rise(s, jobs, job, jobs[job, LAST] * ORDERS + s[COUNT], s[BATCH] - 1)
+
+
+@_compiled
+def pull(s: Ints, jobs: Ints, job: int) -> None:
+    """Take a request out of the heap; the last one fills its place."""
+    s[BATCH] -= 1
+    at, size = jobs[job, AT], s[BATCH]
+    jobs[job, AT] = -1
+    if at == size:
+        return
+    key, moved = s[HEAP + 2 * size], s[HEAP + 2 * size + 1]
+    while True:
+        child = 2 * at + 1
+        if child >= size:
+            break
+        if child + 1 < size and s[HEAP + 2 * child + 2] < s[HEAP + 2 * child]:
+            child += 1
+        if s[HEAP + 2 * child] >= key:
+            break
+        move(s, jobs, child, at)
+        at = child
+    rise(s, jobs, moved, key, at)
+
+
+@_compiled
+def fail(s: Ints, jobs: Ints, ids: Ints, cache: Ints, now: int, back: int) -> None:
+    """It dies, and is ready again at ``back``: answers under way end, prompts are read again, no cache."""
+    if s[PLANNED]:
+        steps = done(s, now)
+        s[STEPS] += steps
+        s[CONTEXT] += steps * s[BATCH]
+        s[PRIVATE] += steps * s[BATCH]
+        s[BUSY] += now - s[BEGAN]
+        s[PLANNED] = s[PREFILL] = 0
+    while s[BATCH]:
+        job = s[WRITE_TAIL]
+        stop_writing(s, jobs, ids, cache, job)
+        jobs[job, STATE], jobs[job, ENDED] = FAILED, now
+    while s[READERS]:
+        job = s[READ_TAIL]
+        unlink(s, jobs, job, READ_HEAD, READ_TAIL)
+        s[READERS] -= 1
+        release(s, jobs, ids, cache, job)
+        wait_first(s, jobs, job)
+    while s[IDLE]:
+        forget(s, cache, s[IDLE_HEAD])
+    s[DROPPED] = 0
+    s[READY] = back
+    s[DUE] = back if s[WAITERS] else -1
+
+
+@_compiled
+def run(s: Ints, jobs: Ints, ids: Ints, cache: Ints, arrivals: Ints, failures: Ints, until: int) -> int:
+    """Let the requests arrive at their times (ns, in order) and time pass until ``until`` or until all is
+    done; returns the time of the last event. ``failures``: rows of when it dies and when it is back.
+    """
+    number, failed, now = 0, 0, 0
+    while True:
+        arrival = arrivals[number] if number < len(arrivals) else NEVER
+        failure = failures[failed, 0] if failed < len(failures) else NEVER
+        due = s[DUE] if s[DUE] >= 0 else NEVER
+        event = min(arrival, failure, due)
+        if event == NEVER or event > until or (due == NEVER and arrival == NEVER):
+            return now
+        now = event
+        if failure == event:
+            fail(s, jobs, ids, cache, now, failures[failed, 1])
+            failed += 1
+        elif arrival <= due:
+            send(s, jobs, number, now)
+            number += 1
+        else:
+            advance(s, jobs, ids, cache, now)
+
+
+@_compiled
+def until_news(states: Ints, dues: Ints, jobs: Ints, ids: Ints, caches: Ints, limit: int, told: Ints) -> int:
+    """Advance the replicas of a cell in order of time before ``limit`` (ns), until one has news.
+
+    Returns how many numbers were ``told``: when it was and how many requests have begun, those requests, and
+    for each one that has ended its number, tokens of its prompt, of these cached, tokens written, and when
+    its first came. 0: nobody has news.
+    """
+    while True:
+        first, which = limit, -1
+        for number in range(len(dues)):
+            if dues[number] < first:
+                first, which = dues[number], number
+        if which < 0:
+            return 0
+        s = states[which]
+        advance(s, jobs, ids, caches[which], first)
+        dues[which] = s[DUE] if s[DUE] >= 0 else NEVER
+        if s[NEWS] or s[ENDS]:
+            return tell(s, jobs, first, told)
+
+
+@_compiled
+def tell(s: Ints, jobs: Ints, now: int, told: Ints) -> int:
+    """Write down a replica's news."""
+    told[0], told[1] = now, s[NEWS]
+    at = 2
+    for number in range(s[NEWS]):
+        told[at] = s[s[NEWS_AT] + number]
+        at += 1
+    for number in range(s[ENDS]):
+        job = s[s[NEWS_AT] + s[SLOT] + number]
+        told[at], told[at + 1], told[at + 2] = job, jobs[job, IN], jobs[job, CACHED]
+        told[at + 3], told[at + 4] = jobs[job, WROTE], jobs[job, FIRST]
+        at += 5
+    return at
+
+
+@_compiled
+def give(states: Ints, dues: Ints, jobs: Ints, which: int, job: int, expected: int, now: int) -> None:
+    """Send a request to a replica of a cell; so many tokens are expected of its answer."""
+    s = states[which]
+    jobs[job, EXPECTED] = expected
+    send(s, jobs, job, now)
+    dues[which] = s[DUE]
+
+
+@_compiled
+def beyond(states: Ints, jobs: Ints, now: int, told: Ints) -> int:
+    """Tell of each request that has written more than was expected of it: its number and how much."""
+    at = 0
+    for which in range(len(states)):
+        s = states[which]
+        steps = s[STEPS] + done(s, now)
+        for number in range(s[BATCH]):
+            job = s[HEAP + 2 * number + 1]
+            wrote = jobs[job, WROTE] + steps - jobs[job, MARK]
+            if wrote > jobs[job, EXPECTED]:
+                told[at], told[at + 1] = job, wrote
+                at += 2
+    return at

@@ -11,8 +11,8 @@ from itertools import pairwise
 from random import Random
 
 from moduai.planner.clock import SECOND
-from moduai.planner.engine import BLOCK
 from moduai.planner.run import Record, Twin
+from moduai.planner.steptime import BLOCK
 from moduai.planner.traffic import Request, Sizes
 from moduai.scheduling.ticket import ONE
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from moduai.planner.clock import SECOND, Clock
-from moduai.planner.engine import Engine, Job
+from moduai.planner.replica import Engine, Job
 from moduai.planner.traffic import POOL, Request
 from moduai.scheduling import Grant, Queued, Refused, ReplicaSpec, Telemetry, Ticket, Used
 

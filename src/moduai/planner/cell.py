@@ -1,0 +1,192 @@
+"""A cell: the very dispatcher of the gateway in front of modelled replicas, every request, in simulated time.
+
+What the gateway tells the dispatcher is told here: a request that comes, its first token, now and then how
+far an answer is that has become longer than expected (others change nothing, and are left out), its end, and
+what engines say of themselves. Between these the replicas run in machine code.
+
+The same requests give the same grants, bit for bit: time and cost are integers. ``Outcome.digest`` is their
+hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import numpy as np
+from msgspec import Struct
+
+from moduai.planner import engine
+from moduai.planner.clock import SECOND
+from moduai.planner.engine import ENDED, FIRST, NEVER, OUT, WROTE, Ints
+from moduai.planner.run import Dispatcher
+from moduai.planner.steptime import CHUNK, SLOTS, StepTime
+from moduai.planner.traffic import POOL, Request
+from moduai.scheduling import Grant, Queued, Refused, ReplicaSpec, Telemetry, Ticket, Used
+
+TICK = SECOND // 10
+PROGRESS, OBSERVE = 5, 10
+"""Ticks from one report to the next: of answers longer than expected, and of engines."""
+
+TOLD = [engine.BATCH, engine.READERS, engine.WAITERS, engine.ROOM]
+"""What an engine says of itself."""
+
+
+class Outcome(Struct, frozen=True, eq=False):
+    """What became of the requests, in their order. Times in ns, -1 for what did not happen."""
+
+    at: Ints
+    granted: Ints
+    first: Ints
+    ended: Ints
+    replica: Ints
+    """Number of the replica that ran it."""
+    wrote: Ints
+    refused: int
+    busy: Ints
+    """For each replica, time during which steps ran."""
+    digest: str
+    """Of all grants: which request, on which replica, when."""
+
+
+class Cell:
+    """One dispatcher and its replicas, at the start of time."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        times: Sequence[StepTime],
+        requests: Sequence[Request],
+        *,
+        slots: int = SLOTS,
+        chunk: int = CHUNK,
+        pool: str = POOL,
+    ) -> None:
+        """``times``: one for each replica. ``requests`` in order of time."""
+        self.dispatcher, self.requests = dispatcher, requests
+        outs = [min(one.tokens_out, one.max_out) if one.max_out else one.tokens_out for one in requests]
+        self.jobs = engine.table([one.tokens_in for one in requests], outs)
+        self._ids = engine.begin_with(self.jobs, [one.blocks for one in requests])
+        cores = [engine.core(time, self.jobs, self._ids, slots=slots, chunk=chunk) for time in times]
+        width = max(len(core.state) for core in cores)
+        self.states = np.zeros((len(cores), width), np.int64)
+        for state, core in zip(self.states, cores, strict=True):
+            state[: len(core.state)] = core.state
+        self._caches = np.array([core.cache for core in cores])
+        self._dues = np.full(len(cores), NEVER, np.int64)
+        self._numbers = {f"replica-{number:04}": number for number in range(len(cores))}
+        self._names = list(self._numbers)
+        self._running: dict[int, tuple[Grant, int]] = {}
+        self._told = np.zeros(2 + 6 * slots * len(cores), np.int64)
+        self._grants: list[int] = []
+        self._ticks = self._refused = 0
+        for name, time in zip(self._names, times, strict=True):
+            spec = ReplicaSpec(frozenset({pool}), slots, room=time.room)
+            dispatcher.set_replica(name, spec, is_open=True, now=0)
+
+    def run(self, until: int = NEVER) -> Outcome:
+        """Let time pass until then (ns), or until all that was asked has ended."""
+        number, tick, now = 0, TICK, 0
+        count = len(self.requests)
+        while number < count or self._running or self._waits():
+            arrival = self.requests[number].at if number < count else NEVER
+            limit = min(arrival, tick, until)
+            while told := self._next(limit):
+                self._news(told)
+            now = limit
+            if now >= until:
+                break
+            if arrival <= tick:
+                self._ask(number, now)
+                number += 1
+            else:
+                self._tick(now)
+                tick += TICK
+        return self._outcome()
+
+    def _waits(self) -> bool:
+        return len(self._grants) // 3 + self._refused < len(self.requests)
+
+    def _next(self, limit: int) -> list[int]:
+        told = self._told
+        count = engine.until_news(self.states, self._dues, self.jobs, self._ids, self._caches, limit, told)
+        return told[:count].tolist() if count else []
+
+    def _ask(self, number: int, now: int) -> None:
+        request = self.requests[number]
+        ticket = Ticket(
+            number + 1,
+            request.pool,
+            request.path,
+            request.app,
+            request.tokens_in,
+            request.max_out,
+            now,
+            request.blocks,
+            (),
+            request.weight,
+        )
+        match self.dispatcher.submit(ticket, now):
+            case Grant() as grant:
+                self._start(grant, now)
+            case Refused():
+                self._refused += 1
+            case Queued():
+                pass
+
+    def _start(self, grant: Grant, now: int) -> None:
+        job, which = grant.ticket.id - 1, self._numbers[grant.replica]
+        if grant.max_out:
+            self.jobs[job, OUT] = min(self.jobs[job, OUT], grant.max_out)
+        self._grants += (job, which, now)
+        self._running[job] = grant, now
+        engine.give(self.states, self._dues, self.jobs, which, job, grant.ticket.out, now)
+
+    def _news(self, told: list[int]) -> None:
+        now, ends = told[0], 2 + told[1]
+        for job in told[2:ends]:
+            for grant in self.dispatcher.progress(self._running[job][0], 1, now):
+                self._start(grant, now)
+        for at in range(ends, len(told), 5):
+            job, read, cached, wrote, first = told[at : at + 5]
+            done, since = self._running.pop(job)
+            used = Used(read, cached, wrote)
+            for grant in self.dispatcher.finish(done, used, first - since, now - since, now):
+                self._start(grant, now)
+
+    def _tick(self, now: int) -> None:
+        self._ticks += 1
+        if self._ticks % PROGRESS == 0:
+            self._report(now)
+        if self._ticks % OBSERVE == 0:
+            for name, state in zip(self._names, self.states, strict=True):
+                batch, readers, waiters, room = state[TOLD].tolist()
+                held = 1000 * engine.used(state) // room
+                self.dispatcher.observe(name, Telemetry(batch + readers, waiters, held), now)
+        for grant in self.dispatcher.tick(now):
+            self._start(grant, now)
+
+    def _report(self, now: int) -> None:
+        """Say how far those are whose answers are longer than expected."""
+        count = engine.beyond(self.states, self.jobs, now, self._told)
+        told = self._told[:count].tolist()
+        for job, wrote in zip(told[::2], told[1::2], strict=True):
+            for grant in self.dispatcher.progress(self._running[job][0], wrote, now):
+                self._start(grant, now)
+
+    def _outcome(self) -> Outcome:
+        first, ended = self.jobs[:, FIRST], self.jobs[:, ENDED]
+        grants = np.array(self._grants, "<i8").reshape(-1, 3)
+        where, granted = np.full((2, len(self.requests)), -1, np.int64)
+        where[grants[:, 0]], granted[grants[:, 0]] = grants[:, 1], grants[:, 2]
+        return Outcome(
+            at=np.array([one.at for one in self.requests], np.int64),
+            granted=granted,
+            first=np.where(first > 0, first, -1),
+            ended=np.where(ended > 0, ended, -1),
+            replica=where,
+            wrote=self.jobs[:, WROTE],
+            refused=self._refused,
+            busy=self.states[:, engine.BUSY].copy(),
+            digest=blake2b(grants.tobytes(), digest_size=16).hexdigest(),
+        )
