@@ -66,7 +66,15 @@ def stay_behind(memory_mb: int) -> None:
     with contextlib.suppress(ValueError, OSError):  # a lower limit is in force already, or none exists here
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    end_with_parent(signal.SIGTERM)
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("500", "ascii")
+
+
+def end_with_parent(by: signal.Signals) -> None:
+    """Have the kernel end this process when the one that started it has ended, however it went. Fails open
+    where the system has no such thing.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, by)

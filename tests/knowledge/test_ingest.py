@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Iterator
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -246,3 +248,27 @@ async def test_no_process_that_read_is_left() -> None:
         (process,) = reader._processes.values()
     # Its executor waits for it too, and only one of two that wait is told: the sentinel tells all.
     assert await asyncio.to_thread(wait, [process.sentinel], 60)
+
+
+_READS_ON = """
+import asyncio
+from moduai.knowledge.parsing import Parsers
+from tests.knowledge import plain
+
+async def main():
+    parsers = Parsers(plain.read, 1)
+    await parsers.parse("a.md", b"x")
+    print("read", flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends them")
+def test_no_process_that_read_outlives_one_that_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", _READS_ON], stdout=subprocess.PIPE) as asker:
+        assert asker.stdout is not None
+        assert asker.stdout.readline() == b"read\n"
+        asker.kill()
+        asker.communicate(timeout=20)  # to the end of what its readers hold too

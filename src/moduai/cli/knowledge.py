@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -284,17 +285,23 @@ async def _named(c: Connection, collection: str) -> list[Collection]:
 async def _read(
     loaded: Loaded, db: Database, collection: Collection, *, quiet: bool, again: bool = False
 ) -> Report:
-    with Parsers() as parsers, _shown(collection.name, quiet=quiet) as progress:
-        return await update(
-            db,
-            collection,
-            parsers,
-            home=loaded.home,
-            private=networks(loaded.settings.outbound.private),
-            keys=connectors.keys(loaded.settings.knowledge),
-            progress=progress,
-            again=again,
+    try:
+        with Parsers() as parsers, _shown(collection.name, quiet=quiet) as progress:
+            return await update(
+                db,
+                collection,
+                parsers,
+                home=loaded.home,
+                private=networks(loaded.settings.outbound.private),
+                keys=connectors.keys(loaded.settings.knowledge),
+                progress=progress,
+                again=again,
+            )
+    except asyncio.CancelledError:
+        typer.echo(
+            f"{safe(collection.name)} is not read to its end: the service reads on while it runs", err=True
         )
+        raise
 
 
 @contextmanager

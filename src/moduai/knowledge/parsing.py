@@ -2,7 +2,7 @@
 
 Rule: what is in a document may be made to do harm, so nothing of it is read in a process that serves. One
 document has a bound of memory and of the processor's time; a reader that ends, or that takes more, costs
-that document and nothing else. Fails closed.
+that document and nothing else. None outlives whoever asked it. Fails closed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from moduai.child import end_with_parent
 from moduai.knowledge.types import Parsed, ReadError
 
 MEMORY_BYTES = 4 << 30
@@ -96,6 +97,7 @@ def _reader() -> ProcessPoolExecutor:
 
 def _bound() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asked hears of it, and ends this process
+    end_with_parent(signal.SIGKILL)
     with suppress(ValueError, OSError):  # where the system has no such bound, the counts of readers remain
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
 
