@@ -107,12 +107,13 @@ def test_only_allowed_collections_are_searched(index: Index) -> None:
 
 
 def test_filters(index: Index) -> None:
-    old = law("구법", ("제1조", "과실 책임"), in_force_until=date(2010, 1, 1), ministry="법무부")
+    old = law("구법", ("제1조", "과실 책임"), in_force_until=date(2010, 1, 1), ministry="법무부, 국토교통부")
     index.add([old])
     assert "구법 제1조" in labels(index, "과실 책임", in_force_on=date(2009, 1, 1))
     assert "구법 제1조" not in labels(index, "과실 책임", in_force_on=date(2020, 1, 1))
     assert "구법 제1조" not in labels(index, "2020년 1월 1일 당시 과실 책임")
     assert labels(index, "과실 책임", ministry="법무부") == ["구법 제1조"]
+    assert labels(index, "과실 책임", ministry="국토교통부") == ["구법 제1조"]
     assert labels(index, "과실 책임", kinds=("page",)) == []
 
 

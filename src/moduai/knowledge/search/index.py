@@ -29,7 +29,7 @@ from moduai.knowledge.search.fresh import Cut, Fresh, New
 from moduai.knowledge.search.understand import Asked, understand
 from moduai.knowledge.types import Aside, Found, Parsed, Passage, Query, Stored
 
-FORMAT = "3"
+FORMAT = "4"
 """Another number: indexes of before are built anew."""
 HEAP_BYTES = 48_000_000
 CANDIDATES = 12
@@ -79,6 +79,8 @@ class Status(Struct, frozen=True):
     """Kiwi is in memory."""
 
 
+Fields = dict[str, str | int | bytes | list[str]]
+"""What tantivy is to hold, by field."""
 Frequency = Callable[[str, str], int]
 """Passages that have a word, by field and word."""
 
@@ -296,7 +298,7 @@ class Index:
         self._writer.delete_documents_by_term("id", f"!{document}")
 
     def _mark_aside(self, one: Aside) -> None:
-        fields: dict[str, str | int | bytes] = {"id": f"!{one.document}", "waiting": _ASIDE}
+        fields: Fields = {"id": f"!{one.document}", "waiting": _ASIDE}
         self._writer.add_document(_document(fields | {"data": msgspec.msgpack.encode(one)}))
 
     def _documents(self, stored: Stored, passages: Cut, morphemes: list[str] | None) -> Iterator[Any]:
@@ -304,11 +306,11 @@ class Index:
         way to those who search.
         """
         facts = stored.facts
-        common: dict[str, str | int | bytes] = {
+        common: Fields = {
             "document": stored.id,
             "collection": stored.collection,
             "kind": facts.kind,
-            "ministry": facts.ministry,
+            "ministry": [one.strip() for one in facts.ministry.split(",")],
             "since": facts.in_force_from.toordinal() if facts.in_force_from else 0,
             "until": facts.in_force_until.toordinal() if facts.in_force_until else _ALWAYS,
         }
@@ -318,7 +320,7 @@ class Index:
             kept = rank.Candidate(
                 stored.id, stored.version, number, facts.title, level, facts.language, passage, text
             )
-            fields: dict[str, str | int | bytes] = {
+            fields: Fields = {
                 "grams": tokens.line(f"{facts.title} {rank.heading(passage, text)} {text}"),
                 "place": rank.place(facts.title, passage.label),
                 "law": rank.law(facts.title) if facts.kind == "statute" else "",
@@ -328,7 +330,7 @@ class Index:
             }
             yield _document(common | fields)
         waiting = _WAITING if morphemes is None else _FILLED
-        head: dict[str, str | int | bytes] = {
+        head: Fields = {
             "id": f"={stored.id}",
             "waiting": waiting,
             "data": msgspec.msgpack.encode(stored),
@@ -381,7 +383,8 @@ class Index:
             candidates += [each for each in named if each.document not in hidden]
         documents = sum(part.num_docs for part in view.parts)
         terms = rank.terms(asked, partial(frequency, "grams"), documents)
-        best = self._near(asked, rank.order(asked, terms, candidates))[: query.limit]
+        found = [one for one in rank.order(asked, terms, candidates) if one[0] > 0]
+        best = self._near(asked, found)[: query.limit]
         heads = self._heads(view, {each.document for _, each in best})
         return [_found(score, each, heads[each.document]) for score, each in best if each.document in heads]
 
@@ -596,15 +599,17 @@ def _rarest(words: Iterable[str], frequency: Callable[[str], int]) -> list[str]:
     return kept
 
 
-def _document(fields: Mapping[str, str | int | bytes]) -> Any:
+def _document(fields: Fields) -> Any:
     made = tantivy.Document()
     for name, value in fields.items():
         if isinstance(value, bytes):
             made.add_bytes(name, value)
         elif isinstance(value, int):
             made.add_integer(name, value)
-        elif value:
-            made.add_text(name, value)
+        else:
+            for each in (value,) if isinstance(value, str) else value:
+                if each:
+                    made.add_text(name, each)
     return made
 
 

@@ -198,7 +198,9 @@ def _laws(text: str, words: Sequence[tokens.Word], places: Places, known: Known 
 
 
 def _terms(text: str, words: Sequence[tokens.Word], places: Places) -> list[str]:
-    """Terms of law for the everyday words in a question, without those that it says itself."""
+    """Terms of law for the everyday words in a Korean question, without those that it says itself."""
+    if language(text) != "ko":  # they would only find pages in the other language
+        return []
     plain = squashed(text)
     means = _said(everyday(), words, places)
     return [term for terms in means for term in terms if squashed(term) not in plain]
