@@ -32,7 +32,7 @@ from moduai.knowledge.types import Aside, Found, Parsed, Passage, Query, Stored
 FORMAT = "4"
 """Another number: indexes of before are built anew."""
 HEAP_BYTES = 48_000_000
-CANDIDATES = 12
+CANDIDATES = 10
 """Passages that each way of searching may name."""
 LAWS, WITHIN = 4, 32
 """Statutes of the fields of life that a question touches: in them is sought besides, by so many grams."""
@@ -41,8 +41,12 @@ POSTINGS, MOST_SOUGHT = 30_000, 16
 grams of a long question: the rarest are sought, and those that stand everywhere only order what was found."""
 FILL_PASSAGES = 100
 """Passages that one step of ``fill`` reads, a CPU-second of Kiwi or two; a larger document is read whole."""
-GIVE_WAY_S, MOST_WAY_S = 0.002, 0.05
-"""How long a passage waits to be written or read while somebody searches, and at most."""
+GIVE_WAY_S, MOST_WAY_S, READ_WAY_S = 0.002, 0.05, 2.0
+"""How long a passage waits while somebody searches, to be looked at again; at most to be written, and at most
+to be read by Kiwi, which takes a core for tens of milliseconds.
+"""
+JUST_S = 0.05
+"""So shortly after a search another one is expected."""
 FRESH_PASSAGES = 2_000
 """More than these stand on disk."""
 QUIET_S, MOST_PATIENCE_S = 0.3, 5.0
@@ -121,7 +125,7 @@ class Index:
         self._lock = Lock()
         self._gone: frozenset[str] = frozenset()
         self._searching: set[int] = set()
-        self._changed = 0.0
+        self._changed = self._searched = 0.0
         self._told: tuple[_View | None, Status | None] = (None, None)
         self._fresh = Fresh(self._schema)
         self._unmarked: int | None = None
@@ -244,12 +248,13 @@ class Index:
 
     def _lines(self, stored: Stored, passages: Cut) -> Iterator[str]:
         for _, passage, text in passages:
-            self._give_way()
+            self._give_way(READ_WAY_S, JUST_S)
             yield f"{stored.facts.title} {rank.heading(passage, text)} {text}"
 
-    def _give_way(self) -> None:
-        until = time.monotonic() + MOST_WAY_S
-        while self._searching and time.monotonic() < until:
+    def _give_way(self, most_s: float = MOST_WAY_S, just_s: float = 0.0) -> None:
+        """Wait while somebody searches, or did so just now."""
+        until = time.monotonic() + most_s
+        while (now := time.monotonic()) < until and (self._searching or now < self._searched + just_s):
             time.sleep(GIVE_WAY_S)
 
     @contextmanager
@@ -367,6 +372,7 @@ class Index:
             return self._search(query, allowed)
         finally:
             self._searching.discard(me)
+            self._searched = time.monotonic()
 
     def _search(self, query: Query, allowed: frozenset[str] | None) -> list[Found]:
         view, gone = self._view, self._gone
