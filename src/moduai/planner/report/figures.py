@@ -4,9 +4,9 @@ differ by their dashes too, and every figure has a title and a description for t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
-from math import floor, log10
+from math import ceil, floor, log10
 from typing import Final, NamedTuple
 
 WIDTH, HEIGHT = 640, 260
@@ -17,8 +17,10 @@ LABELS = 190
 """Width of the labels of bars."""
 LETTERS = 18
 """Of a label before it is cut."""
-NEAR = 12
+NEAR = 14
 """Least height between two labels."""
+LEAST = 0.01
+"""Where an axis of powers of ten begins."""
 
 
 class Said(NamedTuple):
@@ -47,9 +49,34 @@ class Bar(NamedTuple):
     mark: float | None = None
 
 
-def lines(said: Said, marks: Sequence[str], some: Sequence[Line]) -> str:
-    """Lines over places with these marks below them, from zero."""
-    most = ceiling(max((value for line in some for value in line.values), default=0.0))
+class Axis(NamedTuple):
+    """From nothing to a round number, or in powers of ten (waits go from hundredths of a second to hours)."""
+
+    most: float
+    is_log: bool
+
+    @classmethod
+    def of(cls, values: Iterable[float], *, is_log: bool) -> Axis:
+        """One that holds these."""
+        most = max(values, default=0.0)
+        return cls(10.0 ** ceil(log10(max(most, 10 * LEAST)) - 1e-9) if is_log else ceiling(most), is_log)
+
+    def part(self, value: float) -> float:
+        """Where a value stands, 0 to 1."""
+        if not self.is_log:
+            return value / self.most
+        return max(0.0, log10(max(value, LEAST) / LEAST) / log10(self.most / LEAST))
+
+    def ticks(self) -> list[float]:
+        """What stands beside the axis."""
+        if not self.is_log:
+            return [0.0, self.most / 2, self.most]
+        return [LEAST * 10.0**power for power in range(round(log10(self.most / LEAST)) + 1)]
+
+
+def lines(said: Said, marks: Sequence[str], some: Sequence[Line], *, is_log: bool = False) -> str:
+    """Lines over places with these marks below them."""
+    axis = Axis.of((value for line in some for value in line.values), is_log=is_log)
     wide, high = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
     places = max(2, max((len(line.values) for line in some), default=2))
 
@@ -57,9 +84,9 @@ def lines(said: Said, marks: Sequence[str], some: Sequence[Line]) -> str:
         return LEFT + wide * place / (places - 1)
 
     def y(value: float) -> float:
-        return TOP + high * (1 - value / most)
+        return TOP + high * (1 - axis.part(value))
 
-    parts = [_grid(most, y)]
+    parts = [_grid(axis, y)]
     step = max(1, len(marks) // 8)
     for place in range(0, len(marks), step):
         at = x(place * (places - 1) / max(1, len(marks) - 1))
@@ -73,30 +100,30 @@ def lines(said: Said, marks: Sequence[str], some: Sequence[Line]) -> str:
     return _svg(said, WIDTH, HEIGHT, parts)
 
 
-def bars(said: Said, some: Sequence[Bar]) -> str:
-    """Bars below one another, from zero, each with its number."""
+def bars(said: Said, some: Sequence[Bar], *, is_log: bool = False) -> str:
+    """Bars below one another, each with its number."""
     known = [value for bar in some for value in (bar.value, bar.high, bar.mark) if value is not None]
-    most = ceiling(max(known, default=0.0))
+    axis = Axis.of(known, is_log=is_log)
     wide = WIDTH - LABELS - 70
     parts = []
     for number, bar in enumerate(some):
         top = 4 + number * ROW
-        length = wide * bar.value / most
+        length = wide * axis.part(bar.value)
         parts.append(_text("mark", LABELS - 8, top + 15, _cut(bar.name, 26), "end"))
         shape = f'x="{LABELS}" y="{top + 3}" width="{max(length, 0.5):.1f}" height="{ROW - 10}"'
         parts.append(f'<rect class="bar" {shape}/>')
         if bar.low is not None and bar.high is not None and bar.high > bar.low:
             low, high, middle = (
-                *(LABELS + wide * one / most for one in (bar.low, bar.high)),
+                *(LABELS + wide * axis.part(one) for one in (bar.low, bar.high)),
                 top + ROW / 2 - 2,
             )
             ends = f"M{low:.1f} {middle - 5}v10M{high:.1f} {middle - 5}v10"
             parts.append(f'<path class="band" d="M{low:.1f} {middle}H{high:.1f}{ends}"/>')
-            length = max(length, wide * bar.high / most)
+            length = max(length, wide * axis.part(bar.high))
         if bar.mark is not None:
-            at = LABELS + wide * bar.mark / most
+            at = LABELS + wide * axis.part(bar.mark)
             parts.append(f'<path class="limit" d="M{at:.1f} {top}v{ROW - 4}"/>')
-            length = max(length, wide * bar.mark / most) if bar.mark < most * 0.9 else length
+            length = max(length, wide * axis.part(bar.mark)) if axis.part(bar.mark) < 0.9 else length
         parts.append(_text("mark", LABELS + length + 6, top + 15, short(bar.value)))
     return _svg(said, WIDTH, 8 + ROW * max(1, len(some)), parts)
 
@@ -113,16 +140,18 @@ def short(value: float) -> str:
     """To three digits that count."""
     if value == 0 or not abs(value) < 1e300:
         return "0" if value == 0 else "∞"
-    digits = max(0, 2 - floor(log10(abs(value))))
-    return f"{value:,.{min(digits, 6)}f}" if abs(value) >= 1e-3 else f"{value:.2g}"
+    if abs(value) < 1e-3:
+        return f"{value:.2g}"
+    text = f"{value:,.{max(0, 2 - floor(log10(abs(value))))}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def _grid(most: float, y: Callable[[float], float]) -> str:
+def _grid(axis: Axis, y: Callable[[float], float]) -> str:
     made = []
-    for part in (0.0, 0.5, 1.0):
-        height = y(most * part)
+    for value in axis.ticks():
+        height = y(value)
         made.append(f'<path class="grid" d="M{LEFT} {height:.1f}H{WIDTH - RIGHT}"/>')
-        made.append(_text("mark", LEFT - 6, height + 4, short(most * part), "end"))
+        made.append(_text("mark", LEFT - 6, height + 4, short(value), "end"))
     return "".join(made)
 
 

@@ -43,9 +43,9 @@ content-visibility:visible}summary{list-style:none}figure,tr{break-inside:avoid}
 READING = (
     (
         "A wait is the time in line until an engine takes the question, with the way there and back. It "
-        "comes from the curves of what came and what went (first come first served within a demand), and from "
-        "what chance adds. Waits are {waits}, energy is {energy}, money is {money}: each is known no better "
-        "than the weakest figure it rests on."
+        "comes from the curves of what came and what went (first come first served within a demand), and "
+        "from what chance adds. Waits are {waits}, energy is {energy}, money is {money}: each is known no "
+        "better than the weakest figure it rests on."
     ),
     "Bands: {draws} runs with figures drawn from their ranges; 5 to 95 of a hundred. Seed {seed}.",
     "Nothing is lost: what was asked was served, turned away, gave up or waits (difference {missing}).",
@@ -152,8 +152,8 @@ class _Page:
         by_hour = self._figure(
             "by-hour",
             "Mean wait by hour of the day and class",
-            "Seconds in line; each line is a class.",
-            lambda said: lines(said, marks, some),
+            "Seconds in line, in powers of ten; each line is a class.",
+            lambda said: lines(said, marks, some, is_log=True),
             ([w("hour"), *names], rows),
         )
         banded = [
@@ -177,15 +177,15 @@ class _Page:
         by_class = self._figure(
             "by-class",
             "How long 99 of 100 wait at most, by class",
-            "Seconds; the thin line is the band of the drawn runs.",
-            lambda said: bars(said, banded),
+            "Seconds, in powers of ten; the thin line is the band of the drawn runs.",
+            lambda said: bars(said, banded, is_log=True),
             ([w(one) for one in heads], rows),
         )
         return self._section("Waits", by_class + by_hour)
 
     def load(self) -> str:
         o, w = self.outcome, self.words
-        marks = [one.at.replace("T", " ")[5:16] for one in o.curve]
+        marks = [one.at[11:] if o.days <= 2 else one.at[2:10] for one in o.curve]
         some = [
             Line(w("asked"), [one.asked for one in o.curve]),
             Line(w("served a second"), [one.served for one in o.curve]),
@@ -229,8 +229,8 @@ class _Page:
         figure = self._figure(
             "regions",
             "How long 99 of 100 wait at most, by region",
-            "Seconds, of people: without agents and batch work.",
-            lambda said: bars(said, some),
+            "Seconds, in powers of ten, of people: without agents and batch work.",
+            lambda said: bars(said, some, is_log=True),
             (heads, rows),
         )
         return self._section("Regions", figure)

@@ -35,6 +35,8 @@ CLOSE: Final = 0.005
 """Parts that add up may miss by this much, for they are rounded where they are written."""
 NOTHING: Final = Band(0.0, 0.0, 0.0)
 EVERYONE: Final = "everyone"
+MODU: Final = "modu"
+"""As a policy: the one that comes with Modu."""
 RANGES: Final = {
     "demand": ("most", "questions_a_day"),
     "fleet": ("price",),
@@ -71,9 +73,9 @@ class Parts:
     """Of other files: traces, policies."""
 
 
-def parts(rows: Rows, given: Given, folder: Path, read: Read) -> Parts:
+def parts(rows: Rows, given: Given, file: Path, read: Read) -> Parts:
     """Everything that rows refer to, as far as it is there."""
-    made = Parts(name=folder.name, policy=cast("Policy", given.parse_policy(given.policy)))
+    made = Parts(name=file.stem, policy=cast("Policy", given.parse_policy(given.policy)))
     head = rows.head
     if head.pack:
         try:
@@ -81,11 +83,13 @@ def parts(rows: Rows, given: Given, folder: Path, read: Read) -> Parts:
         except ValueError as error:
             made.problems.append(Problem("scenario", "", "pack", str(error).splitlines()[0]))
             return made
-    beside = _Beside(made, given, folder, read)
+    beside = _Beside(made, given, file.parent, read)
     if made.pack and made.pack.policy:
         made.policy = cast("Policy", given.parse_policy(made.pack.policy))
     if given.instead:
         made.policy = cast("Policy", given.parse_policy(given.instead))
+    elif head.policy == MODU:
+        made.policy = cast("Policy", given.parse_policy(given.policy))
     elif head.policy:
         made.policy = beside.policy(Problem("scenario", "", "policy", ""), head.policy) or made.policy
     for event in rows.events:

@@ -71,7 +71,7 @@ def read(where: str | Path, given: Given, changes: Mapping[str, Any] | None = No
     rows = reading.rows()
     if rows is None:
         raise ScenarioError(_in_order(reading.faults))
-    parts = check.parts(rows, given, file.parent, reading.text)
+    parts = check.parts(rows, given, file, reading.text)
     reading.faults += [reading.placed(one) for one in parts.problems]
     if not parts.problems:
         reading.faults += [reading.placed(one) for one in check.problems(rows, parts)]
@@ -161,8 +161,8 @@ class _Reading:
     def _base(self, file: Path, base: str) -> Path | str:
         """The file of a scenario that one extends, or what is wrong."""
         names = [*shipped()]
-        if base in names or file.parent == SHIPPED:
-            return shipped().get(base) or SHIPPED / f"{base}.toml"
+        if BESIDE.fullmatch(base.lstrip("_")) and (SHIPPED / f"{base}.toml").is_file():
+            return SHIPPED / f"{base}.toml"
         if not BESIDE.fullmatch(base):
             return f"{base[:64]!r} is no name of a file beside this one"
         if not (file.parent / base).is_file():

@@ -55,7 +55,7 @@ class Head(Row, frozen=True, kw_only=True):
     pack: str = ""
     """Country pack that regions, groups, sites, accelerators, prices and budgets come from; empty: none."""
     policy: str = ""
-    """Policy file beside this one; empty: the pack's, else the one that comes with Modu."""
+    """Policy file beside this one, or `modu` for the one of Modu; empty: the pack's, else that."""
     start: date = date(2027, 3, 1)
     """First day."""
     days: Annotated[int, Meta(ge=1, le=DAYS)] = 1

@@ -33,15 +33,23 @@ def explained(kind: type[Struct], name: str, value: object, text: str) -> str:
         return _other_unit(name, value, list(known)) or text
     if isinstance(value, str) and value[:1].isdigit():
         return f"{text}; write the number alone: its unit is in the name of the key"
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and isinstance(value, int | float):
-        if value < 0:
-            return f"{text}; it cannot be below nothing"
-        if 1 < value <= 100 and "<= 1.0" in text:
-            return f"{text}; it is a part of one: {value:g} % is {value / 100:g}"
-        if name == "pue" and value >= 100:
-            return f"{text}; it is a ratio: {value:g} % is {value / 100:g}"
+    numbers = [one for one in _inner(value) if isinstance(one, int | float) and not isinstance(one, bool)]
+    if any(one < 0 for one in numbers):
+        return f"{text}; it cannot be below nothing"
+    most = max(numbers, default=0)
+    if 1 < most <= 100 and "<= 1.0" in text:
+        return f"{text}; it is a part of one: {most:g} % is {most / 100:g}"
     return text
+
+
+def _inner(value: object) -> list[object]:
+    match value:
+        case dict():
+            return list(value.values())
+        case list():
+            return value
+        case _:
+            return [value]
 
 
 def _other_unit(name: str, value: object, known: list[str]) -> str:

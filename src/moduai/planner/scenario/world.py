@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from moduai.packs.pack import in_language
@@ -48,7 +49,7 @@ class Band(NamedTuple):
         return cls(*value) if isinstance(value, tuple) else cls(value, value, value)
 
 
-class Rests(NamedTuple):
+class Rests(Struct, frozen=True):
     """A figure that results rest on, as the report lists it."""
 
     what: str
