@@ -13,10 +13,12 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from moduai.cli import plan
+from moduai.cli import plan, strategy
 from moduai.planner import fluid
+from moduai.planner.handed import CannotHandOverError, handed
 from moduai.planner.report.words import korean
-from tests.planner.given import TEXT
+from moduai.planner.scenario import read
+from tests.planner.given import GIVEN, TEXT, pack
 
 
 @pytest.fixture
@@ -174,3 +176,32 @@ def test_a_report_stands_alone_and_every_figure_has_its_table(small: Path, langu
     assert "@media print" in text
     for basis in ("assumed", "fitted", "published"):
         assert (korean()[basis] if language == "ko" else basis) in text
+
+
+def test_claims_of_accelerators_become_scenarios_that_run(tmp_path: Path) -> None:
+    for name in ("kr", "xa"):
+        country = pack(name)
+        claims = [one for one in country.claims if country.unit.get(one.unit or "") and one.number]
+        for one in claims:
+            file = tmp_path / f"{one.id}.toml"
+            if country.unit[one.unit or ""].kind != "accelerators":
+                with pytest.raises(CannotHandOverError, match="not a number of accelerators"):
+                    handed(country, name, one)
+                continue
+            file.write_text(handed(country, name, one))
+            made = read(file, GIVEN)
+            assert sum(pool.count for pool in made.pools) == pytest.approx(one.number)
+
+
+def test_the_strategy_hands_over_and_writes_over_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    arguments = ["price", "--accelerators", "5000", "--scenario", str(file)]
+    first = CliRunner().invoke(strategy.app, arguments)
+    assert first.exit_code == 0
+    assert f"modu plan run {file}" in first.stderr
+    assert sum(pool.count for pool in read(file, GIVEN).pools) == 5000
+    again = CliRunner().invoke(strategy.app, arguments)
+    assert again.exit_code == 1
+    assert "File exists" in again.stderr
+    money = ["price", "--money", "1e12", "--scenario", str(tmp_path / "other.toml")]
+    assert CliRunner().invoke(strategy.app, money).exit_code == 2

@@ -170,7 +170,7 @@ def _places(made: Parts, rows: Rows) -> None:
         chosen = [one for one in known.values() if not head.regions or one.code in head.regions]
         made.regions = tuple(Region(id=one.code, name=one.name, population=one.population) for one in chosen)
         made.rests += [_people(one.code, one.population, one.basis, one.source) for one in chosen]
-    made.regions = made.regions or (Region(id="", name={"ko": "이곳", "en": "Here"}, population=1),)
+    made.regions = made.regions or (Region(id="", name={}, population=1),)
     usual = Band.of(rows.power.pue) if rows.power.pue is not None else _price(pack, "pue") or Band(*PUE)
     for one in pack.sites if pack else ():
         pue = Band.of(one.pue) if one.pue else usual
@@ -463,7 +463,7 @@ def _times(rows: Rows, made: Parts) -> Found:
 def _money_said(rows: Rows, made: Parts) -> Found:
     has_currency = rows.head.currency or made.pack
     if not has_currency and (rows.budgets or rows.power.kwh or any(one.price for one in rows.fleets)):
-        yield Problem("scenario", "", "", 'prices need a `currency`, such as "KRW", or a pack')
+        yield Problem("scenario", "", "", 'prices need a `currency`, such as "XTS", or a pack')
 
 
 CHECKS: Final = (_whole, _ranges, _sums, _names, _positive, _fits, _times, _money_said)

@@ -20,6 +20,7 @@ from moduai.lined import Lined, LinedError, near
 from moduai.packs import typed
 from moduai.packs.pack import Fault, Pack
 from moduai.packs.read import ParsePolicy, told
+from moduai.planner.handed import everything
 from moduai.planner.scenario import check, units
 from moduai.planner.scenario.rows import KINDS, Problem, Rows
 from moduai.planner.scenario.world import World, build
@@ -28,7 +29,6 @@ MOST_BYTES: Final = 1_048_576
 MOST_FILES: Final = 8
 """Longest chain of scenarios that extend one another."""
 MOST_FAULTS: Final = 100
-SHIPPED: Final = Path(__file__).parent.parent / "scenarios"
 BESIDE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """Names of files beside a scenario."""
 
@@ -56,8 +56,8 @@ class Given(NamedTuple):
 
 @cache
 def shipped() -> Mapping[str, Path]:
-    """Scenarios that come with Modu, by name; what others begin from has `_` before its name."""
-    return {file.stem: file for file in sorted(SHIPPED.glob("*.toml")) if not file.stem.startswith("_")}
+    """Scenarios that come with Modu and can be run, by name."""
+    return {name: file for name, file in everything().items() if not name.startswith("_")}
 
 
 def read(where: str | Path, given: Given, changes: Mapping[str, Any] | None = None) -> World:
@@ -161,8 +161,8 @@ class _Reading:
     def _base(self, file: Path, base: str) -> Path | str:
         """The file of a scenario that one extends, or what is wrong."""
         names = [*shipped()]
-        if BESIDE.fullmatch(base.lstrip("_")) and (SHIPPED / f"{base}.toml").is_file():
-            return SHIPPED / f"{base}.toml"
+        if base in everything():
+            return everything()[base]
         if not BESIDE.fullmatch(base):
             return f"{base[:64]!r} is no name of a file beside this one"
         if not (file.parent / base).is_file():

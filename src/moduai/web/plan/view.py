@@ -360,6 +360,11 @@ class View:
         except PriceError:
             return None
 
+    def is_of_accelerators(self, claim: Claim) -> bool:
+        """Whether its number is of accelerators: then the planner can run it."""
+        unit = self.pack.unit.get(claim.unit or "")
+        return claim.number is not None and unit is not None and unit.kind == "accelerators"
+
     def live(self, name: Live) -> live.Figure | None:
         """A figure of this installation; None where there is no ledger of it."""
         return self.figures.get(name) if self.figures else None
