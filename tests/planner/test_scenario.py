@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,13 @@ def test_another_country_s_pack_does_as_well(tmp_path):
     assert made.currency == "XTS"
     assert [region.id for region in made.regions] == ["XA-N", "XA-S"]
     assert sum(pool.count for pool in made.pools) == pack("xa").claim["computers-bought"].number
+
+
+def test_the_scenario_in_the_documents_is_valid(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "planner.md").read_text("utf-8")
+    (tmp_path / "mine.toml").write_text(re.search(r"```toml\n(.*?)```", text, re.DOTALL)[1])
+    made = read(tmp_path / "mine.toml", GIVEN)
+    assert sum(pool.count for pool in made.pools) == pytest.approx(50_000)
 
 
 def test_the_code_knows_no_country():

@@ -146,7 +146,7 @@ class DemandRow(Rested, frozen=True, kw_only=True):
     """Standard deviation of the logarithm of both lengths."""
     trace: str = ""
     """A file beside this one with the columns `at_s`, `tokens_in`, `tokens_out`, in place of the lengths and
-    the curve: its day is repeated."""
+    the curve: its shape is repeated."""
     session: Annotated[float, Meta(ge=1, le=1000)] = 1.0
     """Questions of a conversation: each reads those before it and their answers again."""
     cached: Part = 0.8
