@@ -401,7 +401,7 @@ def _tell(found: Outcome, language: str) -> None:
         )
     for site in found.sites:
         short_of = "" if site.powered >= 0.9995 else f"; power for {site.powered:.1%} of them only"
-        typer.echo(f"{safe(site.site)}: at most {site.peak_mw:.3g} MW, {site.energy_mwh:.4g} MWh{short_of}")
+        typer.echo(f"{safe(site.site)}: at most {site.peak_mw:.3g} MW, {short(site.energy_mwh)} MWh{short_of}")
     if found.years:
         typer.echo()
         table([_year(one, found.currency) for one in found.years], YEARS)
