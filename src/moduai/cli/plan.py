@@ -400,8 +400,9 @@ def _tell(found: Outcome, language: str) -> None:
             f"{goal.wait_s:g} s, {goal.turned_away:.2%} turned away"
         )
     for site in found.sites:
-        short_of = "" if site.powered >= 0.9995 else f"; power for {site.powered:.1%} of them only"
-        typer.echo(f"{safe(site.site)}: at most {site.peak_mw:.3g} MW, {short(site.energy_mwh)} MWh{short_of}")
+        lacks = "" if site.powered >= 0.9995 else f"; power for {site.powered:.1%} of them only"
+        used = f"at most {site.peak_mw:.3g} MW, {short(site.energy_mwh)} MWh"
+        typer.echo(f"{safe(site.site)}: {used}{lacks}")
     if found.years:
         typer.echo()
         table([_year(one, found.currency) for one in found.years], YEARS)

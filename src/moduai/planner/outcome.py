@@ -163,6 +163,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     seed: int
     draws: int
     currency: str
+    large_numbers: dict[str, dict[str, float]]
+    """Their names by language, as the pack has them."""
     accelerators: int
     serving: int
     """Of them, in replicas that answer."""
@@ -288,6 +290,7 @@ def outcome(world: World, plant: Plant, flow: Flow, bands: tuple[Columns, Flow] 
         seed=world.head.seed,
         draws=world.head.draws if bands else 0,
         currency=world.currency,
+        large_numbers=world.pack.locale.large_numbers if world.pack else {},
         accelerators=round(float((plant.count * spell.up).sum())),
         serving=round(serving),
         asked=float(asked.sum()),

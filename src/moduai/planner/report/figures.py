@@ -100,8 +100,11 @@ def lines(said: Said, marks: Sequence[str], some: Sequence[Line], *, is_log: boo
     return _svg(said, WIDTH, HEIGHT, parts)
 
 
-def bars(said: Said, some: Sequence[Bar], *, is_log: bool = False) -> str:
-    """Bars below one another, each with its number."""
+def bars(
+    said: Said, some: Sequence[Bar], *, is_log: bool = False, told: Callable[[float], str] | None = None
+) -> str:
+    """Bars below one another, each with its number as it is ``told``."""
+    told = told or short
     known = [value for bar in some for value in (bar.value, bar.high, bar.mark) if value is not None]
     axis = Axis.of(known, is_log=is_log)
     wide = WIDTH - LABELS - 70
@@ -124,7 +127,7 @@ def bars(said: Said, some: Sequence[Bar], *, is_log: bool = False) -> str:
             at = LABELS + wide * axis.part(bar.mark)
             parts.append(f'<path class="limit" d="M{at:.1f} {top}v{ROW - 4}"/>')
             length = max(length, wide * axis.part(bar.mark)) if axis.part(bar.mark) < 0.9 else length
-        parts.append(_text("mark", LABELS + length + 6, top + 15, short(bar.value)))
+        parts.append(_text("mark", LABELS + length + 6, top + 15, told(bar.value)))
     return _svg(said, WIDTH, 8 + ROW * max(1, len(some)), parts)
 
 

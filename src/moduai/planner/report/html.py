@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from typing import TypeAlias
 
+from moduai.packs.numbers import grouped
 from moduai.packs.pack import in_language
+from moduai.packs.price import rounded
 from moduai.packs.schema import Words as Named
 from moduai.planner.outcome import Outcome, Spread
 from moduai.planner.report.figures import Bar, Line, Said, bars, lines, short
@@ -242,16 +244,16 @@ class _Page:
         for one in o.years:
             bill = one.bill or Spread(0, 0, 0)
             whole = [one.bought.low + bill.low, one.bought.middle + bill.middle, one.bought.high + bill.high]
-            paid.append(Bar(f"{one.year} {o.currency}", whole[1], whole[0], whole[2], one.budget))
+            paid.append(Bar(f"{one.year}, {o.currency}", whole[1], whole[0], whole[2], one.budget))
             energy = one.energy_mwh
             if energy:
                 used.append(Bar(str(one.year), energy.middle, energy.low, energy.high))
             rows.append(
                 (
                     one.year,
-                    short(one.bought.middle), _band(one.bought),
-                    short(bill.middle) if one.bill else "–", _band(bill) if one.bill else "",
-                    short(one.budget) if one.budget else "–",
+                    self._money(one.bought.middle), self._range(one.bought),
+                    self._money(bill.middle) if one.bill else "–", self._range(bill) if one.bill else "",
+                    self._money(one.budget) if one.budget else "–",
                     f"{one.part:.1%}" if one.part is not None else "–",
                     short(energy.middle) if energy else "–", _band(energy) if energy else "",
                 )
@@ -267,7 +269,7 @@ class _Page:
             "money",
             "Money by year, beside the budget",
             "Bought and electricity; the tick is the year's budget, the thin line the range of prices.",
-            lambda said: bars(said, paid),
+            lambda said: bars(said, paid, told=self._money),
             (heads, rows),
         )
         energy_figure = self._figure(
@@ -329,6 +331,14 @@ class _Page:
     def _class(self, name: str) -> str:
         titles = {one.service_class: one.title for one in self.outcome.classes}
         return self.name(titles.get(name, {}), name)
+
+    def _money(self, value: float) -> str:
+        """With the language's names of large numbers, to three digits."""
+        names = self.outcome.large_numbers.get(self.words.language, {})
+        return grouped(rounded(value), names)
+
+    def _range(self, spread: Spread) -> str:
+        return f"{self._money(spread.low)} – {self._money(spread.high)}"
 
     def _section(self, title: str, content: str) -> str:
         return f"<section><h2>{escape(self.words(title))}</h2>{content}</section>"
