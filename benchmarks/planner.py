@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks import area
 from benchmarks.bars.planner_laws import laws
+from benchmarks.bars.planner_modes import modes
 from benchmarks.bars.planner_nation import nation
 from benchmarks.bars.planner_runs import vllm_runs, vtc
 from benchmarks.bars.planner_speed import same, speed
@@ -16,6 +17,7 @@ BARS: area.Bars = {
     "laws": laws,
     "speed": speed,
     "nation": nation,
+    "modes": modes,
     "same": same,
 }
 
