@@ -401,8 +401,8 @@ def _tell(found: Outcome, language: str) -> None:
         )
     for site in found.sites:
         lacks = "" if site.powered >= 0.9995 else f"; power for {site.powered:.1%} of them only"
-        used = f"at most {site.peak_mw:.3g} MW, {short(site.energy_mwh)} MWh"
-        typer.echo(f"{safe(site.site)}: {used}{lacks}")
+        drew = f"at most {site.peak_mw:.3g} MW, {short(site.energy_mwh)} MWh"
+        typer.echo(f"{safe(site.site)}: {drew}{lacks}")
     if found.years:
         typer.echo()
         table([_year(one, found.currency) for one in found.years], YEARS)
