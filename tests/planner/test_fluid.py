@@ -29,7 +29,7 @@ parts = some.floats(0, 1)
 child = some.tuples(parts, some.floats(0.01, 100), some.floats(0, 0.3), some.floats(0.05, 1))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(children=some.lists(child, min_size=1, max_size=7), total=parts)
 def test_sharing_is_weighted_max_min(children, total):
     want, weight, floor, cap = (np.array(each) for each in zip(*children, strict=True))
