@@ -11,7 +11,7 @@ from functools import cache
 
 from benchmarks.bars import Bench, Measured, Row
 from moduai.gateway.policy_text import parse, shipped_text
-from moduai.packs import choose
+from moduai.packs import where
 from moduai.packs.pack import Pack
 from moduai.packs.read import read as read_pack
 from moduai.planner import fluid
@@ -26,7 +26,7 @@ MUST_SECONDS, MUST_GIB = 300, 4
 
 @cache
 def pack(name: str) -> Pack:
-    return read_pack(choose.shipped()[name], parse)
+    return read_pack(where.shipped()[name], parse)
 
 
 def nation(bench: Bench) -> Measured:

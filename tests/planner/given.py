@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 
 from moduai.gateway.policy_text import parse, shipped_text
-from moduai.packs import choose
+from moduai.packs import where
 from moduai.packs.pack import Pack
 from moduai.packs.read import read as read_pack
 from moduai.planner.scenario import Given, ScenarioError, World, read
@@ -86,7 +86,7 @@ amount = 1_000
 @cache
 def pack(name: str) -> Pack:
     """A pack by its id, or the invented country's."""
-    return read_pack(choose.folder(name, Path(__file__).parents[1] / "packs"), parse)
+    return read_pack(where.folder(name, Path(__file__).parents[1] / "packs"), parse)
 
 
 GIVEN = Given(parse, shipped_text(), pack)

@@ -15,7 +15,7 @@ import typer
 
 from moduai.cli.common import JsonOption, done, examples, fail, new_app, safe, table, to_json
 from moduai.gateway.policy_text import parse, shipped_text
-from moduai.packs import choose
+from moduai.packs import choose, where
 from moduai.packs.pack import Pack, in_language
 from moduai.packs.read import PackError, told
 from moduai.packs.read import read as read_pack
@@ -249,7 +249,7 @@ def _given(instead: str = "") -> Given:
 
 @cache
 def _pack(name: str) -> Pack:
-    folder = choose.folder(name, Path.cwd())
+    folder = where.folder(name, Path.cwd())
     if not folder.is_dir():
         raise PackError([choose.absent(folder)])
     return read_pack(folder, parse)

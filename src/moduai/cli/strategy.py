@@ -24,7 +24,6 @@ from moduai.cli.common import (
 )
 from moduai.cli.pack import open_pack
 from moduai.packs import strategy
-from moduai.packs.choose import shipped
 from moduai.packs.pack import Pack, in_language
 from moduai.packs.price import (
     Figure,
@@ -38,6 +37,7 @@ from moduai.packs.price import (
 )
 from moduai.packs.schema import Claim, ItemKind, Pillar
 from moduai.packs.strategy import Entry, Gap, Plan, Standing
+from moduai.packs.where import shipped
 from moduai.planner.handed import CannotHandOverError, handed
 
 app = new_app("Read the plan of a country pack, as of any day; compute with it; propose changes of it.")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from moduai.packs import choose
+from moduai.packs import where
 from moduai.packs.files import SCENARIOS
 from moduai.packs.pack import Pack
 from moduai.packs.schema import Accelerator, Claim
@@ -34,7 +34,7 @@ HEAD = """\
 @cache
 def everything() -> Mapping[str, Path]:
     """Scenarios of Modu and its packs, by name; what others begin from has `_` before its name."""
-    folders = [Path(__file__).parent, *choose.shipped().values()]
+    folders = [Path(__file__).parent, *where.shipped().values()]
     return {file.stem: file for folder in folders for file in sorted((folder / SCENARIOS).glob("*.toml"))}
 
 
