@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from benchmarks import area
 from benchmarks.bars.planner_laws import laws
+from benchmarks.bars.planner_modes import modes
+from benchmarks.bars.planner_nation import nation
 from benchmarks.bars.planner_runs import vllm_runs, vtc
 from benchmarks.bars.planner_speed import same, speed
 from benchmarks.bars.planner_tpot import tpot
@@ -14,6 +16,8 @@ BARS: area.Bars = {
     "vtc": vtc,
     "laws": laws,
     "speed": speed,
+    "nation": nation,
+    "modes": modes,
     "same": same,
 }
 

@@ -7,13 +7,23 @@ command, error or check cannot be added without its documentation.
 from __future__ import annotations
 
 import ast
+import inspect
+import itertools
 import re
+import types
+import typing
 from collections.abc import Callable, Iterator
+from datetime import date, datetime
+from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from moduai import settings
 from moduai.cli import COMMANDS, command
+from moduai.packs.typed import hints
+from moduai.planner.scenario import schema
 
 ROOT = Path(__file__).parent.parent
 NOTE = "<!-- Written by `make reference` from the code; change it there. -->\n"
@@ -76,6 +86,14 @@ in the audit log.
 ## Who may do what
 
 """
+SCENARIO_HEAD = """\
+# Keys of a scenario
+
+{note}
+What a scenario of the [planner](../planner.md) may say. `[scenario]` and `[power]` stand once, all others as
+often as there are rows. A *part* is between 0 and 1. A *range* is one number, or `[low, middle, high]` where
+it is not known well. Dates are `2027-03-02`, times `2027-03-02T09:00:00`.
+"""
 DECISIONS_HEAD = """\
 # Decisions
 
@@ -96,6 +114,17 @@ it. Every line is the docstring of the code it names.
 | where | what it is | fails | how |
 |---|---|---|---|
 """
+
+
+WORDS = {
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "`true` or `false`",
+    date: "date",
+    datetime: "time",
+}
+"""Types, as those who write a file know them."""
 
 
 def settings_page() -> str:
@@ -185,6 +214,70 @@ def operations_page() -> str:
     return "".join(out)
 
 
+def scenario_page() -> str:
+    """Every key of a scenario."""
+    from moduai.planner.scenario.rows import KINDS  # noqa: PLC0415
+
+    out = [SCENARIO_HEAD.format(note=NOTE)]
+    for kind in KINDS.values():
+        about = " ".join((kind.type.__doc__ or "").split()).replace("``", "`").removesuffix(" and")
+        out.append(f"\n## {about}\n\n| key | is | default | what it is |\n|---|---|---|---|\n")
+        out += [
+            f"| `{one}` | {_kind(hint)} | {default} | {_cell(about)} |\n"
+            for one, hint, default, about in _keys(kind.type)
+        ]
+    return "".join(out)
+
+
+def _keys(kind: type[msgspec.Struct]) -> Iterator[tuple[str, Any, str, str]]:
+    """Fields of a row: name, type, default, docstring; those that must be there first."""
+    said: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if base.__module__.startswith("moduai"):
+            said |= _attributes(ast.parse(inspect.getsource(base)))
+    for field in sorted(msgspec.structs.fields(kind), key=lambda one: not one.required):
+        default = "required" if field.required else _value(_plain(field))
+        yield field.name, hints(kind)[field.name], default, said.get(field.name, "")
+
+
+def _plain(field: Any) -> object:
+    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    return "" if value is None or value == {} else value
+
+
+def _attributes(tree: ast.Module) -> dict[str, str]:
+    """Docstrings below annotated names."""
+    found = {}
+    for node in tree.body:
+        body = node.body if isinstance(node, ast.ClassDef) else []
+        for one, after in itertools.pairwise(body):
+            match one, after:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    found[name] = " ".join(text.split())
+    return found
+
+
+def _kind(hint: Any) -> str:
+    """A type in the words of those who write it."""
+    for alias, said in ((schema.Range, "range"), (schema.PartRange, "range of parts"), (schema.Part, "part")):
+        if hint == alias:
+            return said
+    inner = [one for one in typing.get_args(hint) if one is not type(None)]
+    match typing.get_origin(hint):
+        case typing.Literal:
+            text = ", ".join(f"`{one}`" for one in inner)
+        case typing.Annotated | typing.Union | types.UnionType:
+            text = _kind(inner[0])
+        case origin if origin is dict:
+            text = f"table of {_kind(inner[1])}s"
+        case origin if origin is tuple:
+            text = f"list of {_kind(inner[0])}s"
+        case _:
+            choices = list(hint) if isinstance(hint, type) and issubclass(hint, Enum) else []
+            text = ", ".join(f"`{one.value}`" for one in choices) or WORDS.get(hint, "table")
+    return text
+
+
 def decisions_page() -> str:
     """The index of decisions, from their titles."""
     rows = []
@@ -240,6 +333,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/errors.md": errors_page,
     "reference/metrics.md": metrics_page,
     "reference/api-operations.md": operations_page,
+    "reference/scenario.md": scenario_page,
     "decisions/README.md": decisions_page,
     "failure-modes.md": failure_modes_page,
 }

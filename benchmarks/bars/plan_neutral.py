@@ -37,6 +37,8 @@ MAY: dict[str, str] = {
     "cli/switch.py": "staff write to everyone in the languages of the pages",
     "web/templates/console/switches.html": "staff write to everyone in the languages of the pages",
     "web/templates/console/sure.html": "staff write to everyone in the languages of the pages",
+    "planner/report/words.toml": "texts of reports, in both languages of the pages",
+    "planner/scenarios/": "titles of scenarios, by language of the pages",
     "cli/up.py": "a greeting that the model in the box knows",
 }
 """What may speak of Korea, and why: paths below ``src/moduai``."""

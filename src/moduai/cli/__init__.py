@@ -45,6 +45,7 @@ COMMANDS = {
     "strategy": Entry(
         "moduai.cli.strategy:app", "Read the country's plan as of any day, and compute with it."
     ),
+    "plan": Entry("moduai.cli.plan:app", "Plan accelerators: waits, cost and energy with how many, where."),
     "audit": Entry("moduai.cli.audit:app", "See what staff did, and check that the log of it is whole."),
     "usage": Entry("moduai.cli.usage:app", "Show what was used, by whom, on what."),
     "backup": Entry("moduai.cli.backup:backup_app", "Write everything but the keyring to one file."),

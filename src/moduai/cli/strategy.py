@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from datetime import date
+from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
@@ -33,8 +35,10 @@ from moduai.packs.price import (
     price_money,
     rounded,
 )
-from moduai.packs.schema import ItemKind, Pillar
+from moduai.packs.schema import Claim, ItemKind, Pillar
 from moduai.packs.strategy import Entry, Gap, Plan, Standing
+from moduai.packs.where import shipped
+from moduai.planner.handed import CannotHandOverError, handed
 
 app = new_app("Read the plan of a country pack, as of any day; compute with it; propose changes of it.")
 app.add_typer(proposals.app)
@@ -194,6 +198,7 @@ def compare(
         "modu strategy price CLAIM",
         "modu strategy price --accelerators 50000 --private 0.5 --year 2026",
         "modu strategy price --money 1e12 --json",
+        "modu strategy price CLAIM --scenario mine.toml && modu plan run mine.toml",
     )
 )
 def price(
@@ -208,6 +213,9 @@ def price(
     ] = None,
     year: Annotated[int | None, typer.Option("--year", help="Of whose budget parts are taken.")] = None,
     per: Annotated[str, typer.Option("--per", help="Price or purchase that says what one costs.")] = "",
+    scenario: Annotated[
+        Path | None, typer.Option("--scenario", help="Write a scenario for `modu plan` too; a new file.")
+    ] = None,
     as_of: AsOfOption = "",
     pack: PackOption = "",
     home: HomeOption = None,
@@ -229,10 +237,26 @@ def price(
             priced = price_money(plan.pack, money, terms)
     except PriceError as error:
         fail(safe(str(error)))
+    if scenario:
+        _hand_over(plan, pack, plan.standing[claim].claim if claim else accelerators, scenario)
     if json:
         typer.echo(to_json(priced))
         return
     _tell(plan.pack, priced)
+
+
+def _hand_over(plan: Plan, pack: str, asked: Claim | float, file: Path) -> None:
+    """Write a scenario; no file that is there is written over."""
+    if not asked:
+        fail("a scenario is of accelerators: name such a claim, or say --accelerators", 2)
+    name = pack or (plan.pack.head.id if plan.pack.head.id in shipped() else plan.pack.folder)
+    try:
+        text = handed(plan.pack, name, asked)
+        with file.open("x", encoding="utf-8") as out:
+            out.write(text)
+    except (CannotHandOverError, OSError) as error:
+        fail(safe(str(error)))
+    typer.echo(f"The scenario is in {file}: modu plan run {shlex.quote(str(file))}", err=True)
 
 
 def _tell(pack: Pack, priced: Priced) -> None:

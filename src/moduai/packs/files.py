@@ -22,14 +22,16 @@ MOST_FILES = 600
 MOST_BYTES = 1_048_576
 """Of one file."""
 MOST_BYTES_TOGETHER = 16 * MOST_BYTES
+SCENARIOS: Final = "scenarios"
+"""The folder of what the planner may run; the planner checks it."""
 TABLES: Final = tuple(dict.fromkeys(kind.file for kind in KINDS.values() if kind.file != STRATEGY))
 """Files of tables outside the strategy."""
 
 _LANGUAGE = r"[a-z]{2,3}(?:-[A-Z][a-z]{3})?(?:-[A-Z]{2})?"
 _NAME = r"[a-z0-9][a-z0-9._-]{0,63}"
-_FOLDERS = re.compile(rf"{STRATEGY}|documents|locales|(?:documents|locales)/{_LANGUAGE}")
+_FOLDERS = re.compile(rf"{STRATEGY}|{SCENARIOS}|documents|locales|(?:documents|locales)/{_LANGUAGE}")
 _FILES = re.compile(
-    rf"{STRATEGY}/{_NAME}\.toml|documents/{_LANGUAGE}/{_NAME}\.md|locales/{_LANGUAGE}/messages\.po"
+    rf"{STRATEGY}/{_NAME}\.toml|{SCENARIOS}/_?{_NAME}\.toml|documents/{_LANGUAGE}/{_NAME}\.md|locales/{_LANGUAGE}/messages\.po"
 )
 _UNREAD: Final = ("README.md", "LICENSE")
 """For those who keep the pack."""
@@ -70,7 +72,11 @@ def _walk(folder: Path, inside: str = "") -> Iterator[tuple[str, Path, str]]:
             if _FOLDERS.fullmatch(name):
                 yield from _walk(folder / entry.name, f"{name}/")
             else:
-                yield name, folder, "a pack has no such folder; there are strategy, documents, locales"
+                yield (
+                    name,
+                    folder,
+                    "a pack has no such folder; there are strategy, scenarios, documents, locales",
+                )
         elif name in _KNOWN or _FILES.fullmatch(name):
             if name not in _UNREAD:
                 yield name, folder / entry.name, ""

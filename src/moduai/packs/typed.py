@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from functools import cache
-from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
+from msgspec import Struct
 
 from moduai.lined import near
-from moduai.packs.schema import Data, Words
+from moduai.packs.schema import Words
+
+Row = TypeVar("Row", bound=Struct)
 
 _PATTERNS = {
     "^[a-z0-9][a-z0-9.-]{0,63}$": "an id: small letters, digits, '-' and '.'",
@@ -30,7 +34,7 @@ class Wrong(NamedTuple):
     text: str
 
 
-def row(kind: type[Data], raw: Mapping[str, Any]) -> tuple[Data | None, list[Wrong]]:
+def row(kind: type[Row], raw: Mapping[str, Any]) -> tuple[Row | None, list[Wrong]]:
     """The row, and its faults. None where a field that must be there is missing or wrong; any other field
     that is wrong has its default, so that the rest can still be checked.
     """
@@ -49,24 +53,24 @@ def row(kind: type[Data], raw: Mapping[str, Any]) -> tuple[Data | None, list[Wro
 
 
 @cache
-def hints(kind: type[Data]) -> Mapping[str, Any]:
+def hints(kind: type[Struct]) -> Mapping[str, Any]:
     """Field to its type."""
     return get_type_hints(kind, include_extras=True)
 
 
 @cache
-def needed(kind: type[Data]) -> frozenset[str]:
+def needed(kind: type[Struct]) -> frozenset[str]:
     """Fields that must be there."""
     return frozenset(field.name for field in msgspec.structs.fields(kind) if field.required)
 
 
 @cache
-def worded(kind: type[Data]) -> tuple[str, ...]:
+def worded(kind: type[Struct]) -> tuple[str, ...]:
     """Fields that are one text in each language."""
     return tuple(name for name, hint in hints(kind).items() if hint == Words)
 
 
-def _unknown(kind: type[Data], raw: Mapping[str, Any]) -> Iterator[Wrong]:
+def _unknown(kind: type[Struct], raw: Mapping[str, Any]) -> Iterator[Wrong]:
     known = list(hints(kind))
     for name in raw:
         if name not in known:
@@ -85,6 +89,8 @@ def _told(said: str, hint: Any) -> str:
 def _choices(hint: Any) -> Iterator[str]:
     if get_origin(hint) is Literal:
         yield from get_args(hint)
+    elif isinstance(hint, type) and issubclass(hint, Enum):
+        yield from (one.value for one in hint)
     else:
         for inner in get_args(hint):
             yield from _choices(inner)

@@ -8,6 +8,7 @@ import dataclasses
 import io
 import re
 import time
+import tomllib
 from collections.abc import AsyncIterator
 from gettext import NullTranslations
 from html import unescape
@@ -73,6 +74,21 @@ async def test_everything_of_the_plan_is_there_with_its_source(
     assert shown.count("Missing – not in the documents") == len(lacking) > 0
     assert "<script" not in html
     assert "style=" not in html
+
+
+async def test_a_claim_of_accelerators_is_given_as_a_scenario(guest: httpx2.AsyncClient) -> None:
+    place = "/plan/items/gpus-200000/d-gpus-200000.toml"
+    assert f'href="{place}"' in (await guest.get("/plan/items/gpus-200000")).text
+    answer = await guest.get(place)
+    assert 'filename="d-gpus-200000.toml"' in answer.headers["content-disposition"]
+    assert tomllib.loads(answer.text)["fleet"][0]["claim"] == "d-gpus-200000"
+    for other in (
+        "gpus-50000/d-gpus-200000",
+        "gpus-200000/x",
+        "committee/x",
+        "gpu-purchase-2025/later-gpu-2025-cost",
+    ):
+        assert (await guest.get(f"/plan/items/{other}.toml")).status_code == 404, other
 
 
 async def test_every_item_has_its_page(desk: Office, guest: httpx2.AsyncClient) -> None:

@@ -21,6 +21,7 @@ from moduai.packs import strategy
 from moduai.packs.pack import Pack
 from moduai.packs.read import PackError
 from moduai.packs.strategy import Plan
+from moduai.planner.handed import CannotHandOverError, handed
 from moduai.proposals.repository import accepted, lay
 from moduai.web.assets import takes_gzip
 from moduai.web.entering import public_url
@@ -101,6 +102,10 @@ async def _answer(request: Request) -> Response:
         log.error("the country pack cannot be used", extra={"faults": len(error.faults)})  # noqa: TRY400
         raise HTTPException(503) from None
     path = request.scope["path"].removeprefix("/plan")
+    if path.startswith("/items/") and path.endswith(".toml"):
+        return _scenario(
+            request, pack, *path.removeprefix("/items/").removesuffix(".toml").partition("/")[::2]
+        )
     if path.startswith("/items/"):
         return await _item(request, present, pack, path.removeprefix("/items/"))
     if path == "/feed.xml" or path.removeprefix(".") in FILES.keys() - {"xml"}:
@@ -188,6 +193,19 @@ def _file(request: Request, pack: Pack, kind: str) -> Response:
         content, headers["content-encoding"] = gzip.compress(content, 6, mtime=0), "gzip"
     headers["content-type"] = FILES[kind]
     return Response(content, 200, headers)
+
+
+def _scenario(request: Request, pack: Pack, item: str, claim: str) -> Response:
+    """A claim of accelerators as a scenario of the planner."""
+    said = pack.claim.get(claim)
+    if said is None or said.item != item:
+        raise HTTPException(404)
+    try:
+        text = handed(pack, pack.head.id, said)
+    except CannotHandOverError:
+        raise HTTPException(404) from None
+    headers = {"content-disposition": f'attachment; filename="{claim}.toml"', "cache-control": SHORT}
+    return Response(text, 200, headers, "application/toml")
 
 
 def _content(request: Request, plan: Plan, kind: str) -> bytes:

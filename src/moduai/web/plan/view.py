@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 
-from moduai.packs import strategy
+from moduai.packs import numbers, strategy
 from moduai.packs.pack import Pack, grouped
 from moduai.packs.price import Beside, Figure, Priced, PriceError, price_claim, rounded
 from moduai.packs.schema import Claim, Item, Live, Source
 from moduai.packs.strategy import TRIANGLE, Entry, Gap, Money, Plan, Standing
 from moduai.web.language import Language, direction
-from moduai.web.plan import drawing, live, numbers, words
+from moduai.web.plan import drawing, live, words
 from moduai.web.plan.events import Event, events
 
 MOST_EVENTS = 12
@@ -359,6 +359,11 @@ class View:
             return price_claim(self.plan, claim)
         except PriceError:
             return None
+
+    def is_of_accelerators(self, claim: Claim) -> bool:
+        """Whether its number is of accelerators: then the planner can run it."""
+        unit = self.pack.unit.get(claim.unit or "")
+        return claim.number is not None and unit is not None and unit.kind == "accelerators"
 
     def live(self, name: Live) -> live.Figure | None:
         """A figure of this installation; None where there is no ledger of it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from moduai.web.plan.numbers import grouped, measured, percent
+from moduai.packs.numbers import grouped, measured, percent
 
 KO = {"만": 1e4, "억": 1e8, "조": 1e12, "경": 1e16}
 EN = {"thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}

@@ -1,0 +1,629 @@
+"""What a run comes to: waits by class and region, shares, energy, money, goals; each with its basis.
+
+Rule: a number that comes from several figures is no better known than the weakest of them (``basis``). A
+band is from the fifth to the ninety-fifth of a hundred runs whose figures were drawn; the middle is the run
+with all figures in the middle, and may lie outside of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from moduai.packs.schema import Words
+from moduai.planner import load
+from moduai.planner.basis import Basis, weakest
+from moduai.planner.fluid import Columns, Flow
+from moduai.planner.load import DAY, Floats
+from moduai.planner.plant import Plant
+from moduai.planner.scenario.world import Band, Rests, World
+
+if TYPE_CHECKING:
+    from moduai.planner.scenario.schema import GoalRow
+
+HOURS_A_YEAR: Final = 8_760
+BISECTIONS: Final = 48
+FAR: Final = 40.0
+"""Mean waits beyond which chance makes nobody wait."""
+COLUMNS: Final = ("at", "service_class", "asked", "served", "refused", "left", "waiting", "wait_s")
+MOST_POINTS: Final = 400
+"""Of a curve over the whole run."""
+
+
+class Spread(Struct, frozen=True):
+    """A result with its band; without drawn runs all three are the same."""
+
+    low: float
+    middle: float
+    high: float
+
+
+class ByClass(Struct, frozen=True, kw_only=True):
+    """What one class got."""
+
+    service_class: str
+    title: Words
+    asked: float
+    served: Spread
+    """Part of what was asked."""
+    refused: float
+    left: float
+    waiting: float
+    """Parts; waiting: at the end."""
+    share: float
+    """Part of all accelerator time that was used."""
+    tokens_s: float
+    """Tokens of answers a second, in the mean."""
+    mean: float
+    p50: float
+    p90: float
+    p99: Spread
+    """Seconds in line, with the way there and back."""
+
+
+class ByRegion(Struct, frozen=True, kw_only=True):
+    """What people in one region got, all classes together, without agents and batch work."""
+
+    region: str
+    name: Words
+    asked: float
+    served: float
+    mean: float
+    p99: float
+
+
+class Kept(Struct, frozen=True, kw_only=True):
+    """Whether a goal was kept."""
+
+    service_class: str
+    wait_s: float
+    wanted: float
+    within: float
+    """Part of questions that waited no longer."""
+    turned_away: float
+    kept: bool
+
+
+class Hour(Struct, frozen=True, kw_only=True):
+    """An hour of the day, in the mean of all days, by class in the order of ``Outcome.classes``."""
+
+    hour: int
+    asked: tuple[float, ...]
+    """Questions a second."""
+    wait: tuple[float, ...]
+    """Mean seconds in line of those who come then."""
+
+
+class Point(Struct, frozen=True, kw_only=True):
+    """A time of the run."""
+
+    at: str
+    """Local time."""
+    asked: float
+    served: float
+    """Questions a second, all classes."""
+    used: float
+    """Part of the accelerators that serve."""
+    megawatts: float
+
+
+class BySite(Struct, frozen=True, kw_only=True):
+    """What one site had."""
+
+    site: str
+    name: Words
+    accelerators: int
+    powered: float
+    """Part that its power is enough for."""
+    peak_mw: float
+    energy_mwh: float
+
+
+class ByPool(Struct, frozen=True, kw_only=True):
+    """Replicas of a model at a site, and how fast one is of the demand that asks most of it."""
+
+    site: str
+    model: str
+    accelerator: str
+    replicas: int
+    devices: int
+    batch: int
+    requests_s: float
+    tpot_ms: float
+    basis: Basis
+    error: float
+
+
+class Year(Struct, frozen=True, kw_only=True):
+    """A calendar year at the pace of the run's days in it; money in the currency."""
+
+    year: int
+    bought: Spread
+    energy_mwh: Spread | None
+    """Of a whole year; None: no day of it was run."""
+    bill: Spread | None
+    budget: float | None
+    part: float | None
+    """What is bought and the bill, as a part of the budget."""
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """All of it."""
+
+    scenario: str
+    name: Words
+    about: Words
+    start: str
+    days: float
+    whole: bool
+    """Whether the run came to its end."""
+    seed: int
+    draws: int
+    currency: str
+    large_numbers: dict[str, dict[str, float]]
+    """Their names by language, as the pack has them."""
+    accelerators: int
+    serving: int
+    """Of them, in replicas that answer."""
+    asked: float
+    tokens_s: float
+    used: dict[str, float]
+    """Part of the supply by model, in the mean."""
+    peak: dict[str, float]
+    """In the busiest tick."""
+    missing: float
+    """Largest part of a demand of which nobody knows what became: nothing."""
+    classes: tuple[ByClass, ...]
+    regions: tuple[ByRegion, ...]
+    goals: tuple[Kept, ...]
+    hours: tuple[Hour, ...]
+    curve: tuple[Point, ...]
+    sites: tuple[BySite, ...]
+    pools: tuple[ByPool, ...]
+    years: tuple[Year, ...]
+    rests: tuple[Rests, ...]
+    """What all of it rests on."""
+    basis: dict[str, Basis]
+    """Of waits, energy and money: the weakest of what each rests on."""
+
+
+class Waits:
+    """Seconds in line of all questions that some leaves took, in one column."""
+
+    def __init__(self, count: Floats, delay: Floats, chance: Floats, pause: Floats) -> None:
+        some = count > 0
+        self.count, self.delay, self.chance, self.pause = (
+            each[some] for each in np.broadcast_arrays(count, delay, chance, pause)
+        )
+
+    def within(self, seconds: float) -> float:
+        """Part that waits no longer; all of it where nobody asks."""
+        if not len(self.count):
+            return 1.0
+        rest = seconds - self.delay
+        tail = self.chance * np.exp(-np.clip(rest / np.maximum(self.pause, 1e-12), 0, FAR))
+        return float((self.count * np.where(rest >= 0, 1 - tail, 0.0)).sum() / self.count.sum())
+
+    def quantile(self, part: float) -> float:
+        """Seconds that this part does not wait longer than."""
+        if not len(self.count):
+            return 0.0
+        low, high = 0.0, float(self.delay.max() + FAR * self.pause.max())
+        if self.within(0.0) >= part:
+            return 0.0
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
+            low, high = (low, middle) if self.within(middle) >= part else (middle, high)
+        return high
+
+    def mean(self) -> float:
+        """Seconds."""
+        if not len(self.count):
+            return 0.0
+        return float((self.count * (self.delay + self.chance * self.pause)).sum() / self.count.sum())
+
+
+class Waited:
+    """Waits of a whole flow: from the curves of what came and what went."""
+
+    def __init__(self, world: World, plant: Plant, flow: Flow, rtt: Floats) -> None:
+        self.world, self.plant, self.flow, self.rtt = world, plant, flow, rtt
+        self.model_of = np.array([plant.models.index(one.model) for one in world.demands])
+
+    def of(self, column: int, demands: list[int], region: int | None = None) -> Waits:
+        """Of these demands, in one region or in all."""
+        done = self.flow.done
+        regions = list(range(self.flow.came.shape[-1])) if region is None else [region]
+        found = [self.leaf(column, demand, each) for demand in demands for each in regions]
+        if not found or not done:
+            none = np.zeros(0)
+            return Waits(none, none, none, none)
+        count, delay, chance, pause = (np.concatenate(each) for each in zip(*found, strict=True))
+        return Waits(count, delay, chance, pause)
+
+    def leaf(self, column: int, demand: int, region: int) -> tuple[Floats, Floats, Floats, Floats]:
+        """By tick: how many came, how long they stand in line, and what chance adds."""
+        flow, done, model = self.flow, self.flow.done, self.model_of[demand]
+        count = np.diff(flow.came[: done + 1, column, demand, region])
+        delay = self.delay(column, demand, region) + self.rtt[region if len(self.rtt) > 1 else 0]
+        return count, delay, flow.chance[:done, column, model], flow.pause[:done, column, model]
+
+    def delay(self, column: int, demand: int, region: int) -> Floats:
+        """How long those who come in the middle of each tick stand in line; those who still do at the end: as
+        long as they have.
+        """
+        flow, done = self.flow, self.flow.done
+        came, went = (each[: done + 1, column, demand, region] for each in (flow.came, flow.went))
+        if not np.any(came[1:] - went[1:] > 1e-9 * np.maximum(came[1:], 1)):
+            return np.zeros(done)
+        edges = np.arange(done + 1) * flow.tick
+        middle = (came[:-1] + came[1:]) / 2
+        # Where nothing goes for a while the curve is flat: a slope of next to nothing makes it one-to-one.
+        rising = went + edges * (1e-9 * max(1.0, float(came[-1])) / max(edges[-1], 1.0))
+        leaves = np.interp(middle, rising, edges)
+        return np.asarray(np.maximum(0.0, leaves - (edges[:-1] + flow.tick / 2)))
+
+
+def outcome(world: World, plant: Plant, flow: Flow, bands: tuple[Columns, Flow] | None) -> Outcome:
+    """What a run comes to. ``bands``: drawn runs beside it, regions together."""
+    ones = Columns(np.ones((1, len(world.demands))), np.ones((1, len(world.pools))), np.ones(1))
+    asked = load.shape(world)[: flow.done] * world.tick
+    classes = _classes(world)
+    waited = Waited(world, plant, flow, plant.rtt(world))
+    beside = Waited(world, plant, bands[1], np.array([plant.rtt(world).mean()])) if bands else None
+    power = _power(world, plant, flow, ones)
+    share = _shares(plant, flow, ones, classes)
+    spell = plant.at(max(0, flow.done - 1))
+    serving = float((spell.replicas(ones)[0] * plant.span)[~plant.trains].sum())
+    wrote = np.array([one.tokens_out for one in world.demands])
+    seconds = max(flow.done * flow.tick, 1.0)
+    return Outcome(
+        scenario=world.file,
+        name=world.head.name,
+        about=world.head.about,
+        start=str(world.head.start),
+        days=flow.done * flow.tick / DAY,
+        whole=flow.done == len(load.ticks(world)),
+        seed=world.head.seed,
+        draws=world.head.draws if bands else 0,
+        currency=world.currency,
+        large_numbers=world.pack.locale.large_numbers if world.pack else {},
+        accelerators=round(float((plant.count * spell.up).sum())),
+        serving=round(serving),
+        asked=float(asked.sum()),
+        tokens_s=float((flow.served[: flow.done, 0] * wrote).sum() / seconds),
+        used={name: float(flow.used[: flow.done, 0, m].mean()) for m, name in enumerate(plant.models)},
+        peak={name: float(flow.used[: flow.done, 0, m].max()) for m, name in enumerate(plant.models)},
+        missing=flow.missing(asked.sum(0)[None]),
+        classes=tuple(
+            _by_class(world, flow, bands, waited, beside, name, mine, share[name])
+            for name, mine in classes.items()
+        ),
+        regions=tuple(_regions(world, flow, waited)),
+        goals=tuple(_kept(world, flow, waited, classes, goal) for goal in world.goals),
+        hours=tuple(_hours(world, flow, waited, classes)),
+        curve=tuple(_curve(world, plant, flow, power)),
+        sites=tuple(_sites(world, plant, flow, power, ones)),
+        pools=tuple(_pools(world, plant, ones)),
+        years=tuple(_years(world, flow, power)),
+        rests=world.rests,
+        basis=_basis(world, plant),
+    )
+
+
+def _classes(world: World) -> dict[str, list[int]]:
+    """Class to its demands, in the order of the policy."""
+    found: dict[str, list[int]] = {}
+    for name in world.policy.classes:
+        mine = [place for place, one in enumerate(world.demands) if one.service_class == name]
+        if mine:
+            found[name] = mine
+    return found
+
+
+def _by_class(
+    world: World, flow: Flow, bands: tuple[Columns, Flow] | None, waited: Waited, beside: Waited | None,
+    name: str, mine: list[int], share: float,
+) -> ByClass:  # fmt: skip
+    at = slice(flow.done)
+    asked = float(load.shape(world)[at][:, mine].sum() * world.tick)
+    whole = max(asked, 1e-12)
+    waits = waited.of(0, mine)
+    served = float(flow.served[at, 0][:, mine].sum()) / whole if asked else 1.0
+    drawn = [served]
+    late = [waits.quantile(0.99)]
+    if bands and beside:
+        columns, other = bands
+        for column in range(1, columns.count):
+            want = (
+                load.shape(world)[: other.done][:, mine] * columns.demand[column, mine]
+            ).sum() * world.tick
+            drawn.append(float(other.served[: other.done, column][:, mine].sum()) / max(float(want), 1e-12))
+            late.append(beside.of(column, mine).quantile(0.99))
+    wrote = sum(float(flow.served[at, 0, one].sum()) * world.demands[one].tokens_out for one in mine)
+    return ByClass(
+        service_class=name,
+        title=world.policy.classes[name].title,
+        asked=asked,
+        served=_spread(drawn),
+        refused=float(flow.refused[at, 0][:, mine].sum()) / whole,
+        left=float(flow.left[at, 0][:, mine].sum()) / whole,
+        waiting=float(flow.waiting[-1][0, mine].sum()) / whole if flow.done else 0.0,
+        share=share,
+        tokens_s=wrote / max(flow.done * flow.tick, 1.0),
+        mean=waits.mean(),
+        p50=waits.quantile(0.5),
+        p90=waits.quantile(0.9),
+        p99=_spread(late),
+    )
+
+
+def _spread(values: list[float]) -> Spread:
+    """The middle first, then the drawn ones."""
+    drawn = values[1:] or values
+    return Spread(float(np.quantile(drawn, 0.05)), values[0], float(np.quantile(drawn, 0.95)))
+
+
+def _shares(plant: Plant, flow: Flow, ones: Columns, classes: dict[str, list[int]]) -> dict[str, float]:
+    """Part of the accelerator time that is used, by class: all supplies together, by their accelerators."""
+    took = np.zeros(flow.served.shape[2])
+    for spell, mine in plant.by_tick(flow.done):
+        cost = spell.cost(ones)[0]
+        size = _supply(plant, spell.replicas(ones)[0] * plant.span)
+        each = np.where(np.isfinite(cost), cost, 0.0) * size
+        took += flow.served[: flow.done, 0][mine].sum(0) * each
+    whole = max(float(took.sum()), 1e-12)
+    return {name: float(took[mine].sum()) / whole for name, mine in classes.items()}
+
+
+def _supply(plant: Plant, accelerators: Floats) -> Floats:
+    """Accelerators behind each demand's model."""
+    by_model = {
+        model: float(sum(accelerators[n] for n, pool in enumerate(plant.world.pools) if pool.model == model))
+        for model in plant.models
+    }
+    return np.array([by_model[one.model] for one in plant.world.demands])
+
+
+def _regions(world: World, flow: Flow, waited: Waited) -> list[ByRegion]:
+    if flow.came.shape[-1] != len(world.regions) or not flow.done:
+        return []
+    spread = load.spread(world)
+    asked = load.shape(world)[: flow.done].sum(0) * world.tick
+    people = [place for place, one in enumerate(world.demands) if one.kind == "people"]
+    made = []
+    for number, region in enumerate(world.regions):
+        want = float((asked * spread[:, number])[people].sum())
+        lost = float((flow.gone + flow.turned + flow.waiting[-1])[0, people, number].sum())
+        waits = waited.of(0, people, number)
+        made.append(
+            ByRegion(
+                region=region.id,
+                name=region.name,
+                asked=want,
+                served=1 - lost / max(want, 1e-12),
+                mean=waits.mean(),
+                p99=waits.quantile(0.99),
+            )
+        )
+    return made
+
+
+def kept(world: World, plant: Plant, flow: Flow, columns: Columns, column: int) -> bool:
+    """Whether all goals are kept in a column."""
+    rtt = plant.rtt(world)
+    rtt = rtt if flow.came.shape[-1] == len(rtt) else np.array([rtt.mean()])
+    waited, classes = Waited(world, plant, flow, rtt), _classes(world)
+    more = columns.demand[column]
+    return all(_kept(world, flow, waited, classes, goal, column, more).kept for goal in world.goals)
+
+
+def by_tick(world: World, plant: Plant, flow: Flow) -> dict[str, list[object]]:
+    """Columns of a table with a row for each tick and class: what programs read."""
+    waited = Waited(world, plant, flow, plant.rtt(world))
+    made: dict[str, list[object]] = {name: [] for name in COLUMNS}
+    asked = load.shape(world)[: flow.done] * world.tick
+    times = [load.local(world.head.start, tick * flow.tick) for tick in range(flow.done)]
+    waiting = flow.waiting[:, 0].sum(-1)
+    for name, mine in _classes(world).items():
+        counts = (asked, flow.served[: flow.done, 0], flow.refused[: flow.done, 0], flow.left[: flow.done, 0])
+        sums = [each[:, mine].sum(1) for each in (*counts, waiting)]
+        values = (times, [name] * flow.done, *sums, _mean_by_tick(flow, waited, mine))
+        for column, value in zip(COLUMNS, values, strict=True):
+            made[column] += list(value)
+    return made
+
+
+def _kept(
+    world: World, flow: Flow, waited: Waited, classes: dict[str, list[int]], goal: GoalRow, column: int = 0,
+    more: Floats | float = 1.0,
+) -> Kept:  # fmt: skip
+    mine = classes.get(goal.service_class, [])
+    at = slice(flow.done)
+    within = waited.of(column, mine).within(goal.wait_s)
+    asked = float((load.shape(world)[at] * more)[:, mine].sum() * world.tick)
+    lost = float((flow.refused[at, column] + flow.left[at, column])[:, mine].sum()) / max(asked, 1e-12)
+    return Kept(
+        service_class=goal.service_class,
+        wait_s=goal.wait_s,
+        wanted=goal.part,
+        within=within,
+        turned_away=lost,
+        kept=within >= goal.part and lost <= goal.turned_away,
+    )
+
+
+def _hours(world: World, flow: Flow, waited: Waited, classes: dict[str, list[int]]) -> list[Hour]:
+    times = load.ticks(world)[: flow.done]
+    of_day = (times % DAY // 3600).astype(int)
+    asked = load.shape(world)[: flow.done]
+    rates = {name: asked[:, mine].sum(1) for name, mine in classes.items()}
+    waits = {name: _mean_by_tick(flow, waited, mine) for name, mine in classes.items()}
+    made = []
+    for hour in range(24):
+        mine = of_day == hour
+        if mine.any():
+            made.append(
+                Hour(
+                    hour=hour,
+                    asked=tuple(float(rates[name][mine].mean()) for name in classes),
+                    wait=tuple(_weighted(waits[name][mine], rates[name][mine]) for name in classes),
+                )
+            )
+    return made
+
+
+def _mean_by_tick(flow: Flow, waited: Waited, demands: list[int]) -> Floats:
+    """Mean wait of those who come in each tick."""
+    whole, sum_ = np.zeros(flow.done), np.zeros(flow.done)
+    for demand in demands:
+        for region in range(flow.came.shape[-1]):
+            count, delay, chance, pause = waited.leaf(0, demand, region)
+            whole += count
+            sum_ += count * (delay + chance * pause)
+    return np.asarray(sum_ / np.maximum(whole, 1e-12))
+
+
+def _weighted(values: Floats, weights: Floats) -> float:
+    return float((values * weights).sum() / max(float(weights.sum()), 1e-12))
+
+
+def _power(world: World, plant: Plant, flow: Flow, ones: Columns) -> Floats:
+    """Watts of each site at each tick, with all that it needs: ticks × sites."""
+    made = np.zeros((flow.done, len(plant.sites)))
+    idle, server = world.power.idle, Band.of(world.power.server).middle
+    pue = np.array([world.sites[name].pue.middle for name in plant.sites])
+    where = np.eye(len(plant.sites))[plant.site_of] * pue
+    model_of = np.array([plant.models.index(p.model) if p.model in plant.models else -1 for p in world.pools])
+    for spell, mine in plant.by_tick(flow.done):
+        on = spell.replicas(ones)[0] * plant.span * plant.watts * server
+        used = np.ones((int(mine.sum()), len(world.pools)))
+        serves = model_of >= 0
+        used[:, serves] = flow.used[: flow.done, 0][mine][:, model_of[serves]]
+        used[:, ~serves & ~plant.trains] = 0.0
+        made[mine] = (on * (idle + (1 - idle) * used)) @ where
+    return made
+
+
+def _curve(world: World, plant: Plant, flow: Flow, power: Floats) -> list[Point]:
+    if not flow.done:
+        return []
+    asked, served = load.shape(world)[: flow.done].sum(1), flow.served[: flow.done, 0].sum(1) / flow.tick
+    weight = np.array(
+        [sum(pool.count for pool in world.pools if pool.model == model) for model in plant.models]
+    )
+    used = flow.used[: flow.done, 0] @ (weight / max(float(weight.sum()), 1e-12))
+    made = []
+    for part in np.array_split(np.arange(flow.done), min(flow.done, MOST_POINTS)):
+        at = load.local(world.head.start, float(part[0]) * flow.tick)
+        made.append(
+            Point(
+                at=at.isoformat(timespec="minutes"),
+                asked=float(asked[part].mean()),
+                served=float(served[part].mean()),
+                used=float(used[part].mean()),
+                megawatts=float(power[part].sum(1).mean()) / 1e6,
+            )
+        )
+    return made
+
+
+def _sites(world: World, plant: Plant, flow: Flow, power: Floats, ones: Columns) -> list[BySite]:
+    spell = plant.at(max(0, flow.done - 1))
+    powered = spell.powered(ones)[0]
+    made = []
+    for number, name in enumerate(plant.sites):
+        mine = plant.site_of == number
+        made.append(
+            BySite(
+                site=name,
+                name=world.sites[name].name,
+                accelerators=round(float(plant.count[mine].sum())),
+                powered=float(powered[mine].min()),
+                peak_mw=float(power[:, number].max()) / 1e6 if flow.done else 0.0,
+                energy_mwh=float(power[:, number].sum()) * flow.tick / 3.6e9,
+            )
+        )
+    return made
+
+
+def _pools(world: World, plant: Plant, ones: Columns) -> list[ByPool]:
+    asked = load.shape(world).sum(0)
+    replicas = plant.at(0).replicas(ones)[0]
+    made = []
+    for number, pool in enumerate(world.pools):
+        mine = [place for place, one in enumerate(world.demands) if one.model == pool.model]
+        if not mine:
+            continue
+        capacity = plant.capacities[number, max(mine, key=asked.__getitem__)]
+        made.append(
+            ByPool(
+                site=pool.site,
+                model=pool.model,
+                accelerator=pool.accelerator,
+                replicas=int(replicas[number]),
+                devices=pool.devices,
+                batch=capacity.batch,
+                requests_s=capacity.requests_per_s,
+                tpot_ms=capacity.tpot_ms,
+                basis=capacity.basis,
+                error=capacity.error,
+            )
+        )
+    return made
+
+
+def _years(world: World, flow: Flow, power: Floats) -> list[Year]:
+    of_tick = _year_of(world, flow)
+    run = set(of_tick.tolist())
+    bought = {one.year for one in world.bought if one.year}
+    made = []
+    for year in sorted(run | bought):
+        paid = [(one.count, one.price) for one in world.bought if one.year == year]
+        cost = Spread(*(sum(count * price[at] for count, price in paid) for at in range(3)))
+        energy = bill = None
+        if year in run:
+            energy = _energy(world, float(power[of_tick == year].sum(1).mean()))
+            prices = (world.kwh.low, world.kwh.middle, world.kwh.high)
+            mwh = (energy.low, energy.middle, energy.high)
+            bill = Spread(*(each * 1000 * price for each, price in zip(mwh, prices, strict=True)))
+        budget = world.budgets.get(year)
+        spent = cost.middle + (bill.middle if bill else 0.0)
+        made.append(
+            Year(
+                year=year, bought=cost, energy_mwh=energy, bill=bill, budget=budget,
+                part=spent / budget if budget else None,
+            )
+        )  # fmt: skip
+    return made
+
+
+def _energy(world: World, watts: float) -> Spread:
+    """MWh of a year at a mean power, with the ranges of servers and of what sites need."""
+    middle = watts * HOURS_A_YEAR / 1e6
+    server = Band.of(world.power.server)
+    pue = [world.sites[pool.site].pue for pool in world.pools]
+    low, high = (
+        server[at] / server.middle * float(np.mean([one[at] / one.middle for one in pue])) for at in (0, 2)
+    )
+    return Spread(middle * low, middle, middle * high)
+
+
+def _year_of(world: World, flow: Flow) -> NDArray[np.int64]:
+    start = np.datetime64(world.head.start, "s")
+    times = start + load.ticks(world)[: flow.done].astype("timedelta64[s]")
+    return np.asarray(times.astype("datetime64[Y]").astype(np.int64) + 1970)
+
+
+def _basis(world: World, plant: Plant) -> dict[str, Basis]:
+    """The weakest of what each kind of result rests on."""
+    engines = [one.basis for one in plant.capacities.values()]
+    people = [one.basis for one in world.rests if not one.what.startswith(("price", "power"))]
+    power = [one.basis for one in world.rests if one.what.startswith("power")]
+    prices = [one.basis for one in world.rests if one.what.startswith("price")]
+    waits = weakest(Basis.MEASURED, *engines, *people)
+    energy = weakest(waits, *power)
+    return {"waits": waits, "energy": energy, "money": weakest(energy, *prices)}

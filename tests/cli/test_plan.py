@@ -1,0 +1,207 @@
+"""``modu plan`` as people type it."""
+
+from __future__ import annotations
+
+import html.parser
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from moduai.cli import plan, strategy
+from moduai.planner import fluid
+from moduai.planner.handed import CannotHandOverError, handed
+from moduai.planner.report.words import korean
+from moduai.planner.scenario import read
+from tests.planner.given import GIVEN, TEXT, pack
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "small.toml"
+    file.write_text(TEXT.replace("tick_minutes = 15", "tick_minutes = 60"))
+    return file
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(plan.app, [str(one) for one in arguments])
+
+
+def said(*arguments: object) -> Any:
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return msgspec.json.decode(result.stdout)
+
+
+def test_scenarios_are_listed() -> None:
+    names = {one["name"]: one["accelerators"] for one in said("list")}
+    assert names["kr-50000"] == 50_000
+    assert "_kr" not in names
+    assert "초기 5만 장" in run("list", "--language", "ko").stdout
+
+
+def test_faults_are_told_with_their_lines(small: Path) -> None:
+    assert "is valid: 3 demands, 1 pools" in run("check", small).stdout
+    small.write_text(
+        TEXT.replace("count = 2\n", "count = -2\x1b[31m\n").replace("\x1b[31m", "") + "[[flet]]\n"
+    )
+    result = run("check", small)
+    assert result.exit_code == 1
+    assert "small.toml:" in result.stderr
+    assert "did you mean fleet?" in result.stderr
+    assert [one["line"] > 1 for one in msgspec.json.decode(run("check", small, "--json").stdout)["faults"]]
+    assert run("run", small).exit_code == 1
+    assert "it cannot be read" in run("check", "nowhere.toml").stderr
+
+
+def test_a_run_tells_waits_energy_and_money(small: Path) -> None:
+    shown = run("run", small).stdout
+    for text in ("Residents", "XA-N", "goal kept: resident", "hall: at most", "of the budget", "Basis"):
+        assert text in shown, shown
+    found = said("run", small)
+    assert {one["basis"] for one in found["rests"]} <= {"measured", "fitted", "published", "assumed"}
+    assert found["missing"] < 1e-9
+
+
+def test_what_ifs_change_what_they_say(small: Path) -> None:
+    plain = said("run", small, "--draws", 0)
+    used = plain["used"]["llama-3.1-8b"]
+    assert said("run", small, "--launch", 2, "--draws", 0)["used"]["llama-3.1-8b"] == pytest.approx(2 * used)
+    assert said("run", small, "--faster", "h100=2", "--draws", 0)["used"]["llama-3.1-8b"] == pytest.approx(
+        used / 2
+    )
+    assert said("run", small, "--fleet", 3, "--draws", 0)["accelerators"] == 6
+    lost = said("run", small, "--lose", "hall", "--draws", 0)
+    assert lost["classes"][0]["served"]["middle"] == 0
+    policy = small.with_name("policy.toml")
+    policy.write_text('name = "p"\ndefault = "x"\n[class.x]\ntitle = { en = "X" }\n')
+    result = run("run", small, "--policy", policy)
+    assert result.exit_code == 1
+    assert "there is no service_class 'resident'; there are x" in result.stderr
+    assert run("run", small, "--faster", "h100=fast").exit_code == 2
+    assert "did you mean hall?" in run("run", small, "--lose", "hal").stderr
+
+
+def test_an_interrupt_keeps_what_is_done_and_says_how_to_go_on(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = said("run", small, "--draws", 0)
+    step = fluid._Step.tick
+
+    def stop(self: Any, flow: Any, tick: int, asked: Any) -> None:
+        if tick == 10:
+            raise KeyboardInterrupt
+        step(self, flow, tick, asked)
+
+    monkeypatch.setattr(fluid._Step, "tick", stop)
+    monkeypatch.setattr(sys, "argv", ["modu", "plan", "run", "small.toml", "--draws", "0"])
+    stopped = run("run", "small.toml", "--draws", 0, "--json")
+    assert stopped.exit_code == 1
+    assert msgspec.json.decode(stopped.stdout)["days"] == pytest.approx(10 / 24)
+    go_on = re.search(r"Go on: modu plan (.*)", stopped.stderr)
+    assert go_on
+    monkeypatch.setattr(fluid._Step, "tick", step)
+    rest = said(*go_on[1].split())
+    assert rest["classes"] == whole["classes"]
+    assert "other options" in run("run", "small.toml", "--days", 2, "--go-on", "modu-plan-small.npz").stderr
+    assert "is not what a run has kept" in run("run", "small.toml", "--go-on", "small.toml").stderr
+
+
+def test_the_fewest_are_searched(small: Path) -> None:
+    shown = run("size", small).stdout
+    assert "accelerators keep the goals" in shown
+    found = said("size", small)
+    assert found["fewest"] == sum(found["fleets"].values())
+    small.write_text(small.read_text().split("[[goal]]", maxsplit=1)[0])
+    assert "nothing to keep" in run("size", small).stderr
+
+
+def test_scenarios_are_put_side_by_side(small: Path) -> None:
+    shown = run("compare", small, small).stdout
+    assert "Residents: p99 s" in shown
+    assert said("compare", small)[str(small)]["accelerators"] == 2
+
+
+def test_ticks_are_written_as_parquet(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    assert run("run", small, "--parquet", "ticks.parquet", "--draws", 0).exit_code == 0
+    read = parquet.read_table("ticks.parquet")
+    assert read.num_rows == 24 * 3
+    assert read.schema.metadata[b"scenario"] == b"small"
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    result = run("run", small, "--parquet", "more.parquet", "--draws", 0)
+    assert result.exit_code == 1
+    assert "Parquet needs pyarrow: pip install" in result.stderr
+
+
+class Outline(html.parser.HTMLParser):
+    """What stands in a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count: dict[str, int] = {}
+        self.ids: list[str] = []
+        self.refers: list[str] = []
+        self.loads: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.count[tag] = self.count.get(tag, 0) + 1
+        named = dict(attrs)
+        self.ids += [named["id"] or ""] if "id" in named else []
+        self.refers += (named.get("aria-labelledby") or "").split()
+        self.loads += [value for name, value in attrs if name in {"src", "href"} and value]
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_a_report_stands_alone_and_every_figure_has_its_table(small: Path, language: str) -> None:
+    small.write_text(small.read_text().replace("Small", "A <b>small</b> one"))
+    assert run("run", small, "--report", "report.html", "--language", language).exit_code == 0
+    text = Path("report.html").read_text("utf-8")
+    page = Outline()
+    page.feed(text)
+    assert page.loads == []
+    assert "script" not in page.count
+    assert page.count["svg"] == page.count["figure"] == 6
+    assert page.count["table"] >= page.count["figure"]
+    assert set(page.refers) <= set(page.ids)
+    assert len(set(page.ids)) == len(page.ids)
+    assert "A &lt;b&gt;small&lt;/b&gt; one" in text
+    assert "prefers-color-scheme:dark" in text
+    assert "@media print" in text
+    for basis in ("assumed", "fitted", "published"):
+        assert (korean()[basis] if language == "ko" else basis) in text
+
+
+def test_claims_of_accelerators_become_scenarios_that_run(tmp_path: Path) -> None:
+    for name in ("kr", "xa"):
+        country = pack(name)
+        claims = [one for one in country.claims if country.unit.get(one.unit or "") and one.number]
+        for one in claims:
+            file = tmp_path / f"{one.id}.toml"
+            if country.unit[one.unit or ""].kind != "accelerators":
+                with pytest.raises(CannotHandOverError, match="not a number of accelerators"):
+                    handed(country, name, one)
+                continue
+            file.write_text(handed(country, name, one))
+            made = read(file, GIVEN)
+            assert sum(pool.count for pool in made.pools) == pytest.approx(one.number)
+
+
+def test_the_strategy_hands_over_and_writes_over_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    arguments = ["price", "--accelerators", "5000", "--scenario", str(file)]
+    first = CliRunner().invoke(strategy.app, arguments)
+    assert first.exit_code == 0
+    assert f"modu plan run {file}" in first.stderr
+    assert sum(pool.count for pool in read(file, GIVEN).pools) == 5000
+    again = CliRunner().invoke(strategy.app, arguments)
+    assert again.exit_code == 1
+    assert "File exists" in again.stderr
+    money = ["price", "--money", "1e12", "--scenario", str(tmp_path / "other.toml")]
+    assert CliRunner().invoke(strategy.app, money).exit_code == 2
