@@ -15,7 +15,7 @@ from benchmarks.harness.grounding import Judge
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 MUST_UNSUPPORTED, WANT_WRITTEN = 0.02, 0.40
-QUICK = 8
+QUICK = 4
 
 
 class Question(Struct, frozen=True):

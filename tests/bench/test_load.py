@@ -26,7 +26,7 @@ async def test_counts_chunks_of_streams():
         asked = Load(url=engine.url, kind="sse", clients=1, warm_s=0.0, window_s=20, answers=10)
         result = await load.run(asked)
     each = result.chunks / result.answers
-    assert 23 <= each < 26, "a role, 20 pieces, a finish, [DONE]; the last stream may be cut off"
+    assert 20 <= each < 26, "a role, 20 pieces, a finish, [DONE]; the first and the last may be cut off"
 
 
 @pytest.mark.parametrize("fault", ["refuse", "die", "die_mid", "garbage_http"])

@@ -41,7 +41,8 @@ def llm(clean, tmp_path):
 
 @pytest.mark.slow
 def test_the_real_model_answers(whole, tmp_path):
-    asked = ("-m", "modu", "-o", "max_tokens", "24", "대한민국의 수도는 어디인가요?")
+    options = ("-o", "max_tokens", "24", "-o", "temperature", "0")
+    asked = ("-m", "modu", *options, "대한민국의 수도는 어디인가요?")
     run = llm_of(whole, tmp_path)
     assert "서울" in run(*asked).stdout
     assert "서울" in run("--no-stream", *asked).stdout

@@ -127,6 +127,7 @@ class Index:
         self._searching: set[int] = set()
         self._changed = self._searched = 0.0
         self._told: tuple[_View | None, Status | None] = (None, None)
+        self._told_disk: tuple[Any, Status | None] = (None, None)
         self._fresh = Fresh(self._schema)
         self._unmarked: int | None = None
         self._index = self._open()
@@ -169,7 +170,7 @@ class Index:
             self._fresh.add(given)
             if position is not None:
                 self.position = self._unmarked = position
-            self._look()
+            self._look(self._view.disk)
 
     def _put(self, given: Iterable[New]) -> None:
         for each in given:
@@ -278,12 +279,12 @@ class Index:
             self._index.reload()
             self._fresh.clear()
             self._unmarked = None
-            self._look()
+            self._look(self._index.searcher())
 
-    def _look(self) -> None:
+    def _look(self, disk: Any) -> None:
         """Let searches see what is there now."""
         stored = {name: each.stored for name, each in self._fresh.documents.items()}
-        self._view = _View(self._index.searcher(), self._fresh.searcher, stored, self._fresh.passages)
+        self._view = _View(disk, self._fresh.searcher, stored, self._fresh.passages)
 
     @property
     def _searcher(self) -> Any:
@@ -485,30 +486,41 @@ class Index:
         return msgspec.structs.replace(told, morphemes=self.morphemes.ready)
 
     def _counted(self, view: _View) -> Status:
-        heads = self._among("waiting", (_WAITING, _FILLED))
-        found = view.disk.search(self._term("waiting", _ASIDE), MOST_ASIDE)
-        aside = [view.disk.doc(at).get_first("data") for _, at in found.hits]
-        others = _count(view.disk, heads) + found.count + _count(view.disk, self._term("id", _MARK))
+        disk = self._on_disk(view.disk)
+        told = msgspec.structs.replace(disk, position=self.position, rebuilt=self.rebuilt)
+        if not view.documents:
+            return told
         old = self._among("document", view.documents)
-        waiting = self._term("waiting", _PASSAGE)
-        both = [(tantivy.Occur.Must, old), (tantivy.Occur.Must, waiting)]
-        renewed = self._among("id", [f"={each}" for each in view.documents])
-        return Status(
-            documents=_count(view.disk, heads) - _count(view.disk, renewed) + len(view.documents),
-            passages=view.disk.num_docs - others - _count(view.disk, old) + view.passages,
-            waiting=_count(view.disk, waiting)
-            - _count(view.disk, tantivy.Query.boolean_query(both))
-            + view.passages,
-            aside=tuple(
-                each
-                for one in aside
-                if (each := msgspec.msgpack.decode(one, type=Aside)).document not in view.documents
-            ),
-            position=self.position,
-            bytes=sum(each.stat().st_size for each in self.folder.iterdir() if each.is_file()),
-            rebuilt=self.rebuilt,
-            morphemes=self.morphemes.ready,
+        both = [(tantivy.Occur.Must, old), (tantivy.Occur.Must, self._term("waiting", _PASSAGE))]
+        renewed = _count(view.disk, self._among("id", [f"={each}" for each in view.documents]))
+        waiting = _count(view.disk, tantivy.Query.boolean_query(both))
+        return msgspec.structs.replace(
+            told,
+            documents=disk.documents - renewed + len(view.documents),
+            passages=disk.passages - _count(view.disk, old) + view.passages,
+            waiting=disk.waiting - waiting + view.passages,
+            aside=tuple(each for each in disk.aside if each.document not in view.documents),
         )
+
+    def _on_disk(self, disk: Any) -> Status:
+        """What is on disk alone; counted once after each change of it."""
+        counted, told = self._told_disk
+        if counted is not disk or told is None:
+            heads = _count(disk, self._among("waiting", (_WAITING, _FILLED)))
+            found = disk.search(self._term("waiting", _ASIDE), MOST_ASIDE)
+            aside = [disk.doc(at).get_first("data") for _, at in found.hits]
+            told = Status(
+                documents=heads,
+                passages=disk.num_docs - heads - found.count - _count(disk, self._term("id", _MARK)),
+                waiting=_count(disk, self._term("waiting", _PASSAGE)),
+                aside=tuple(msgspec.msgpack.decode(each, type=Aside) for each in aside),
+                position=0,
+                bytes=sum(each.stat().st_size for each in self.folder.iterdir() if each.is_file()),
+                rebuilt="",
+                morphemes=False,
+            )
+            self._told_disk = (disk, told)
+        return told
 
     def damage(self) -> str:
         """What is wrong with the files on disk: the first one that is not as it was written; empty: nothing.
