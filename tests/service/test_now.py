@@ -16,7 +16,7 @@ from moduai import service as running
 from moduai.cli import shares
 from moduai.cli.now import app
 from moduai.gateway.shares import Shares
-from tests.conftest import Service
+from tests.conftest import Service, until
 
 
 @pytest.fixture
@@ -32,6 +32,7 @@ def up(clean: Service) -> Iterator[Service]:
 def test_now_tells_of_engines_errors_and_the_last_hour(up: Service) -> None:
     body = {"model": "nobody", "messages": [{"role": "user", "content": "?"}]}
     httpx.post(f"{up.url}/v1/chat/completions", json=body, headers=up.bearer)
+    until(up.rows)  # usage comes into the database a moment later
     result = CliRunner().invoke(app, ["--json", "--home", str(up.home)])
     assert result.exit_code == 0, result.output
     told = msgspec.json.decode(result.stdout)
