@@ -1,4 +1,4 @@
-"""The compiled engine against the twin that steps each iteration, and against the plain replica."""
+"""The compiled engine against a plain one that steps each iteration, and against the plain replica."""
 
 from random import Random
 
@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moduai.planner import engine, replica, twin
+from moduai.planner import engine, replica
 from moduai.planner.steptime import StepTime
+
+from . import stepwise
 
 pytestmark = pytest.mark.usefixtures("machine_code")
 
@@ -24,7 +26,7 @@ LENGTHS = st.tuples(st.integers(0, 30_000), st.integers(1, 900), st.integers(1, 
     st.sampled_from([64, 500, 4096]),
     st.lists(st.tuples(st.integers(1, 60_000), st.integers(1, 9_000)), max_size=3),
 )
-def test_it_ends_everything_to_the_nanosecond_when_the_twin_does(requests, slots, chunk, outages):
+def test_it_ends_everything_to_the_nanosecond_when_the_plain_one_does(requests, slots, chunk, outages):
     arrivals = np.cumsum([gap * 1000 for gap, _, _ in requests])
     jobs = engine.table([read for _, read, _ in requests], [wrote for _, _, wrote in requests])
     failures, at = [], 0
@@ -33,8 +35,8 @@ def test_it_ends_everything_to_the_nanosecond_when_the_twin_does(requests, slots
         at = failures[-1][1] + 1
     core = engine.core(TIME, jobs, slots=slots, chunk=chunk)
     engine.run(*core, arrivals, np.array(failures, np.int64).reshape(-1, 2), engine.NEVER)
-    stepped = [twin.Job(read, wrote) for _, read, wrote in requests]
-    twin.run(twin.Stepping(TIME, slots=slots, chunk=chunk), stepped, arrivals.tolist(), failures)
+    stepped = [stepwise.Job(read, wrote) for _, read, wrote in requests]
+    stepwise.run(stepwise.Stepping(TIME, slots=slots, chunk=chunk), stepped, arrivals.tolist(), failures)
     assert [(job.first, job.ended, job.wrote) for job in stepped] == [
         tuple(row) for row in jobs[:, [engine.FIRST, engine.ENDED, engine.WROTE]].tolist()
     ]

@@ -1,11 +1,16 @@
-"""The twin: the live policy, run against modelled engines under a simulated clock.
+"""How many accelerators, where, and who waits how long: a plan run before it is paid for.
 
-Words: an *engine* is a model of one replica, a *job* is a request inside it, a *step* is one pass of
-its batch, a *dispatcher* is what decides who runs next and where (the fair queue, or a rival that it
-is measured against), a *record* is what became of one request. Rule: the dispatcher is the very code
-that the gateway runs; only the clock, the engines and the people are made up here. Everything is
-deterministic: time is integer nanoseconds and every draw comes from a seed. A decision log of a live
-gateway is replayed by the same code too: `replay` ends in the hash that was recorded.
+Two ways. A *nation* (``scenario`` → ``load`` → ``plant`` → ``fluid`` → ``outcome`` → ``report``) is flows by
+ticks: people, sites and years, without single requests. The *twin* (``run`` with ``replica``; ``cell`` with
+the compiled ``engine``) is every request, and the dispatcher is the very code that the gateway runs. Both
+take what a step costs from ``steptime``, which ``calibrate`` fits to measured points.
+
+Words: an *engine* is a model of one replica, a *job* is a request inside it, a *step* is one pass of its
+batch, a *dispatcher* is what decides who runs next and where (the fair queue, or a rival that it is measured
+against), a *record* is what became of one request. Rule: only the clock, the engines and the people are made
+up here, and every figure says whether it is measured, fitted, published or assumed. Everything is
+deterministic: the twin's time is integer nanoseconds and every draw comes from a seed. A decision log of a
+live gateway is replayed by the same code too: ``replay`` ends in the hash that was recorded.
 """
 
 from moduai.planner.basis import Basis, Figure

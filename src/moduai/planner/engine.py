@@ -1,7 +1,7 @@
 """One replica in machine code: arrays in, arrays out, from event to event.
 
 The rules are those of ``replica.Engine`` (continuous batching, chunked prefill, KV room, prefix cache, the
-youngest preempted); tests hold it to that, and to ``twin``, which steps each iteration, to the nanosecond.
+youngest preempted); tests hold it to that, and to a plain one that steps each iteration, to the nanosecond.
 All state is in integer arrays, so that compiled functions (Numba) work on it:
 
 * ``jobs``: a row for each request, with the columns below. A request stands in one list at a time (waiting,
