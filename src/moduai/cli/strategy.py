@@ -35,7 +35,7 @@ from moduai.packs.price import (
     price_money,
     rounded,
 )
-from moduai.packs.schema import Claim, ItemKind, Pillar
+from moduai.packs.schema import Claim, ItemKind, Pillar, Revision
 from moduai.packs.strategy import Entry, Gap, Plan, Standing
 from moduai.packs.where import shipped
 from moduai.planner.handed import CannotHandOverError, handed
@@ -134,6 +134,7 @@ def show(
         "measure": measure,
         "waits for": ", ".join(waits) or ("missing" if "prerequisite" in entry.gaps else ""),
         "missing": ", ".join(entry.gaps),
+        "changed": "; ".join(f"{one.day} {_became(plan.pack, one, language)}" for one in entry.revisions),
         "conflicts": "; ".join(" and ".join(pair) for pair in entry.conflicts),
         "served by": in_language(entry.item.serves, language) or "followed only",
     }
@@ -296,6 +297,19 @@ def _item(pack: Pack, entry: Entry, language: str) -> dict[str, Any]:
         "claims": len(entry.claims),
         "missing": list(entry.gaps),
     }
+
+
+def _became(pack: Pack, one: Revision, language: str) -> str:
+    """What a revision gives, with its source."""
+    given = []
+    if one.owner is not None:
+        name = in_language(pack.who(one.owner).name, language) if one.owner else ""
+        given.append(f"owner {name or 'none'}")
+    if one.measure is not None:
+        given.append(f"measure {in_language(one.measure, language) or 'none'}")
+    if one.needs is not None:
+        given.append(f"waits for {', '.join(one.needs) or 'nothing'}")
+    return f"{', '.join(given)} [{one.source}]"
 
 
 def _claim(pack: Pack, one: Standing, language: str) -> dict[str, Any]:

@@ -128,6 +128,23 @@ async def test_the_plan_of_an_earlier_day(guest: httpx2.AsyncClient) -> None:
         assert (await guest.get("/plan.csv", params={"as_of": wrong})).status_code == 400
 
 
+async def test_who_was_in_charge_is_told_of_its_day(guest: httpx2.AsyncClient) -> None:
+    place = "/plan/items/ai-for-all"
+    then, now = [text_of((await guest.get(place + query)).text) for query in ("?as_of=2025-06-03", "")]
+    assert "In charge Lee Jae-myung" in then
+    assert "What became otherwise" not in then
+    assert "In charge Ministry of Science and ICT" in now
+    assert "2025-06-18 In charge: Ministry of Science and ICT" in now
+    assert "Before: In charge: Lee Jae-myung" in now
+    feed = (await guest.get("/plan/feed.xml?lang=ko")).text
+    assert "<title>모두의 AI: 맡은 곳: 과학기술정보통신부</title>" in feed
+    for query, owner in (("?as_of=2025-06-03", "Lee Jae-myung"), ("", "Ministry of Science and ICT")):
+        told = csv.DictReader(io.StringIO((await guest.get(f"/plan.csv{query}")).content.decode("utf-8-sig")))
+        assert {row["owner"] for row in told if row["item"] == "ai-for-all"} == {owner}
+    (item,) = (one for one in (await guest.get("/plan.json")).json()["items"] if one["id"] == "ai-for-all")
+    assert (item["owner"], [one["owner"] for one in item["revisions"]]) == ("msit", ["msit"])
+
+
 async def test_how_a_figure_follows_is_told_in_the_pages_language(guest: httpx2.AsyncClient) -> None:
     told = {}
     for language in ("en", "ko"):
@@ -268,7 +285,8 @@ async def test_the_feed(desk: Office, guest: httpx2.AsyncClient) -> None:
     assert days == sorted(days, reverse=True)
     assert feed.findtext("a:updated", namespaces=ATOM) == days[0]
     ids = [entry.findtext("a:id", namespaces=ATOM) for entry in entries]
-    assert len(set(ids)) == len(ids) == len(plan_of(desk).pack.claims) + len(plan_of(desk).pack.changes)
+    pack = plan_of(desk).pack
+    assert len(set(ids)) == len(ids) == sum(map(len, (pack.claims, pack.changes, pack.revisions)))
     for entry in entries:
         link = entry.find("a:link[@rel='alternate']", ATOM)
         assert link is not None
@@ -376,6 +394,8 @@ async def test_the_invented_country_reads_from_the_right_and_has_nothing_of_kore
         assert "دينبار" in pages["/plan"]
         assert '<html lang="en" dir="ltr">' in pages["/plan?lang=en"]
         assert "dinbar" in pages["/plan?lang=en"]
+        abolished = "For everyone : In charge: none in the documents; Measure: Eight of ten use it."
+        assert abolished in text_of(pages["/plan?lang=en"])
         files = [(await guest.get(f"/plan.{kind}")).text for kind in ("json", "csv", "jsonld")]
         for told in (home, *pages.values(), *files, (await guest.get("/plan/feed.xml")).text):
             assert not re.search(

@@ -15,11 +15,11 @@ from markupsafe import Markup, escape
 from moduai.packs import numbers, strategy
 from moduai.packs.pack import Pack, grouped
 from moduai.packs.price import Beside, Figure, Priced, PriceError, price_claim, rounded
-from moduai.packs.schema import Claim, Item, Live, Source
+from moduai.packs.schema import Claim, Item, Live, Revision, Source
 from moduai.packs.strategy import TRIANGLE, Entry, Gap, Money, Plan, Standing
 from moduai.web.language import Language, direction
 from moduai.web.plan import drawing, live, words
-from moduai.web.plan.events import Event, events
+from moduai.web.plan.events import Event, became, events
 
 MOST_EVENTS = 12
 """Changes that the page itself lists; the feed has them all."""
@@ -138,6 +138,28 @@ class View:
         """A region; the country by the pack's name."""
         found = self.pack.region.get(code)
         return self.text(found.name if found else self.pack.head.name)
+
+    def became(self, revision: Revision) -> Markup:
+        """What a revision gives an item, in a line."""
+        lines = []
+        for gap, texts in became(self.pack, revision):
+            what = Markup(", ").join(map(self.text, texts)) or escape(words.none(self.t))
+            lines.append(Markup("{}: {}").format(self.gap(gap), what))
+        return Markup("; ").join(lines)
+
+    def before(self, entry: Entry) -> Markup:
+        """What an item had before its first revision, of that which was revised."""
+        was = self.pack.item[entry.item.id]
+        return self.became(
+            Revision(
+                item=was.id,
+                owner=was.owner or "" if any(one.owner is not None for one in entry.revisions) else None,
+                measure=was.measure if any(one.measure is not None for one in entry.revisions) else None,
+                needs=was.needs if any(one.needs is not None for one in entry.revisions) else None,
+                day=entry.revisions[0].day,
+                source=entry.revisions[0].source,
+            )
+        )
 
     # numbers
 
@@ -281,7 +303,7 @@ class View:
 
     def waits(self, item: str) -> list[Item]:
         """What an item waits for itself."""
-        return [self.pack.item[name] for name in self.pack.item[item].needs if name in self.plan.entries]
+        return [self.plan.item[name] for name in self.plan.item[item].needs if name in self.plan.entries]
 
     def triangle(self) -> tuple[Markup, list[Item]]:
         """The drawing of talent, compute and data, and its items in the order of their numbers."""

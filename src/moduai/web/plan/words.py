@@ -89,6 +89,11 @@ FIGURES: Mapping[str, Says] = {
 }
 
 
+def none(t: Words) -> str:
+    """Of what the documents do not give."""
+    return t.gettext("none in the documents")
+
+
 def say(known: Mapping[Key, Says], t: Words, code: Key) -> str:
     """The words of a code; the code where there are none."""
     says = known.get(code)
