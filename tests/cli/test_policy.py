@@ -334,7 +334,7 @@ def test_a_broken_file_is_shown_and_undone(home: Path) -> None:
     assert "the last good one" in result.stdout
     assert run(home, policy.app, "check").exit_code == 1
     found = asyncio.run(doctor.policy(settings.load(home, {})))
-    assert (found[0].state, "line 15" in found[0].told) == ("problem", True)
+    assert (found[0].state, "line 16" in found[0].told) == ("problem", True)
     ran(home, policy.app, "undo", "--yes")
     assert (home / "policy.toml").read_text() == good
     assert asyncio.run(doctor.policy(settings.load(home, {})))[0].state == "ok"

@@ -39,7 +39,7 @@ Basis = Literal["measured", "published", "derived", "assumed"]
 """How a number came to be; ``derived``: from others here, by the arithmetic that its note states."""
 Live = Literal[
     "accelerators", "residents", "residents-by-region", "residents-by-group", "documents", "models", "tokens",
-    "guests", "engines", "corpora", "releases", "spend",
+    "guests", "engines", "collections", "corpora", "releases", "spend",
 ]  # fmt: skip
 """Figures that an installation counts itself."""
 

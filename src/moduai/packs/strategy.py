@@ -1,8 +1,8 @@
 """The plan as it stood on a day: what had been said, what had become of it, what is missing in it. Pure.
 
 Words: a *standing* claim was said by that day and nothing said by then took its place; its status is that of
-the last change. Who is in charge of an item, its measure and what it waits for are as *revisions* by then made
-them. An *entry* is an item with its standing claims. A *gap* is something that a plan would have and the
+the last change. Who is in charge of an item, its measure and what it waits for are as *revisions* by then
+made them. An *entry* is an item with its standing claims. A *gap* is something that a plan would have and the
 documents do not give: a judgement of plans, never of persons. Rule: what different people said is put side by
 side and never added.
 """

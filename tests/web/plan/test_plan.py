@@ -303,12 +303,12 @@ def test_a_spreadsheet_computes_nothing(text: str) -> None:
 # figures of this installation
 
 
-def row(number: int, subject: str, region: str = "KR-11") -> UsageRow:
+def row(number: int, subject: str, region: str = "KR-11", energy_mj: int = 1) -> UsageRow:
     return UsageRow(
         id=f"r{number}", at=int(time.time() * 1e6), subject=subject, organisation="o", key="", region=region,
         service_class="citizen", zone="", group="", endpoint="chat", model="m", engine="e", stream=True,
         tokens_in=10, tokens_cached=0, tokens_out=5, tokens_source="engine", queue_us=1, first_token_us=1,
-        duration_us=1, accelerator_us=1, energy_mj=1, status=200, outcome="ok", error="", step="",
+        duration_us=1, accelerator_us=1, energy_mj=energy_mj, status=200, outcome="ok", error="", step="",
     )  # fmt: skip
 
 
@@ -323,6 +323,7 @@ async def test_few_people_are_kept_back_and_others_rounded(desk: Office) -> None
     assert found is not None
     assert found["residents"].few
     assert found["tokens"].few
+    assert found["spend"].few
     assert [part.value for part in found["residents-by-region"].parts] == [None]
     await keep(desk, [row(100 + number, f"sub_x{number}", "KR-26") for number in range(2 * LEAST + 2)])
     await keep(desk, [row(200 + number, f"gst_{number}", "") for number in range(LEAST)])
@@ -335,7 +336,8 @@ async def test_few_people_are_kept_back_and_others_rounded(desk: Office) -> None
     assert parts[""] is None, "else KR-11 would be known from the total"
     assert found["accelerators"].parts == (live.Part("H100 SXM", 8),)
     assert (found["engines"].value, found["models"].value, found["documents"].value) == (1, 2, 1)
-    assert not {"corpora", "releases", "spend"} & found.keys()
+    assert found["collections"].value == 1
+    assert not {"corpora", "releases"} & found.keys()
 
 
 async def test_live_figures_stand_with_what_they_serve(desk: Office, guest: httpx2.AsyncClient) -> None:
@@ -344,10 +346,31 @@ async def test_live_figures_stand_with_what_they_serve(desk: Office, guest: http
     shown = text_of((await guest.get("/plan")).text)
     assert "GPUs and other accelerators in service 8 " in shown.replace(": ", " ")
     assert "Residents served this month, by region Seoul 15" in shown.replace(": ", " ")
-    assert "Money spent not counted here yet" in shown.replace(": ", " ")
+    assert "Models released not counted here yet" in shown.replace(": ", " ")
     for entry in served:
         page = text_of((await guest.get(f"/plan/items/{entry.item.id}")).text)
         assert all(live_words(name) in page for name in entry.item.live), entry.item.id
+
+
+async def test_spend_is_computed_from_energy_and_says_of_what(desk: Office) -> None:
+    """36 MJ are 10 kWh, at the price of the pack; half of the time has no power, and that is told."""
+    spend = re.compile("electricity alone, computed (.*?)(?: Purchases| Models| Corpora|$)")
+    shown = []
+    for energies in ([0] * 8, [4_500_000_000] * 8, [0, 0]):
+        number = len(shown) * 100
+        await keep(desk, [row(number + n, f"sub_{n}", energy_mj=each) for n, each in enumerate(energies)])
+        if hasattr(desk.app.state, "plan"):
+            del desk.app.state.plan
+        async with desk.client() as guest:
+            section = (await guest.get("/plan")).text.partition('<h2 id="here">')[2]
+        told = spend.search(re.sub(r"(?<=\() | (?=[).,:])", "", text_of(section.replace("&nbsp;", " "))))
+        assert told is not None
+        shown.append(told[1])
+    assert shown[0].startswith("not computed: no engine says what power it draws")
+    assert shown[1].startswith("1,830 won")
+    assert "1,660 won – 2,200 won: Energy used, as estimated × One kWh of industrial" in shown[1]
+    assert "(10 kWh), assumed. Of 50% of the accelerators’ time" in shown[1]
+    assert "Of 44.4% of" in shown[2]
 
 
 def live_words(name: Live) -> str:

@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from moduai.packs import numbers, strategy
 from moduai.packs.pack import Pack, grouped
-from moduai.packs.price import Beside, Figure, Priced, PriceError, price_claim, rounded
+from moduai.packs.price import Beside, Figure, Priced, PriceError, price_claim, price_energy, rounded
 from moduai.packs.schema import Claim, Item, Live, Revision, Source
 from moduai.packs.strategy import TRIANGLE, Entry, Gap, Money, Plan, Standing
 from moduai.web.language import Language, direction
@@ -200,6 +200,14 @@ class View:
             return escape(self.t.gettext("%(number)s accelerators")) % {"number": shown}
         unit = self.pack.unit.get(figure.unit)
         return shown + Markup("&nbsp;") + self.text(unit.name) if unit else shown
+
+    def energy(self, kwh: float) -> Markup:
+        """Energy with the prefix that makes it short."""
+        return Markup('<data value="{}">{}</data>').format(f"{kwh:.15g}", numbers.measured(kwh, "kWh"))
+
+    def percent(self, part: float) -> str:
+        """A part of one."""
+        return numbers.percent(part)
 
     def how(self, figure: Figure) -> Markup:
         """How a figure follows, in the page's words."""
@@ -390,6 +398,13 @@ class View:
     def live(self, name: Live) -> live.Figure | None:
         """A figure of this installation; None where there is no ledger of it."""
         return self.figures.get(name) if self.figures else None
+
+    def spent(self, energy: live.Energy) -> Figure | None:
+        """What the electricity of this month costs; None where nobody knows the energy or a price."""
+        try:
+            return price_energy(self.pack, energy.kwh) if energy.covered else None
+        except PriceError:
+            return None
 
     def lives(self) -> list[Live]:
         """Figures that any item names, in the order of their names here."""
