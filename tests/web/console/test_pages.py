@@ -126,7 +126,7 @@ async def test_a_policy_file_with_problems_is_told_on_the_page(desk: Office, mon
 
 async def test_forms_need_their_token_and_our_own_site(desk: Office) -> None:
     async with desk.client("admin", form=False) as client:
-        fields = form((await client.get("/console/switches")).text, "banner.set") | {"en": "Hi"}
+        fields = form((await client.get("/console/switches")).text, "banner.set") | {"words.en": "Hi"}
         for change, headers in (
             ({"token": ""}, {}),
             ({"token": "x" * 40}, {}),
@@ -162,7 +162,7 @@ async def test_what_cannot_be_taken_back_is_asked_first(desk: Office) -> None:
         assert "The engine gets requests again." in (await client.get(done.headers["location"])).text
 
         fields = form((await client.get("/console/switches")).text, "service.stop")
-        asked = await post(client, "service.stop", {**fields, "model": "", "en": "Back at nine"})
+        asked = await post(client, "service.stop", {**fields, "model": "", "words.en": "Back at nine"})
         assert "The whole service" in asked.text
         assert "Back at nine" in asked.text
         await post(client, "service.stop", form(asked.text, "service.stop"))

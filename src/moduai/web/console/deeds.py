@@ -87,17 +87,22 @@ async def _again(visit: Visit, back: str, error: ApiError, given: Mapping[str, s
 
 def typed(request: type[Request], given: Mapping[str, str]) -> dict[str, Any]:
     """What a form gives, for the request's fields: an empty field that is no text is one that was left out,
-    and one that is a list has a line for each item.
+    one that is a list has a line for each item, and ``words.en`` is an entry of a table.
     """
     hints = get_type_hints(request)
     found: dict[str, Any] = {}
+    tables: dict[str, dict[str, str]] = {}
     for name, value in given.items():
+        table, dot, entry = name.partition(".")
+        if dot:
+            tables.setdefault(table, {})[entry] = value
+            continue
         kinds = {hints.get(name), *get_args(hints.get(name))}
         if Ellipsis in kinds:
             found[name] = [line.strip() for line in value.splitlines() if line.strip()]
         elif value or str in kinds:
             found[name] = value.replace("\r\n", "\n")
-    return found
+    return found | tables
 
 
 async def _new_key(visit: Visit, answer: Any, back: str, given: Mapping[str, str]) -> Response:

@@ -11,6 +11,7 @@ from datetime import date
 from hashlib import sha256
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -166,7 +167,7 @@ def _page(
         or asked.wrong
     ):
         return page(request, make(), 400 if asked.wrong else 200)
-    banner = site.services.switches.banner(time.time())
+    banner = msgspec.json.encode(site.services.switches.banner(time.time()))
     key = request.scope["path"], asked.day, site.language(request).code, banner
     kept = present.kept.get(key)
     if kept is None or any(one is not other for one, other in zip(kept[0], made_of, strict=True)):

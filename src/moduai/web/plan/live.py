@@ -149,11 +149,10 @@ def _engines(services: Services) -> dict[Live, Figure]:
 
 async def _energy(connection: Connection, since: int, until: int) -> Energy:
     with_power = case((usage.c.energy_mj > 0, usage.c.accelerator_us), else_=0)
-    sums = (
-        func.coalesce(func.sum(one), 0) for one in (usage.c.energy_mj, usage.c.accelerator_us, with_power)
-    )
-    query = select(*(cast(one, BigInteger) for one in sums)).where(usage.c.at >= since, usage.c.at < until)
-    millijoules, time_us, with_power_us = (await connection.execute(query)).one()
+    columns = (usage.c.energy_mj, usage.c.accelerator_us, with_power)
+    query = select(*(cast(func.coalesce(func.sum(one), 0), BigInteger) for one in columns))
+    row = (await connection.execute(query.where(usage.c.at >= since, usage.c.at < until))).one()
+    millijoules, time_us, with_power_us = map(int, row)
     return Energy(millijoules / MJ_OF_KWH, with_power_us / time_us if time_us else 1.0)
 
 

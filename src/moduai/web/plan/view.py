@@ -20,6 +20,7 @@ from moduai.packs.strategy import TRIANGLE, Entry, Gap, Money, Plan, Standing
 from moduai.web.language import Language, direction
 from moduai.web.plan import drawing, live, words
 from moduai.web.plan.events import Event, became, events
+from moduai.web.plan.live import Energy
 
 MOST_EVENTS = 12
 """Changes that the page itself lists; the feed has them all."""
@@ -399,7 +400,7 @@ class View:
         """A figure of this installation; None where there is no ledger of it."""
         return self.figures.get(name) if self.figures else None
 
-    def spent(self, energy: live.Energy) -> Figure | None:
+    def spent(self, energy: Energy) -> Figure | None:
         """What the electricity of this month costs; None where nobody knows the energy or a price."""
         try:
             return price_energy(self.pack, energy.kwh) if energy.covered else None
