@@ -118,6 +118,8 @@ class Group(Data, frozen=True, kw_only=True):
     name: Words
     population: Count | None = None
     """None where nobody has counted: the page then says so."""
+    approximate: bool = False
+    """Whether it is rounded."""
     source: Id | None = None
     said: date | None = None
     basis: Basis = "published"
