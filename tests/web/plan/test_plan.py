@@ -120,7 +120,15 @@ async def test_the_plan_of_an_earlier_day(guest: httpx2.AsyncClient) -> None:
     item = await guest.get("/plan/items/gpus-200000?as_of=2025-04-20")
     assert item.status_code == 404
     assert not msgspec.json.decode((await guest.get("/plan.json?as_of=2000-01-01")).content)["items"]
-    for wrong in ("yesterday", "2025-13-01", "20250420", "<script>", "2025-04-20T00:00"):
+    for wrong in (
+        "yesterday",
+        "2025-13-01",
+        "20250420",
+        "2025-W01-1",
+        "２０２５-04-20",
+        "<script>",
+        "2025-04-20T00:00",
+    ):
         answer = await guest.get("/plan", params={"as_of": wrong})
         assert answer.status_code == 400
         assert "is no day" in answer.text
@@ -130,9 +138,12 @@ async def test_the_plan_of_an_earlier_day(guest: httpx2.AsyncClient) -> None:
 
 async def test_who_was_in_charge_is_told_of_its_day(guest: httpx2.AsyncClient) -> None:
     place = "/plan/items/ai-for-all"
-    then, now = [text_of((await guest.get(place + query)).text) for query in ("?as_of=2025-06-03", "")]
+    then, now = [
+        text_of((await guest.get(place + query)).text).replace(" :", ":")
+        for query in ("?as_of=2025-06-03", "")
+    ]
     assert "In charge Lee Jae-myung" in then
-    assert "What became otherwise" not in then
+    assert "What changed in it" not in then
     assert "In charge Ministry of Science and ICT" in now
     assert "2025-06-18 In charge: Ministry of Science and ICT" in now
     assert "Before: In charge: Lee Jae-myung" in now
@@ -294,7 +305,7 @@ async def test_the_feed(desk: Office, guest: httpx2.AsyncClient) -> None:
         break
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx"])
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx", "\nx", "\uff1d1", "\uff0b1"])
 def test_a_spreadsheet_computes_nothing(text: str) -> None:
     assert export._cell(text) == f"'{text}"
     assert export._cell(-1.5) == "-1.5"
@@ -354,7 +365,7 @@ async def test_live_figures_stand_with_what_they_serve(desk: Office, guest: http
 
 async def test_spend_is_computed_from_energy_and_says_of_what(desk: Office) -> None:
     """36 MJ are 10 kWh, at the price of the pack; half of the time has no power, and that is told."""
-    spend = re.compile("electricity alone, computed (.*?)(?: Purchases| Models| Corpora|$)")
+    spend = re.compile("electricity alone, computed (.*)Everything else is followed")
     shown = []
     for energies in ([0] * 8, [4_500_000_000] * 8, [0, 0]):
         number = len(shown) * 100
@@ -368,8 +379,8 @@ async def test_spend_is_computed_from_energy_and_says_of_what(desk: Office) -> N
         shown.append(told[1])
     assert shown[0].startswith("not computed: no engine says what power it draws")
     assert shown[1].startswith("1,830 won")
-    assert "1,660 won – 2,200 won: Energy used, as estimated × One kWh of industrial" in shown[1]
-    assert "(10 kWh), assumed. Of 50% of the accelerators’ time" in shown[1]
+    assert "Energy used, as estimated: 10 kWh. Electricity used = Energy used, as estimated × One" in shown[1]
+    assert "= 1,660 won – 2,200 won, assumed. Of 50% of the accelerators’ time" in shown[1]
     assert "Of 44.4% of" in shown[2]
 
 
@@ -417,8 +428,8 @@ async def test_the_invented_country_reads_from_the_right_and_has_nothing_of_kore
         assert "دينبار" in pages["/plan"]
         assert '<html lang="en" dir="ltr">' in pages["/plan?lang=en"]
         assert "dinbar" in pages["/plan?lang=en"]
-        abolished = "For everyone : In charge: none in the documents; Measure: Eight of ten use it."
-        assert abolished in text_of(pages["/plan?lang=en"])
+        abolished = "For everyone: In charge: none in the documents; Measure: Eight of ten use it."
+        assert abolished in re.sub(" (?=[:;])", "", text_of(pages["/plan?lang=en"]))
         files = [(await guest.get(f"/plan.{kind}")).text for kind in ("json", "csv", "jsonld")]
         for told in (home, *pages.values(), *files, (await guest.get("/plan/feed.xml")).text):
             assert not re.search(

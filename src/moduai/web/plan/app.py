@@ -36,7 +36,6 @@ from moduai.web.site import Site, page, site_of
 SHORT = "public, max-age=300"
 MOST_KEPT = 32
 """Pages that guests saw last, as text: the same for all of them until something changes."""
-LONGEST_DAY = 10
 FILES = {
     "json": "application/json",
     "csv": "text/csv; charset=utf-8",
@@ -230,8 +229,7 @@ def _asked(request: Request) -> Asked:
     if not text:
         return Asked(None)
     try:
-        if len(text) == LONGEST_DAY:  # not the other forms of ISO 8601
-            return Asked(date.fromisoformat(text))
+        day = date.fromisoformat(text)
     except ValueError:
-        pass
-    return Asked(None, text[:40])
+        return Asked(None, text[:40])
+    return Asked(day) if text == str(day) else Asked(None, text[:40])  # not the other forms of ISO 8601

@@ -53,8 +53,8 @@ COLUMNS = (
     "measure",
     "needs",
 )
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet would compute if a cell began with it."""
+FORMULA = (*"=+-@\t\r\n", *"\uff1d\uff0b\uff0d\uff20")
+"""What a spreadsheet would compute if a cell began with it; the last four are as wide as a Han character."""
 MOST_EVENTS = 200
 
 

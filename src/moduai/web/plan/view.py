@@ -145,7 +145,7 @@ class View:
         lines = []
         for gap, texts in became(self.pack, revision):
             what = Markup(", ").join(map(self.text, texts)) or escape(words.none(self.t))
-            lines.append(Markup("{}: {}").format(self.gap(gap), what))
+            lines.append(Markup("<bdi>{}</bdi>: <bdi>{}</bdi>").format(self.gap(gap), what))
         return Markup("; ").join(lines)
 
     def before(self, entry: Entry) -> Markup:
