@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import logging
 import time
@@ -75,7 +76,7 @@ class Present:
             return pack
         key = id(pack), tuple(one.id for one in found)
         if self._laid is None or self._laid[0] != key:
-            laid = lay(pack, found)
+            laid = await asyncio.to_thread(lay, pack, found)
             for name, why in laid.left_out.items():
                 log.warning("a proposal no longer fits the pack", extra={"proposal": name, "why": why})
             self._laid = key, laid.pack
