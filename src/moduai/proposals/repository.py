@@ -92,7 +92,7 @@ def lay(pack: Pack, found: Iterable[Proposal]) -> Laid:
 
 
 def _lay(pack: Pack, found: list[Proposal], left_out: dict[str, str]) -> Pack:
-    """All at once, for the whole pack is checked each time; where that does not fit, one half and the other."""
+    """All at once, for the whole pack is checked each time; where they do not fit, half and half."""
     if not found:
         return pack
     try:

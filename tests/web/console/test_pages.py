@@ -17,7 +17,7 @@ from moduai.scheduling.policy import Problem
 from moduai.web.api.engines import EngineAdded
 from moduai.web.api.people import PersonChanged
 from moduai.web.api.table import BY_NAME
-from moduai.web.console.deeds import typed
+from moduai.web.console.deeds import _OWN, typed
 from moduai.web.console.figures import axis, columns
 from moduai.web.console.menu import MENU
 from moduai.web.console.pages import VIEWS, find
@@ -144,6 +144,10 @@ async def test_forms_need_their_token_and_our_own_site(desk: Office) -> None:
         assert len(await desk.entries()) == 1
         assert (await client.get("/console/do/banner.set")).headers["location"] == "/console"
         assert (await client.put("/console")).status_code == 405
+
+
+def test_no_operation_has_a_field_that_forms_keep_for_themselves() -> None:
+    assert not [name for name, one in BY_NAME.items() if _OWN & set(one.request.__struct_fields__)]
 
 
 async def test_what_cannot_be_taken_back_is_asked_first(desk: Office) -> None:

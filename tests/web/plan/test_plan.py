@@ -250,8 +250,16 @@ async def test_officers_use_the_console(desk: Office) -> None:
         answer = await officer.post("/console/do/plan.propose", data=fields)
         assert answer.headers["location"] == "/console/plan?done=plan.propose"
         assert "You proposed it" in (await officer.get("/console/plan")).text
+        said = {"claim": "", "item": "gpus-50000", "who": "msit", "what": "지어낸 말\r\nMade up words"}
+        since = {"claim": "", "item": "gpus-50000", "owner": "-", "needs": "ai-talent\r\ndata-opening\r\n"}
+        for more, shown in ((said, "Made up words"), (since, "ai-talent, data-opening")):
+            answer = await officer.post(
+                "/console/do/plan.propose", data={**fields, **more, "day": "2026-03-03"}
+            )
+            assert answer.status_code == 303, answer.text
+            assert shown in (await officer.get("/console/plan")).text
         page = (await committee.get("/console/plan")).text
-        proposal = re.findall(r'name="proposal" value="(p-[0-9a-f]+)"', page)[0]
+        (proposal,) = set(re.findall(r'id="p-(p-[0-9a-f]+)"[^>]*>a-gpus-50000', page))
         fields = {"token": desk.forms["committee"], "back": "/console/plan", "proposal": proposal}
         answer = await committee.post("/console/do/plan.accept", data=fields)
         assert answer.status_code == 303

@@ -22,8 +22,8 @@ from moduai.web.console.visit import Visit
 from moduai.web.entering import public_url
 from moduai.web.forms import FormError
 
-_OWN = {"token", "back", "sure", "once", "what"}
-"""Fields of the form itself."""
+_OWN = {"token", "back", "sure", "once", "of_what"}
+"""Fields of the form itself: no operation has one of these."""
 
 
 async def do(visit: Visit, name: str) -> Response:
@@ -40,7 +40,7 @@ async def do(visit: Visit, name: str) -> Response:
     deed = "person.block" if name == "person.change" and given.get("state") == "blocked" else name
     question = words.question(visit.t, deed)
     if question and "sure" not in fields and visit.may(operation.permission):
-        what = fields.get("what") or given.get("model") or ""
+        what = fields.get("of_what") or given.get("model") or ""
         if name == "service.stop" and not what:
             what = visit.t.gettext("The whole service")
         return visit.page(
