@@ -19,6 +19,7 @@ from moduai.packs.schema import Status
 from moduai.proposals import repository
 from moduai.proposals.repository import Proposal, State
 from moduai.proposals.rows import Given, ProposalError
+from moduai.settings import Loaded
 from moduai.store.database import Connection
 
 app = new_app("")
@@ -141,6 +142,14 @@ def reject(
 ) -> None:
     """Reject what an officer proposed."""
     _decide(proposal, "rejected", note, home, json=json)
+
+
+def present(loaded: Loaded, pack: Pack) -> Pack:
+    """The pack in use with what was accepted; alone where there is no database yet."""
+    if not loaded.settings.database.url and not loaded.path("modu.db").exists():
+        return pack
+    found = read(loaded, lambda connection: repository.accepted(connection, pack))
+    return repository.lay(pack, found).pack
 
 
 def _decide(

@@ -62,6 +62,13 @@ Rows = Mapping[str, Mapping[str, Any]]
 
 def rows_of(pack: Pack, given: Given, name: str) -> Rows:
     """The rows that a proposal of this name adds. Raises ProposalError. Fails closed."""
+    revises = bool(given.owner or given.measure or given.needs)
+    says = bool(given.what or given.number is not None)
+    if bool(given.claim) + revises + says > 1 or (given.claim and given.item):
+        raise ProposalError(
+            "propose one thing: the status of a claim (leave the item empty), or what was said of an item, "
+            "or who is in charge of it, its measure and what it waits for"
+        )
     found: dict[str, Mapping[str, Any]] = {}
     source = given.source
     if not source:
@@ -75,13 +82,6 @@ def rows_of(pack: Pack, given: Given, name: str) -> Rows:
             published=given.day,
         )
     note = _words(pack, "note", given.note) if given.note else {}
-    revises = bool(given.owner or given.measure or given.needs)
-    says = bool(given.what or given.number is not None)
-    if bool(given.claim) + revises + says > 1 or (given.claim and given.item):
-        raise ProposalError(
-            "propose one thing: the status of a claim (leave the item empty), or what was said of an item, "
-            "or who is in charge of it, its measure and what it waits for"
-        )
     if given.claim:
         found["change"] = _filled(
             claim=given.claim, status=given.status, day=given.day, source=source, note=note

@@ -200,6 +200,8 @@ async def test_what_was_accepted_is_on_the_page_in_the_files_and_in_the_feed(des
         "item": "gpus-50000",
         "who": "msit",
         "what": ["지어낸 말", "Words that a test made up"],
+        "number": 60_000,
+        "unit": "gpus",
         "source_title": ["새 기사", "A new article"],
         "source_publisher": "Test",
         "source_url": "https://example.org/1",
@@ -222,6 +224,8 @@ async def test_what_was_accepted_is_on_the_page_in_the_files_and_in_the_feed(des
             assert "Words that a test made up" in (await guest.get(place)).text, place
         page = (await officer.get("/console/plan?state=accepted")).text
         assert "Words that a test made up" in page
+        scenario = tomllib.loads((await guest.get(f"/plan/items/gpus-50000/{made['id']}.toml")).text)
+        assert scenario["fleet"][0]["count"] == 60_000, "the files of the pack do not have the claim"
         wrong = await officer.post("/api/plan/proposals", json={**given, "item": "none"})
         assert wrong.json()["error"]["code"] == "value_not_allowed"
     entries = {entry.action: entry for entry in await desk.entries()}

@@ -202,7 +202,7 @@ def _scenario(request: Request, pack: Pack, item: str, claim: str) -> Response:
     if said is None or said.item != item:
         raise HTTPException(404)
     try:
-        text = handed(pack, pack.head.id, said)
+        text = handed(pack, pack.head.id, said, proposed=claim not in site_of(request).pack.claim)
     except CannotHandOverError:
         raise HTTPException(404) from None
     headers = {"content-disposition": f'attachment; filename="{claim}.toml"', "cache-control": SHORT}
