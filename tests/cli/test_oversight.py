@@ -165,12 +165,12 @@ def test_entries_and_roots_are_shown(sealed: Path) -> None:
 
 
 def test_a_model_is_stopped_and_started(home: Path) -> None:
-    result = run(home, switch.app, "stop", "gemma", "--ko", "점검 중")
+    result = run(home, switch.app, "stop", "gemma", "--words", "ko=점검 중")
     assert result.exit_code == 0
     assert "gemma is stopped" in result.stdout
     assert "no engine has a model 'gemma' now" in result.stderr  # a slip of the pen stops nothing
     (row,) = said(home, switch.app, "show")
-    assert (row["name"], row["ko"], row["by"]) == ("model:gemma", "점검 중", "cli")
+    assert (row["name"], row["words"], row["by"]) == ("model:gemma", {"ko": "점검 중"}, "cli")
     assert said(home, switch.app, "start", "gemma") == {"name": "model:gemma", "cleared": True}
     assert "was not stopped" in run(home, switch.app, "start", "gemma").stdout
     assert run(home, switch.app, "show").stdout.startswith("Nothing is set")
@@ -187,7 +187,7 @@ def test_the_service_is_stopped_and_started(home: Path) -> None:
 
 
 def test_a_banner_is_shown_for_a_time(home: Path) -> None:
-    row = said(home, switch.app, "banner", "--en", "Maintenance", "--level", "warning", "--until", "2h")
+    row = said(home, switch.app, "banner", "--words", "en=Maintenance", "--level", "warning", "--until", "2h")
     assert row["until_s"] == pytest.approx(time.time() + 7200, abs=60)
     assert "Maintenance" in run(home, switch.app, "show").stdout
     assert said(home, switch.app, "banner", "--clear")["cleared"]
@@ -199,8 +199,9 @@ def test_a_banner_is_shown_for_a_time(home: Path) -> None:
         (switch.app, ["stop"], 2, "--service for all"),
         (switch.app, ["stop", "gemma", "--service"], 2, "--service for all"),
         (switch.app, ["banner"], 1, "needs words"),
-        (switch.app, ["banner", "--ko", "x", "--until", "2020-01-01"], 1, "past"),
-        (switch.app, ["banner", "--ko", "x", "--until", "soon"], 2, "is no time"),
+        (switch.app, ["banner", "--words", "ko=x", "--until", "2020-01-01"], 1, "past"),
+        (switch.app, ["banner", "--words", "ko=x", "--until", "soon"], 2, "is no time"),
+        (switch.app, ["banner", "--words", "x"], 2, "LANGUAGE=TEXT"),
         (report.app, ["list", "--state", "gone"], 2, "handled"),
         (report.app, ["show", "rep_none"], 1, "modu report list"),
         (report.app, ["close", "rep_none"], 1, "modu report list"),

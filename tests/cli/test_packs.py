@@ -141,10 +141,13 @@ def test_an_item_is_shown_with_its_claims_and_what_is_missing() -> None:
     assert "measure    missing" in text
     assert "conflicts  computers-headline and computers-money" in text
     assert "at least 1,000" in text
+    assert (
+        "changed    2026-02-01 owner Ministry of Knowledge, waits for teaching, archive [xa-gazette]" in text
+    )
 
 
 def test_gaps_are_listed() -> None:
-    assert [one["id"] for one in plan("gaps")] == ["computers", "teaching", "archive"]
+    assert [one["id"] for one in plan("gaps")] == ["everyone", "computers", "teaching", "archive"]
     assert [one["id"] for one in plan("gaps", "--gap", "prerequisite")] == ["archive"]
 
 

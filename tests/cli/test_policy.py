@@ -17,11 +17,14 @@ from moduai.accounts.keys import load_principals
 from moduai.accounts.people import create_person
 from moduai.cli import audit, doctor, key, org, policy
 from moduai.gateway import policy_file
-from moduai.gateway.policy_text import shipped_text
+from moduai.packs.where import POLICY, shipped
 from moduai.store import migrate
 from moduai.store.database import Database
 from moduai.store.keyring import Keyring
 from moduai.store.subjects import SubjectKeys
+
+IN_FORCE = (shipped()["kr"] / POLICY).read_text("utf-8")
+"""What counts without a file: the policy of the country pack."""
 
 
 @pytest.fixture
@@ -41,7 +44,7 @@ async def _people(home: Path) -> None:
     await migrate.upgrade(loaded.database_url)
     database = Database(loaded.database_url)
     async with database.begin() as connection:
-        for group in ("", "student"):
+        for group in ("", "students"):
             await create_person(connection, subjects, name="Someone", group=group)
     subjects.close()
     await database.dispose()
@@ -67,8 +70,8 @@ def organisation(home: Path) -> str:
 
 
 def changed(home: Path, *pairs: tuple[str, str], more: str = "") -> str:
-    """A file with a changed copy of the shipped policy."""
-    text = shipped_text()
+    """A file with a changed copy of the policy in force."""
+    text = IN_FORCE
     for old, new in pairs:
         assert old in text
         text = text.replace(old, new)
@@ -80,16 +83,16 @@ def changed(home: Path, *pairs: tuple[str, str], more: str = "") -> str:
 def test_what_is_in_force_is_shown_with_whom_it_has(home: Path) -> None:
     shown = ran(home, policy.app, "show")
     assert "Public duty" in shown
-    assert "the one that comes with Modu" in shown
+    assert "the country pack's" in shown
     found = {one["name"]: one for one in said(home, "show")["classes"]}
     assert (found["resident"]["people"], found["resident"]["keys"]) == (2, 0)
     assert (found["research"]["keys"], found["business"]["keys"]) == (1, 1)
     assert found["resident"]["part"] == 40
     assert found["batch"]["part"] == 0.4
-    assert ran(home, policy.app, "show", "--text") == shipped_text()
-    file = changed(home, ('name = "A service for everyone"', 'name = "Mine"'))
+    assert ran(home, policy.app, "show", "--text") == IN_FORCE
+    file = changed(home, ('name = "AI for all"', 'name = "Mine"'))
     assert "Mine (" in ran(home, policy.app, "show", file)
-    assert said(home, "show", "--default")["policy"]["name"] == "A service for everyone"
+    assert said(home, "show", "--default")["policy"]["name"] == "AI for all"
 
 
 def test_a_home_without_a_database_has_a_policy(tmp_path: Path) -> None:
@@ -99,17 +102,17 @@ def test_a_home_without_a_database_has_a_policy(tmp_path: Path) -> None:
 
 def test_check_tells_lines_and_remarks(home: Path) -> None:
     bad = changed(home, ("weight = 10\n", "weight = -10\n"))
-    line = shipped_text().split("\n").index("weight = 10") + 1
+    line = IN_FORCE.split("\n").index("weight = 10") + 1
     result = run(home, policy.app, "check", bad)
     assert (result.exit_code, result.stdout) == (1, "")
     assert f"line {line}, class.resident.weight: weight is -10" in result.stderr
     result = run(home, policy.app, "check", bad, "--json")
     assert (result.exit_code, msgspec.json.decode(result.stdout)["problems"][0]["line"]) == (1, line)
-    (home / "modu.toml").write_text('[people.groups.student]\nko = "학생"\nen = "Students"\n')
+    (home / "modu.toml").write_text('[people.groups.students]\nko = "학생"\nen = "Students"\n')
     odd = changed(home, more='[[assign]]\nclass = "batch"\norganisations = ["org_gone"]\n')
     result = run(home, policy.app, "check", odd)
     assert (result.exit_code, result.stdout) == (0, f"{odd} is valid: 6 classes.\n")
-    assert "choose the group 'student'" in result.stderr
+    assert "choose the group 'students'" in result.stderr
     assert "no organisation org_gone" in result.stderr
     assert len(said(home, "check", odd)["remarks"]) == 2
     changed(home, ("weight = 10\n", "weight = -10\n"))
@@ -138,7 +141,7 @@ def test_a_name_that_fits_nobody_gets_a_remark(home: Path) -> None:
 
 
 def test_without_a_file_there_is_nothing_wrong(home: Path) -> None:
-    assert "comes with Modu is in force. It is valid: 6 classes." in ran(home, policy.app, "check")
+    assert "the country pack's is in force. It is valid: 6 classes." in ran(home, policy.app, "check")
     assert said(home, "check")["valid"]
     assert "nothing to compare" in ran(home, policy.app, "diff")
     assert said(home, "diff")["effects"] == []
@@ -195,7 +198,7 @@ def test_diff_says_what_would_change_for_whom(home: Path) -> None:
     file = changed(
         home,
         ("weight = 10\n", "weight = 4\n"),
-        ("student = 2,", "student = 3, farmer = 1.5,"),
+        ("\nstudents = 2\n", "\nstudents = 3\nfarmers = 1.5\n"),
         ("guarantee = 5\n", ""),
         ("person_cap = 5\n", ""),
         ("person = 64\n", "person = 32\n"),
@@ -221,8 +224,8 @@ def test_diff_says_what_would_change_for_whom(home: Path) -> None:
         "Residents (resident): 2 people, 0 keys, 1 organisation\n",
         "  weight 10 → 4\n",
         "  part of a full service, while all classes want more: 7.9 % → 7.5 %\n",
-        "  each person of the group student: weight 2 → 3\n",
-        "  each person of the group farmer: weight 1 → 1.5\n",
+        "  each person of the group students: weight 2 → 3\n",
+        "  each person of the group farmers: weight 1 → 1.5\n",
         "Research (research): 0 people, 1 key, 1 organisation\n",
         f"  서울 연구소 ({lab}): weight 1 → 3\n",
         "  each organisation that is not named: cap 100 % → 50 %\n",
@@ -247,8 +250,8 @@ def test_diff_says_what_would_change_for_whom(home: Path) -> None:
 
 
 def test_a_class_that_is_gone(home: Path) -> None:
-    start, end = shipped_text().index("[class.research]"), shipped_text().index("[class.business]")
-    file = changed(home, (shipped_text()[start:end], ""), ('en = "Guests"', 'en = "Visitors"'))
+    start, end = IN_FORCE.index("[class.research]"), IN_FORCE.index("[class.business]")
+    file = changed(home, (IN_FORCE[start:end], ""), ('en = "Guests"', 'en = "Visitors"'))
     told = ran(home, policy.app, "diff", file)
     assert "Research (research): 0 people, 1 key, 1 organisation\n  the class is gone" in told
     assert "From research to business" in told
@@ -266,7 +269,7 @@ def test_apply_asks_writes_and_can_be_undone(home: Path) -> None:
     assert policy_file.read(settings.load(home, {})).policy.classes["resident"].weight == 5000
     assert "in force already" in ran(home, policy.app, "apply", file, "--yes")
     undone = said(home, "undo", "--yes")
-    assert policy_file.read(settings.load(home, {})).text == shipped_text()
+    assert policy_file.read(settings.load(home, {})).text == IN_FORCE
     assert undone["effects"][0]["what"][0] == "weight 5 → 10"
     again = said(home, "undo", "--yes")
     assert again["digest"] == undone["before"]
@@ -298,7 +301,7 @@ def test_apply_is_told_exactly_what(home: Path) -> None:
     comment = changed(home, more="# only a remark\n")
     assert "nothing but the text" in ran(home, policy.app, "apply", comment, "--yes")
     ran(home, policy.app, "apply", "--default", "--yes")
-    assert policy_file.read(settings.load(home, {})).text == shipped_text()
+    assert policy_file.read(settings.load(home, {})).text == IN_FORCE
 
 
 def test_what_cannot_be_written_or_recorded_does_not_happen(
@@ -313,12 +316,12 @@ def test_what_cannot_be_written_or_recorded_does_not_happen(
         patched.setattr(policy.change, "record", fails)
         result = run(home, policy.app, "apply", file, "--yes")
     assert (result.exit_code, "no room" in result.stderr) == (1, True)
-    assert policy_file.read(settings.load(home, {})).source == "shipped"
+    assert policy_file.read(settings.load(home, {})).source == "pack"
     (home / "run").rmdir()
     (home / "run").write_text("in the way")
     result = run(home, policy.app, "apply", file, "--yes")
     assert (result.exit_code, "the policy cannot be written" in result.stderr) == (1, True)
-    assert policy_file.read(settings.load(home, {})).source == "shipped"
+    assert policy_file.read(settings.load(home, {})).source == "pack"
     assert not [one for one in entries_of(home) if one.action == "policy.apply"]
 
 
@@ -327,11 +330,11 @@ def test_a_broken_file_is_shown_and_undone(home: Path) -> None:
     good = (home / "policy.toml").read_text()
     (home / "policy.toml").write_text(good[: good.index("[class.business]")])
     result = run(home, policy.app, "show")
-    assert "policy.toml cannot be used: line 15, default: the default class 'business'" in result.stderr
+    assert "policy.toml cannot be used: line 16, default: the default class 'business'" in result.stderr
     assert "the last good one" in result.stdout
     assert run(home, policy.app, "check").exit_code == 1
     found = asyncio.run(doctor.policy(settings.load(home, {})))
-    assert (found[0].state, "line 15" in found[0].told) == ("problem", True)
+    assert (found[0].state, "line 16" in found[0].told) == ("problem", True)
     ran(home, policy.app, "undo", "--yes")
     assert (home / "policy.toml").read_text() == good
     assert asyncio.run(doctor.policy(settings.load(home, {})))[0].state == "ok"

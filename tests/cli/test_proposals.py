@@ -77,6 +77,8 @@ def test_what_the_machine_proposes_it_does_not_accept(home: Path) -> None:
     theirs = by_officer(home)
     assert said(home, "accept", theirs, "--note", "seen")["state"] == "accepted"
     assert [one["id"] for one in said(home, "proposals", "--state", "open")] == [made["id"]]
+    entry = said(home, "show", "gpus-50000")["entry"]
+    assert {one["claim"]["id"]: one["status"] for one in entry["claims"]}["a-gpus-50000"] == "done"
     actions = [(entry.action, entry.actor, entry.target) for entry in audited(home)]
     assert actions == [("plan.accept", "cli", theirs), ("plan.propose", "cli", made["id"])]
 
@@ -99,3 +101,12 @@ def test_what_does_not_fit_is_told_in_one_line(home: Path) -> None:
     )
     assert said(home, "propose", *new, *titled)["rows"]["claim"]["what"] == {"ko": "하나", "en": "one"}
     assert run(home, "proposals").output.count("p-") == 1
+
+
+def test_who_is_in_charge_since(home: Path) -> None:
+    since = ("--item", "gpus-50000", "--owner", "-", "--needs", "ai-talent", "--needs", "data-opening")
+    made = said(home, "propose", *since, "--day", "2026-11-20", "--source", "a")
+    row = made["rows"]["revision"]
+    assert (row["owner"], row["needs"]) == ("", ["ai-talent", "data-opening"])
+    assert "gpus-50000" in run(home, "proposals").output
+    assert "propose one thing" in run(home, "propose", *since, "--what", "x", "--day", "2026-11-20").output

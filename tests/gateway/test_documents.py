@@ -88,7 +88,7 @@ async def test_who_leaves_frees_the_engine(reading: Gateway, fake: FakeEngine) -
     ],
 )
 async def test_a_stop_is_of_documents_too(reading: Gateway, stop: str, code: str, searched: int) -> None:
-    reading.lane.switches.replace({stop: Stop(en="An incident.")})
+    reading.lane.switches.replace({stop: Stop(words={"en": "An incident."})})
     reply = await reading.ask(model=PUBLIC, messages=QUESTION)
     assert (reply.status, reply.code) == (503, code)
     assert TEXT not in reply.body.decode()

@@ -13,12 +13,15 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from moduai import settings
 from moduai.accounts.networks import network_of, opaque
 from moduai.gateway import policy_file as files
 from moduai.gateway.policy_file import FILE, LAST_GOOD, PREVIOUS, PolicyFile, replaced
 from moduai.gateway.policy_text import MOST_BYTES, MOST_PROBLEMS, PolicyError, parse, shipped, shipped_text
+from moduai.packs.read import read as read_pack
+from moduai.packs.where import shipped as packs
 from moduai.scheduling.policy import Assign, Limits, NodeRule, Policy, Pressure, check
 
 SECRET = b"k" * 32
@@ -109,6 +112,21 @@ def test_the_shipped_policy_follows_the_plan() -> None:
         assert rule.limits.total <= made.limits.total
 
 
+def test_koreas_policy_is_the_shipped_one_with_its_own_groups(tmp_path: Path) -> None:
+    found = files.read(settings.load(tmp_path, {}))
+    kr = read_pack(packs()["kr"], parse)
+    assert (found.source, found.text) == ("pack", kr.policy)
+    resident = found.policy.classes["resident"]
+    assert resident.groups == {one.id: 2000 for one in kr.groups if one.first}, (
+        "those whom the plan serves first"
+    )
+    modu = shipped()
+    classes = found.policy.classes | {"resident": replace(resident, groups=modu.classes["resident"].groups)}
+    assert replace(found.policy, name=modu.name, classes=classes) == modu
+    comments = [line for line in shipped_text().splitlines() if line.startswith("#")]
+    assert len(set(comments) - set(kr.policy.splitlines())) <= 3, "it explains itself as the shipped one does"
+
+
 def test_what_the_documents_show_is_valid() -> None:
     page = (Path(__file__).parents[2] / "docs" / "operate" / "policy.md").read_text("utf-8")
     shown = re.findall(r"```toml\n(.*?)```", page, flags=re.DOTALL)
@@ -196,7 +214,9 @@ def test_every_beginning_of_a_file_is_read_or_refused() -> None:
 
 @pytest.fixture
 def loaded(tmp_path: Path) -> settings.Loaded:
-    return settings.load(tmp_path, {}, {"people.groups": {"student": {"ko": "학생", "en": "Students"}}})
+    """Of no country, with a group to choose."""
+    groups = {"student": {"ko": "학생", "en": "Students"}}
+    return settings.load(tmp_path, {}, {"pack.use": "none", "people.groups": groups})
 
 
 def test_what_a_worker_that_starts_takes(loaded: settings.Loaded) -> None:

@@ -29,7 +29,7 @@ from tests.databases import db, postgres, sqlite, url
 from .conftest import Gateway, chat, engine_of, request, running_gateway, until
 
 __all__ = ["db", "postgres", "sqlite", "url"]
-STOP = Stop(ko="점검 중입니다.", en="It is being looked at.")
+STOP = Stop(words={"en": "It is being looked at.", "ko": "점검 중입니다."})
 
 
 async def change(db: Database, name: str, value: Banner | Stop) -> None:
@@ -38,12 +38,12 @@ async def change(db: Database, name: str, value: Banner | Stop) -> None:
 
 
 async def test_what_is_set_is_kept_announced_and_recorded(db: Database) -> None:
-    banner = Banner(ko=" 오늘 \u202e점검 ", level="warning", until=int(time.time()) + 60)
-    await change(db, "banner", Banner(en="before"))
+    banner = Banner(words={"ko": " 오늘 \u202e점검 "}, level="warning", until=int(time.time()) + 60)
+    await change(db, "banner", Banner(words={"en": "before"}))
     await change(db, "banner", banner)
     await change(db, "model:exaone/4 일", STOP)
     async with db.begin() as connection:
-        kept = Banner(ko="오늘 점검", level="warning", until=banner.until)
+        kept = Banner(words={"ko": "오늘 점검"}, level="warning", until=banner.until)
         assert await load_switches(connection) == {"banner": kept, "model:exaone/4 일": STOP}
         (first, _) = await list_switches(connection)
         assert (first.name, first.set_by) == ("banner", "sub_1")
@@ -65,13 +65,15 @@ async def test_what_is_set_is_kept_announced_and_recorded(db: Database) -> None:
         ("model:" + "x" * 191, STOP, "banner, service or model"),
         ("engine", STOP, "banner, service or model"),
         ("banner", STOP, "neither"),
-        ("service", Banner(en="x"), "neither"),
+        ("service", Banner(words={"en": "x"}), "neither"),
         ("banner", Banner(), "needs words"),
-        ("banner", Banner(ko=" \t "), "needs words"),
-        ("banner", Banner(ko="x", until=1), "past"),
-        ("banner", Banner(ko="x", level="loud"), "info or warning"),  # type: ignore[arg-type]
-        ("service", Stop(ko="x" * 501), "500"),
-        ("service", Stop(ko="\x1b[2J"), "printable"),
+        ("banner", Banner(words={"<b>": "x"}), "by language"),
+        ("service", Stop(words={f"a{chr(97 + n)}": "x" for n in range(17)}), "at most 16"),
+        ("banner", Banner(words={"ko": " \t "}), "needs words"),
+        ("banner", Banner(words={"ko": "x"}, until=1), "past"),
+        ("banner", Banner(words={"ko": "x"}, level="loud"), "info or warning"),  # type: ignore[arg-type]
+        ("service", Stop(words={"ko": "x" * 501}), "500"),
+        ("service", Stop(words={"ko": "\x1b[2J"}), "printable"),
     ],
 )
 async def test_what_makes_no_sense_is_refused(
@@ -98,14 +100,14 @@ def test_a_banner_is_shown_until_its_end() -> None:
     switches = Switches()
     assert switches.banner(0) is None
     for until_s, shown in ((0, True), (100, True), (99, False)):
-        switches.replace({"banner": Banner(en="x", until=until_s)})
+        switches.replace({"banner": Banner(words={"en": "x"}, until=until_s)})
         assert (switches.banner(99.0) is not None) is shown
 
 
 def test_a_stop_is_of_one_model_or_of_all() -> None:
     switches = Switches()
     switches.check("a")
-    switches.replace({"model:a": STOP, "banner": Banner(en="x")})
+    switches.replace({"model:a": STOP, "banner": Banner(words={"en": "x"})})
     switches.check("b")
     with pytest.raises(ApiError) as caught:
         switches.check("a")

@@ -47,6 +47,14 @@ def test_a_whole_may_be_divided_by_time_and_by_purpose(copy: Path) -> None:
     assert faults(copy) == []
 
 
+def test_prerequisites_may_turn_round_on_a_day(copy: Path) -> None:
+    """All days together would be a circle; no day is."""
+    turned = '[[revision]]\nitem = "{}"\nneeds = [{}]\nday = 2026-03-01\nsource = "xa-gazette"\n'
+    with (copy / PLAN).open("a") as file:
+        file.write(turned.format("teaching", "") + turned.format("archive", '"teaching"'))
+    assert faults(copy) == []
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "expected"),
     [
@@ -57,6 +65,11 @@ def test_a_whole_may_be_divided_by_time_and_by_purpose(copy: Path) -> None:
         (PLAN, "number = 300", "number = 300\nhigh = 200", "below its beginning"),
         (PLAN, "said = 2025-07-01", 'said = 2025-07-01\nunit = "teachers"', "no number with it"),
         ("strategy/units.toml", 'currency = "XTS"\n', "", "money needs its currency"),
+        (PLAN, 'needs = ["teaching", "archive"]', 'needs = ["everyone"]', "a circle: everyone → computers"),
+        (PLAN, 'owner = "xa-ministry"\nneeds = ["te', 'owner = "xa"\nneeds = ["te', "there is no who 'xa'"),
+        (PLAN, 'owner = ""', 'owner = "?"', "expected an id, or nothing"),
+        (PLAN, ', en = "Eight of ten use it." }', " }", "measure is missing in 'en'"),
+        (PLAN, "day = 2026-06-01", "day = 2026-07-01", "until when the pack's keepers have looked"),
         ("sites.toml", "high = 0.5", "high = 50", "at most 1"),
         ("sites.toml", "ai = 50_000_000", "ai = 5e10", "more than the whole"),
         ("sites.toml", 'of = "person-year"', 'of = "accelerator-watts"', "told in power"),

@@ -50,12 +50,43 @@ def test_a_status_is_that_of_the_last_change(xa: Pack) -> None:
 def test_gaps_are_what_the_documents_do_not_give(xa: Pack) -> None:
     plan = as_of(xa)
     assert {name: entry.gaps for name, entry in plan.entries.items()} == {
-        "everyone": (),
+        "everyone": ("owner",),
         "computers": ("measure",),
         "teaching": ("owner", "money", "date", "measure"),
         "archive": ("owner", "money", "date", "measure", "prerequisite"),
         "too-dear": (),
     }
+
+
+def test_who_is_in_charge_and_what_is_waited_for_are_of_their_day(xa: Pack) -> None:
+    for day, owner, needs in [
+        (date(2026, 1, 31), "xa-council", ("teaching",)),
+        (date(2026, 2, 1), "xa-ministry", ("teaching", "archive")),
+    ]:
+        entry = as_of(xa, day).entries["computers"]
+        assert (entry.item.owner, entry.item.needs) == (owner, needs)
+        assert len(entry.revisions) == (day.month == 2)
+    before, after = (as_of(xa, date(2026, 6 - early, 1)) for early in (1, 0))
+    assert (before.entries["everyone"].item.owner, before.entries["everyone"].gaps) == ("xa-ministry", ())
+    assert after.entries["everyone"].item.owner is None
+    assert after.entries["everyone"].gaps == ("owner",), "what is empty is gone, and missing"
+    assert after.entries["everyone"].item.measure["en"] == "Eight of ten use it."
+    assert after.entries["everyone"].item.needs == before.entries["everyone"].item.needs, (
+        "what is left out stays"
+    )
+    early = as_of(xa, date(2025, 5, 10))
+    alone = replace(xa.item["everyone"], needs=("teaching",))
+    assert strategy.gaps(early, alone) == ("prerequisite",), "nobody had spoken of it yet"
+
+
+def test_koreas_pledges_were_the_candidates_until_an_office_took_them(kr: Pack) -> None:
+    then, now = as_of(kr, date(2025, 6, 3)), as_of(kr)
+    for item, first, last in [
+        ("ai-for-all", "lee-jae-myung", "msit"),
+        ("gpus-50000", "lee-jae-myung", "msit"),
+        ("committee-strengthened", "lee-jae-myung", "strategy-committee"),
+    ]:
+        assert (then.item[item].owner, now.item[item].owner) == (first, last)
 
 
 def test_money_and_days_of_parts_count_for_the_whole(xa: Pack) -> None:

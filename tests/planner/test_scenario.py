@@ -121,6 +121,17 @@ def test_every_shipped_scenario_is_valid_and_says_what_it_rests_on():
         )
 
 
+def test_koreas_scenarios_are_run_by_its_own_policy():
+    made = read("kr-start", GIVEN)
+    weights = {one.id: (one.policy_group, one.weight) for one in made.demands if one.policy_group}
+    assert weights == {
+        "pupils": ("students", 2000),
+        "older-people": ("older-people", 2000),
+        "people-with-disabilities": ("people-with-disabilities", 2000),
+    }
+    assert made.policy.name == "AI for all"
+
+
 def test_koreas_figures_are_those_of_its_pack():
     kr = pack("kr")
     for name, claims in {

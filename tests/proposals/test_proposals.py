@@ -86,6 +86,18 @@ async def test_a_change_of_status(db: Database, pack: Pack) -> None:
     assert now.standing[of.id].status == "dropped"
 
 
+async def test_who_is_in_charge_since(db: Database, pack: Pack) -> None:
+    item, source = "computers", pack.sources[0].id
+    for day, owner in (("2026-07-01", "xa-council"), ("2026-07-02", "-")):
+        given = Given(item=item, owner=owner, needs=("teaching",), day=day, source=source)
+        await decided(db, pack, await made(db, pack, given), "sub_2")
+    now = await laid(db, pack)
+    days = date(2026, 6, 30), date(2026, 7, 1), date(2026, 7, 2)
+    owners = [strategy.as_of(now, day).item[item] for day in days]
+    assert [one.owner for one in owners] == ["xa-ministry", "xa-council", None]
+    assert [one.needs for one in owners] == [("teaching", "archive"), ("teaching",), ("teaching",)]
+
+
 async def test_a_rejected_one_counts_for_nothing(db: Database, pack: Pack) -> None:
     one = await made(db, pack, claim(pack))
     await decided(db, pack, one, "sub_2", "rejected")
@@ -113,7 +125,12 @@ async def test_a_rejected_one_counts_for_nothing(db: Database, pack: Pack) -> No
         ({"until": "2026-01-01", "since": "2026-02-01"}, "before it begins"),
         ({"status": "wonderful"}, "there is no 'wonderful'"),
         ({"replaces": "nothing"}, "there is no claim 'nothing'"),
-        ({"claim": "nothing"}, "says nothing else"),
+        ({"claim": "nothing"}, "propose one thing"),
+        ({"owner": "xa-council"}, "propose one thing"),
+        ({"owner": "nobody", "what": ()}, "there is no who 'nobody'"),
+        ({"needs": ("computers", "archive", "everyone"), "what": ()}, "a circle: everyone"),
+        ({"measure": ("قياس",), "what": ()}, "one line for each language"),
+        ({"owner": "xa-council", "what": (), "day": "2024-01-01"}, "when the item was first spoken of"),
         ({"claim": "nothing", "item": "", "what": ()}, "there is no claim 'nothing'"),
     ],
 )

@@ -14,7 +14,7 @@ from moduai.web.language import language
 @pytest.mark.parametrize("code_of_language", ["ko", "en"])
 def test_the_words_of_staff_follow_ours(name: str, code: str, code_of_language: str) -> None:
     switches = Switches()
-    switches.replace({name: Stop(ko="내일 다시 오세요.")})
+    switches.replace({name: Stop(words={"ko": "내일 다시 오세요."})})
     with pytest.raises(ApiError) as caught:
         switches.check("m")
     t = language(code_of_language).words

@@ -78,7 +78,7 @@ def show(
     if kind:
         rows: list[dict[str, Any]] = [msgspec.to_builtins(row) for row in found.rows(kind)]
         for row in () if json else rows:
-            row |= {name: in_language(row[name], "en") for name in worded(KINDS[kind].type)}
+            row |= {name: in_language(row[name] or {}, "en") for name in worded(KINDS[kind].type)}
         table(rows, list(KINDS[kind].type.__struct_fields__), json=json)
         return
     counts = {one: len(found.rows(one)) for one in KINDS if not KINDS[one].one}

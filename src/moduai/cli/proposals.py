@@ -19,6 +19,7 @@ from moduai.packs.schema import Status
 from moduai.proposals import repository
 from moduai.proposals.repository import Proposal, State
 from moduai.proposals.rows import Given, ProposalError
+from moduai.settings import Loaded
 from moduai.store.database import Connection
 
 app = new_app("")
@@ -40,6 +41,7 @@ NoteOption = Annotated[str, typer.Option("--note", help="Why.")]
 @app.command(
     epilog=examples(
         "modu strategy propose --claim CLAIM --status done --day 2026-11-20 --source SOURCE",
+        "modu strategy propose --item ITEM --owner OFFICE --day 2026-11-20 --source SOURCE",
         'modu strategy propose --item ITEM --who ACTOR --what "…" --what "…" --day 2026-11-20 '
         '--source-title "…" --source-title "…" --publisher NAME --url https://example.org/1',
     )
@@ -49,7 +51,16 @@ def propose(
     *,
     claim: Annotated[str, typer.Option("--claim", help="A claim whose status changed.")] = "",
     status: Annotated[Status, typer.Option("--status", help="How far it is.")] = "announced",
-    item: Annotated[str, typer.Option("--item", help="Of a new claim: its item.")] = "",
+    item: Annotated[str, typer.Option("--item", help="Instead: an item, for what follows.")] = "",
+    owner: Annotated[
+        str, typer.Option("--owner", help="Who came to be in charge of it; -: nobody any more.")
+    ] = "",
+    measure: Annotated[
+        list[str] | None, typer.Option("--measure", help="What it is measured by since, in each language.")
+    ] = None,
+    needs: Annotated[
+        list[str] | None, typer.Option("--needs", help="An item that it waits for since; all of them.")
+    ] = None,
     who: Annotated[str, typer.Option("--who", help="Id of who said it.")] = "",
     what: Annotated[
         list[str] | None, typer.Option("--what", help="What was said, once for each language of the pack.")
@@ -68,7 +79,7 @@ def propose(
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Propose a claim or a change of status, with its source. An officer decides."""
+    """Propose a claim, a change of status or who is in charge, with its source. An officer decides."""
     loaded = open_loaded(home)
     pack = open_pack(loaded, "")
     given = Given(
@@ -76,6 +87,9 @@ def propose(
         status=status,
         day=day,
         item=item,
+        owner=owner,
+        measure=tuple(measure or ()),
+        needs=tuple(needs or ()),
         who=who,
         what=tuple(what or ()),
         number=number,
@@ -130,6 +144,14 @@ def reject(
     _decide(proposal, "rejected", note, home, json=json)
 
 
+def present(loaded: Loaded, pack: Pack) -> Pack:
+    """The pack in use with what was accepted; alone where there is no database yet."""
+    if not loaded.settings.database.url and not loaded.path("modu.db").exists():
+        return pack
+    found = read(loaded, lambda connection: repository.accepted(connection, pack))
+    return repository.lay(pack, found).pack
+
+
 def _decide(
     proposal: str, state: Literal["accepted", "rejected"], note: str, home: Any, *, json: bool
 ) -> None:
@@ -152,9 +174,9 @@ def _decide(
 
 
 def _row(one: Proposal) -> dict[str, Any]:
-    row = one.rows.get("claim") or one.rows.get("change", {})
+    (row,) = (row for kind, row in one.rows.items() if kind != "source")
     words = row.get("what", {})
-    what = next(iter(words.values()), "") if words else f"{row.get('claim')}: {row.get('status')}"
+    what = next(iter(words.values()), "") if words else ": ".join(map(str, list(row.values())[:2]))
     return {
         "id": one.id,
         "what": safe(what),

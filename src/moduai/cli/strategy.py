@@ -35,10 +35,11 @@ from moduai.packs.price import (
     price_money,
     rounded,
 )
-from moduai.packs.schema import Claim, ItemKind, Pillar
+from moduai.packs.schema import Claim, ItemKind, Pillar, Revision
 from moduai.packs.strategy import Entry, Gap, Plan, Standing
 from moduai.packs.where import shipped
 from moduai.planner.handed import CannotHandOverError, handed
+from moduai.settings import Loaded
 
 app = new_app("Read the plan of a country pack, as of any day; compute with it; propose changes of it.")
 app.add_typer(proposals.app)
@@ -134,6 +135,7 @@ def show(
         "measure": measure,
         "waits for": ", ".join(waits) or ("missing" if "prerequisite" in entry.gaps else ""),
         "missing": ", ".join(entry.gaps),
+        "changed": "; ".join(f"{one.day} {_became(plan.pack, one, language)}" for one in entry.revisions),
         "conflicts": "; ".join(" and ".join(pair) for pair in entry.conflicts),
         "served by": in_language(entry.item.serves, language) or "followed only",
     }
@@ -227,7 +229,8 @@ def price(
     """
     if sum(map(bool, (claim, accelerators, money))) != 1:
         fail("name a claim, or say --accelerators or --money", 2)
-    plan, terms = _plan(open_loaded(home), pack, as_of), Terms(private=private, year=year, per=per)
+    loaded, terms = open_loaded(home), Terms(private=private, year=year, per=per)
+    plan = _plan(loaded, pack, as_of)
     try:
         if claim:
             priced = price_claim(plan, claim, terms)
@@ -238,20 +241,22 @@ def price(
     except PriceError as error:
         fail(safe(str(error)))
     if scenario:
-        _hand_over(plan, pack, plan.standing[claim].claim if claim else accelerators, scenario)
+        _hand_over(loaded, plan, pack, plan.standing[claim].claim if claim else accelerators, scenario)
     if json:
         typer.echo(to_json(priced))
         return
     _tell(plan.pack, priced)
 
 
-def _hand_over(plan: Plan, pack: str, asked: Claim | float, file: Path) -> None:
+def _hand_over(loaded: Loaded, plan: Plan, pack: str, asked: Claim | float, file: Path) -> None:
     """Write a scenario; no file that is there is written over."""
     if not asked:
         fail("a scenario is of accelerators: name such a claim, or say --accelerators", 2)
+    base = open_pack(loaded, pack)
     name = pack or (plan.pack.head.id if plan.pack.head.id in shipped() else plan.pack.folder)
     try:
-        text = handed(plan.pack, name, asked)
+        proposed = isinstance(asked, Claim) and asked.id not in base.claim
+        text = handed(plan.pack, name, asked, proposed=proposed)
         with file.open("x", encoding="utf-8") as out:
             out.write(text)
     except (CannotHandOverError, OSError) as error:
@@ -272,12 +277,14 @@ def _tell(pack: Pack, priced: Priced) -> None:
         )
 
 
-def _plan(loaded: Any, pack: str, as_of: str) -> Plan:
+def _plan(loaded: Loaded, pack: str, as_of: str) -> Plan:
+    """The plan as the page has it; of a pack that is named, as its files have it."""
     try:
         day = date.fromisoformat(as_of) if as_of else None
     except ValueError:
         fail(f"{safe(as_of)!r} is no day: write 2025-06-03", 2)
-    return strategy.as_of(open_pack(loaded, pack), day)
+    found = open_pack(loaded, pack)
+    return strategy.as_of(found if pack else proposals.present(loaded, found), day)
 
 
 def _among(name: str, value: str, known: Iterable[str]) -> None:
@@ -296,6 +303,19 @@ def _item(pack: Pack, entry: Entry, language: str) -> dict[str, Any]:
         "claims": len(entry.claims),
         "missing": list(entry.gaps),
     }
+
+
+def _became(pack: Pack, one: Revision, language: str) -> str:
+    """What a revision gives, with its source."""
+    given = []
+    if one.owner is not None:
+        name = in_language(pack.who(one.owner).name, language) if one.owner else ""
+        given.append(f"owner {name or 'none'}")
+    if one.measure is not None:
+        given.append(f"measure {in_language(one.measure, language) or 'none'}")
+    if one.needs is not None:
+        given.append(f"waits for {', '.join(one.needs) or 'nothing'}")
+    return f"{', '.join(given)} [{one.source}]"
 
 
 def _claim(pack: Pack, one: Standing, language: str) -> dict[str, Any]:

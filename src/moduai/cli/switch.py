@@ -29,15 +29,16 @@ app = new_app("Set the banner on the pages; stop and start a model or the whole 
 
 COLUMNS = {
     "name": "switch",
-    "ko": "in Korean",
-    "en": "in English",
+    "text": "words",
     "level": "level",
     "until": "until (UTC)",
     "by": "set by",
     "since": "since (UTC)",
 }
-KoOption = Annotated[str, typer.Option("--ko", help="What people are told, in Korean.")]
-EnOption = Annotated[str, typer.Option("--en", help="What people are told, in English.")]
+WordsOption = Annotated[
+    list[str] | None,
+    typer.Option("--words", help="What people are told: LANGUAGE=TEXT, once for each language of the pages."),
+]
 ModelArgument = Annotated[str, typer.Argument(help="Name of the model.", show_default=False)]
 ServiceOption = Annotated[bool, typer.Option("--service", help="The whole service.")]
 
@@ -51,14 +52,13 @@ def show(home: HomeOption = None, json: JsonOption = False) -> None:
 
 @app.command(
     epilog=examples(
-        'modu switch banner --en "Maintenance tonight at 10" --until 6h',
-        'modu switch banner --en "Answers about the election are wrong" --level warning',
+        'modu switch banner --words en="Maintenance tonight at 10" --until 6h',
+        'modu switch banner --words en="Answers about the election are wrong" --level warning',
         "modu switch banner --clear",
     )
 )
 def banner(
-    ko: KoOption = "",
-    en: EnOption = "",
+    words: WordsOption = None,
     level: Annotated[Literal["info", "warning"], typer.Option(help="How it looks.")] = "info",
     until: Annotated[str, typer.Option(help="How long it shows (6h) or until when (2026-12-01).")] = "",
     clear: Annotated[bool, typer.Option("--clear", help="Show none.")] = False,
@@ -70,28 +70,27 @@ def banner(
     if clear:
         _clear(loaded, "banner", "The banner is gone.", "There was no banner.", json=json)
     else:
-        value = Banner(ko=ko, en=en, level=level, until=_end(until))
+        value = Banner(words=_words(words), level=level, until=_end(until))
         done("The banner shows now.", _row(_set(loaded, "banner", value)), json=json)
 
 
 @app.command(
     epilog=examples(
-        'modu switch stop gemma-3-270m --en "This model is being looked at"',
+        'modu switch stop gemma-3-270m --words en="This model is being looked at"',
         "modu switch stop --service",
     )
 )
 def stop(
     model: ModelArgument = "",
     service: ServiceOption = False,
-    ko: KoOption = "",
-    en: EnOption = "",
+    words: WordsOption = None,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Refuse requests for a model or all, also those in line. Those that run end as they would."""
     loaded = open_loaded(home)
     name = _name(model, service=service)
-    made = _set(loaded, name, Stop(ko=ko, en=en))
+    made = _set(loaded, name, Stop(words=_words(words)))
     if model and model not in read(loaded, _models):
         typer.echo(f"modu: no engine has a model {model!r} now: see modu engine list", err=True)
     again = "--service" if service else model
@@ -136,6 +135,13 @@ def _thing(name: str) -> str:
     return "The service" if name == "service" else name.removeprefix(MODEL)
 
 
+def _words(given: list[str] | None) -> dict[str, str]:
+    pairs = [one.partition("=") for one in given or ()]
+    if not all(language and equals for language, equals, _ in pairs):
+        fail('write --words LANGUAGE=TEXT, such as --words en="Back at nine"', 2)
+    return {language: text for language, _, text in pairs}
+
+
 def _end(text: str) -> int:
     """Unix seconds of "6h" from now or of a date; 0 for nothing."""
     if not text:
@@ -149,6 +155,7 @@ def _row(switch: Switch) -> dict[str, object]:
     return {
         "name": switch.name,
         **value,
+        "text": " / ".join(switch.value.words.values()),
         "until": utc(until),
         "until_s": until,
         "by": switch.set_by,

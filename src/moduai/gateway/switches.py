@@ -9,6 +9,7 @@ that cannot read the switches goes on with those that it knows.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Literal
@@ -29,6 +30,8 @@ TOPIC = "switches"
 MODEL = "model:"
 MOST_WORDS = 500
 """Longest words of a switch in one language, in characters."""
+MOST_LANGUAGES = 16
+LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{1,8}){0,3}")
 MOST_NAME = 190
 """Longest name of a model that can be stopped, in characters."""
 RETRY_S = 60
@@ -40,20 +43,18 @@ class SwitchError(ValueError):
 
 
 class Banner(Struct, frozen=True, kw_only=True):
-    """A line above every page."""
+    """A line above every page. ``words``: by language."""
 
-    ko: str = ""
-    en: str = ""
+    words: dict[str, str] = {}
     level: Literal["info", "warning"] = "info"
     until: int = 0
     """Unix time in seconds after which it is not shown; 0: until it is cleared."""
 
 
 class Stop(Struct, frozen=True, kw_only=True):
-    """A stop, in the words that people are told; they may be empty."""
+    """A stop, in the words that people are told, by language; there may be none."""
 
-    ko: str = ""
-    en: str = ""
+    words: dict[str, str] = {}
 
 
 class Switch(Struct, frozen=True, kw_only=True):
@@ -87,7 +88,7 @@ class Switches:
     def banner(self, now: float) -> Banner | None:
         """The banner to show at ``now``, if there is one."""
         shown = self._banner
-        if shown is None or not (shown.ko or shown.en) or 0 < shown.until <= now:
+        if shown is None or not shown.words or 0 < shown.until <= now:
             return None
         return shown
 
@@ -108,7 +109,7 @@ class Switches:
 
 
 def _refusal(code: str, stop: Stop) -> ApiError:
-    words = " ".join(filter(None, (CATALOGUE[code].message, stop.en, stop.ko)))
+    words = " ".join(filter(None, (CATALOGUE[code].message, *stop.words.values())))
     return ApiError(code, words, retry_after_s=RETRY_S)
 
 
@@ -129,13 +130,15 @@ async def list_switches(connection: Connection) -> list[Switch]:
 async def set_switch(connection: Connection, name: str, value: Banner | Stop, actor: str) -> Switch:
     """Set a switch, in place of what was set before. Raises SwitchError."""
     _check(name, value)
-    value = msgspec.structs.replace(value, ko=_words(value.ko), en=_words(value.en))
+    value = msgspec.structs.replace(value, words=_words(value.words))
+    if isinstance(value, Banner) and not value.words:
+        raise SwitchError("a banner needs words, best in each language of the pages")
     made = Switch(name=name, value=value, set_by=actor, set_at=int(time.time()))
     row = {"value": msgspec.to_builtins(value), "set_by": actor, "set_at": made.set_at}
     statement = insert(connection, switches).values(name=name, **row)
     await connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=row))
     await announce(connection, TOPIC)
-    detail: dict[str, audit.Value] = {"languages": [code for code in ("ko", "en") if getattr(value, code)]}
+    detail: dict[str, audit.Value] = {"languages": list(value.words)}
     if isinstance(value, Banner):
         detail |= {"level": value.level, "until": value.until}
     await audit.record(connection, actor=actor, action="switch.set", target=name, detail=detail)
@@ -160,11 +163,18 @@ def _value(name: str, value: object) -> Banner | Stop:
         return Banner() if name == "banner" else Stop()
 
 
-def _words(text: str) -> str:
+def _words(words: Mapping[str, str]) -> dict[str, str]:
+    """Those that are not empty, cleaned."""
+    if len(words) > MOST_LANGUAGES or not all(map(LANGUAGE.fullmatch, words)):
+        raise SwitchError(f"words are by language, such as en: at most {MOST_LANGUAGES} languages")
     try:
-        return clean_line(text, MOST_WORDS, "each language of a switch")
+        cleaned = {
+            language: clean_line(text, MOST_WORDS, "each language of a switch")
+            for language, text in words.items()
+        }
     except AccountError as error:
         raise SwitchError(str(error)) from None
+    return {language: text for language, text in cleaned.items() if text}
 
 
 def _check(name: str, value: Banner | Stop) -> None:
@@ -174,8 +184,6 @@ def _check(name: str, value: Banner | Stop) -> None:
     if isinstance(value, Banner) is not (name == "banner"):
         raise SwitchError("a banner has a level and an end, a stop has neither")
     if isinstance(value, Banner):
-        if not (value.ko.strip() or value.en.strip()):
-            raise SwitchError("a banner needs words in Korean or English, best in both")
         if value.level not in {"info", "warning"}:
             raise SwitchError("the level of a banner is info or warning")
         if value.until and value.until <= time.time():

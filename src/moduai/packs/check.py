@@ -59,6 +59,7 @@ REFERENCES: Final[Mapping[str, Mapping[str, str]]] = {
         "replaces": "claim",
     },
     "change": {"claim": "claim", "source": "source"},
+    "revision": {"item": "item", "owner": "who", "needs": "item", "source": "source"},
 }
 """Fields that name another row, and of which kind; ``who`` is an office or actor, ``purpose`` a pillar or
 item, ``party`` an office or actor that is one.
@@ -149,8 +150,8 @@ def _key(kind: str, row: Any) -> str:
             return str(row.code)
         case "budget":
             return str(row.year)
-        case "change":
-            return f"{row.claim} on {row.day}"
+        case "change" | "revision":
+            return f"{row.claim if kind == 'change' else row.item} on {row.day}"
         case "locale":
             return ""
         case _:
@@ -302,7 +303,29 @@ def _circles(pack: Pack) -> Iterator[Problem]:
             value = getattr(row, field)
             edges[row.id] = value if isinstance(value, tuple) else tuple(filter(None, (value,)))
         for circle in circles(edges):
-            yield Problem(kind, numbers[circle[0]], field, f"a circle: {' → '.join((*circle, circle[0]))}")
+            yield Problem(kind, numbers[circle[0]], field, _round(circle))
+
+
+def _later_circles(pack: Pack) -> Iterator[Problem]:
+    """Prerequisites that close a circle on the first day on which any do. Most packs have none even with the
+    prerequisites of all days together, and then no day is looked at.
+    """
+    edges = {one.id: one.needs for one in pack.items}
+    later = [(number, one, one.needs) for number, one in enumerate(pack.revisions) if one.needs is not None]
+    together = grouped(pair for pair in (*edges.items(), *((one.item, needs) for _, one, needs in later)))
+    if any(circles(edges)) or not any(circles({name: sum(all_, ()) for name, all_ in together.items()})):
+        return
+    by_day = grouped((one.day, (number, one.item, needs)) for number, one, needs in later)
+    for day in sorted(by_day):
+        edges |= {item: needs for _, item, needs in by_day[day]}
+        if circle := next(circles(edges), None):
+            number = next(number for number, item, _ in by_day[day] if item in circle)
+            yield Problem("revision", number, "needs", _round(circle))
+            return
+
+
+def _round(circle: list[str]) -> str:
+    return f"a circle: {' → '.join((*circle, circle[0]))}"
 
 
 def circles(edges: Mapping[str, tuple[str, ...]]) -> Iterator[list[str]]:
@@ -344,7 +367,13 @@ def _days(pack: Pack) -> Iterator[Problem]:
     for number, source in enumerate(pack.sources):
         if source.published and source.until and source.until < source.published:
             yield Problem("source", number, "until", f"it ends on {source.until}, before {source.published}")
-    for kind, field in (("claim", "said"), ("change", "day"), ("region", "said"), ("group", "said")):
+    for kind, field in (
+        ("claim", "said"),
+        ("change", "day"),
+        ("revision", "day"),
+        ("region", "said"),
+        ("group", "said"),
+    ):
         rows = pack.rows(kind)
         for number, row in enumerate(rows):
             day = getattr(row, field)
@@ -369,6 +398,11 @@ def _order(pack: Pack) -> Iterator[Problem]:
             yield Problem(
                 "change", number, "day", f"{change.day} is before {claim.said}, when the claim was said"
             )
+    for number, one in enumerate(pack.revisions):
+        first = next(iter(pack.claims_of.get(one.item, ())), None)
+        if first and one.day < first.said:
+            text = f"{one.day} is before {first.said}, when the item was first spoken of"
+            yield Problem("revision", number, "day", text)
     for number, claim in enumerate(pack.claims):
         before = pack.claim.get(claim.replaces or "")
         if before and claim.said < before.said:
@@ -385,6 +419,9 @@ def _items(pack: Pack) -> Iterator[Problem]:
             yield Problem("item", number, "answered_by", "only criticism is answered")
         if any(name in pack.item and pack.item[name].kind == "criticism" for name in item.answered_by):
             yield Problem("item", number, "answered_by", "criticism does not answer criticism")
+    for number, one in enumerate(pack.revisions):
+        if one.owner is None and one.measure is None and one.needs is None:
+            yield Problem("revision", number, "", "nothing changes by it: give owner, measure or needs")
 
 
 def _personal(pack: Pack) -> Iterator[Problem]:
@@ -405,6 +442,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     _units,
     _sums,
     _circles,
+    _later_circles,
     _days,
     _order,
     _items,

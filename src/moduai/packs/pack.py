@@ -31,6 +31,7 @@ from moduai.packs.schema import (
     Price,
     Purchase,
     Region,
+    Revision,
     Rule,
     Seat,
     Site,
@@ -73,6 +74,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "item": Kind(Item, "items", STRATEGY),
     "claim": Kind(Claim, "claims", STRATEGY),
     "change": Kind(Change, "changes", STRATEGY),
+    "revision": Kind(Revision, "revisions", STRATEGY),
 }
 """Name of a table to what it is."""
 NAMED: Final = frozenset({"office", "actor"})
@@ -127,6 +129,7 @@ class Pack:
     items: tuple[Item, ...] = ()
     claims: tuple[Claim, ...] = ()
     changes: tuple[Change, ...] = ()
+    revisions: tuple[Revision, ...] = ()
     policy: str = ""
     """The text of ``policy.toml``; empty: the policy that comes with Modu."""
     documents: tuple[Document, ...] = ()
@@ -187,6 +190,11 @@ class Pack:
     def changes_of(self) -> Mapping[str, tuple[Change, ...]]:
         """Claim to its changes, in the order of the days."""
         return grouped((one.claim, one) for one in sorted(self.changes, key=lambda one: one.day))
+
+    @cached_property
+    def revisions_of(self) -> Mapping[str, tuple[Revision, ...]]:
+        """Item to its revisions, in the order of the days."""
+        return grouped((one.item, one) for one in sorted(self.revisions, key=lambda one: one.day))
 
     @cached_property
     def parts_of(self) -> Mapping[str, tuple[str, ...]]:

@@ -7,7 +7,7 @@ is rounded here; ``rounded`` is for showing, to three digits.
     cost   = count × price of one               [currency]
     power  = count × watts × PUE                [W], at full load
     energy = power × 8,760 h                    [kWh a year], at full load all year: the most there can be
-    bill   = energy × price of a kWh            [currency a year]
+    bill   = energy × price of a kWh            [currency; of a year, or of what was used]
     state  = cost × (1 - private share)         [currency]
 """
 
@@ -156,6 +156,21 @@ def one_accelerator(pack: Pack, per: str = "") -> Figure:
                 bought.id, pack.locale.currency, (cost, cost, cost), formula, sources=(bought.source,)
             )
     return _price(pack, "accelerator", per)
+
+
+def price_energy(pack: Pack, kwh: float) -> Figure:
+    """What energy that was used costs; it was estimated, so the figure is no better. Raises PriceError."""
+    used = Figure(
+        name="energy used",
+        low=kwh,
+        middle=kwh,
+        high=kwh,
+        unit="kWh",
+        formula=("estimated",),
+        basis="assumed",
+        sources=(),
+    )
+    return _times("electricity", pack.locale.currency, used, _price(pack, "kwh"))
 
 
 def asked(value: float, unit: str) -> Figure:

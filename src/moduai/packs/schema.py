@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 Id = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9.-]{0,63}$")]
+MaybeId = Annotated[str, Meta(pattern="^([a-z0-9][a-z0-9.-]{0,63})?$")]
 RegionCode = Annotated[str, Meta(pattern="^[A-Z]{2}(-[A-Z0-9]{1,3})?$")]
 """ISO 3166-2; the two letters alone are the whole country."""
 Language = Annotated[str, Meta(pattern="^[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2})?$")]
@@ -38,7 +39,7 @@ Basis = Literal["measured", "published", "derived", "assumed"]
 """How a number came to be; ``derived``: from others here, by the arithmetic that its note states."""
 Live = Literal[
     "accelerators", "residents", "residents-by-region", "residents-by-group", "documents", "models", "tokens",
-    "guests", "engines", "corpora", "releases", "spend",
+    "guests", "engines", "collections", "corpora", "releases", "spend",
 ]  # fmt: skip
 """Figures that an installation counts itself."""
 
@@ -117,6 +118,8 @@ class Group(Data, frozen=True, kw_only=True):
     name: Words
     population: Count | None = None
     """None where nobody has counted: the page then says so."""
+    approximate: bool = False
+    """Whether it is rounded."""
     source: Id | None = None
     said: date | None = None
     basis: Basis = "published"
@@ -381,6 +384,20 @@ class Change(Data, frozen=True, kw_only=True):
 
     claim: Id
     status: Status
+    day: date
+    source: Id
+    note: Words = {}
+
+
+class Revision(Data, frozen=True, kw_only=True):
+    """``[[revision]]``: another is in charge of an item, or it is measured otherwise or waits for others.
+    What is left out stays as it was; what is empty is gone (``owner = ""``: nobody is in charge any more).
+    """
+
+    item: Id
+    owner: MaybeId | None = None
+    measure: Words | None = None
+    needs: tuple[Id, ...] | None = None
     day: date
     source: Id
     note: Words = {}

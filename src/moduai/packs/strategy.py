@@ -1,9 +1,10 @@
 """The plan as it stood on a day: what had been said, what had become of it, what is missing in it. Pure.
 
 Words: a *standing* claim was said by that day and nothing said by then took its place; its status is that of
-the last change. An *entry* is an item with its standing claims. A *gap* is something that a plan would have
-and the documents do not give: a judgement of plans, never of persons. Rule: what different people said is put
-side by side and never added.
+the last change. Who is in charge of an item, its measure and what it waits for are as *revisions* by then
+made them. An *entry* is an item with its standing claims. A *gap* is something that a plan would have and the
+documents do not give: a judgement of plans, never of persons. Rule: what different people said is put side by
+side and never added.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from functools import cached_property
 from typing import Final, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from moduai.packs.pack import Pack, grouped
-from moduai.packs.schema import Claim, Item, ItemKind, Pillar, Status
+from moduai.packs.schema import Claim, Item, ItemKind, Pillar, Revision, Status
 
 Gap = Literal["owner", "money", "date", "measure", "prerequisite"]
 
@@ -51,6 +53,9 @@ class Entry(Struct, frozen=True, kw_only=True):
     """An item and what had been said of it."""
 
     item: Item
+    """As it was on that day."""
+    revisions: tuple[Revision, ...]
+    """That made it so, in the order of their days."""
     claims: tuple[Standing, ...]
     """In the order of their days."""
     gaps: tuple[Gap, ...]
@@ -93,6 +98,8 @@ class Plan:
     day: date
     standing: Mapping[str, Standing]
     """By the claim's id, in the order of the pack."""
+    item: Mapping[str, Item]
+    """By id, as they were on that day: also those of which nobody had spoken yet."""
 
     @cached_property
     def of_item(self) -> Mapping[str, tuple[Standing, ...]]:
@@ -104,13 +111,14 @@ class Plan:
     def entries(self) -> Mapping[str, Entry]:
         """Items of which something had been said, in the order of the pack."""
         pairs = conflicts(self)
-        return {item.id: self._entry(item, pairs) for item in self.pack.items if item.id in self.of_item}
+        return {name: self._entry(item, pairs) for name, item in self.item.items() if name in self.of_item}
 
     def _entry(self, item: Item, pairs: Iterable[tuple[str, str]]) -> Entry:
         claims = self.of_item[item.id]
         mine = {one.claim.id for one in claims}
         return Entry(
             item=item,
+            revisions=_by(self.pack, item.id, self.day),
             claims=claims,
             gaps=gaps(self, item),
             conflicts=tuple(pair for pair in pairs if mine & set(pair)),
@@ -123,7 +131,10 @@ def as_of(pack: Pack, day: date | None = None) -> Plan:
     said = {one.id: one for one in pack.claims if one.said <= day}
     gone = {one.replaces for one in said.values()}
     return Plan(
-        pack, day, {name: _standing(pack, one, day) for name, one in said.items() if name not in gone}
+        pack,
+        day,
+        {name: _standing(pack, one, day) for name, one in said.items() if name not in gone},
+        {name: _revised(one, _by(pack, name, day)) for name, one in pack.item.items()},
     )
 
 
@@ -135,7 +146,7 @@ def gaps(plan: Plan, item: Item) -> tuple[Gap, ...]:
         "money": any(plan.pack.is_money(one) and one.number is not None for one in claims),
         "date": any(one.until for one in claims),
         "measure": bool(item.measure),
-        "prerequisite": bool(item.needs),
+        "prerequisite": any(name in plan.of_item for name in item.needs),
     }
     return tuple(gap for gap in EXPECTED[item.kind] if not there[gap])
 
@@ -156,7 +167,7 @@ def waits_for(plan: Plan, item: str) -> tuple[str, ...]:
     found: dict[str, None] = {}
     ahead = [item]
     while ahead:
-        needs = [name for one in ahead for name in plan.pack.item[one].needs if name not in found]
+        needs = [name for one in ahead for name in plan.item[one].needs if name not in found]
         found.update(dict.fromkeys(needs))
         ahead = list(dict.fromkeys(needs))
     return tuple(name for name in found if name != item and name in plan.of_item)
@@ -166,7 +177,7 @@ def triangle(plan: Plan) -> tuple[Edge, ...]:
     """Which items of talent, compute and data wait for items of another of the three, themselves or through
     others.
     """
-    items = plan.pack.item
+    items = plan.item
     return tuple(
         Edge(item=name, needs=need, pillar=items[name].pillar, waits_for=items[need].pillar)
         for name in plan.entries
@@ -231,6 +242,22 @@ def _standing(pack: Pack, claim: Claim, day: date) -> Standing:
         source=last.source if last else claim.source,
         replaced=tuple(replaced),
     )
+
+
+def _by(pack: Pack, item: str, day: date) -> tuple[Revision, ...]:
+    """An item's revisions by a day."""
+    return tuple(one for one in pack.revisions_of.get(item, ()) if one.day <= day)
+
+
+def _revised(item: Item, revisions: Iterable[Revision]) -> Item:
+    for one in revisions:
+        item = replace(
+            item,
+            owner=item.owner if one.owner is None else one.owner or None,
+            measure=item.measure if one.measure is None else one.measure,
+            needs=item.needs if one.needs is None else one.needs,
+        )
+    return item
 
 
 def _with_parts(pack: Pack, name: str) -> Iterator[str]:

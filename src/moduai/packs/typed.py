@@ -18,6 +18,7 @@ Row = TypeVar("Row", bound=Struct)
 
 _PATTERNS = {
     "^[a-z0-9][a-z0-9.-]{0,63}$": "an id: small letters, digits, '-' and '.'",
+    "^([a-z0-9][a-z0-9.-]{0,63})?$": "an id, or nothing",
     "^[A-Z]{2}(-[A-Z0-9]{1,3})?$": "a code of ISO 3166-2, such as XA-1",
     "^[A-Z]{3}$": "three capital letters",
     "^[A-Z]{2}$": "two capital letters",
@@ -67,7 +68,7 @@ def needed(kind: type[Struct]) -> frozenset[str]:
 @cache
 def worded(kind: type[Struct]) -> tuple[str, ...]:
     """Fields that are one text in each language."""
-    return tuple(name for name, hint in hints(kind).items() if hint == Words)
+    return tuple(name for name, hint in hints(kind).items() if hint in (Words, Words | None))
 
 
 def _unknown(kind: type[Struct], raw: Mapping[str, Any]) -> Iterator[Wrong]:

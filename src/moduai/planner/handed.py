@@ -42,16 +42,19 @@ class CannotHandOverError(ValueError):
     """A claim is not of accelerators; the text says what it is of."""
 
 
-def handed(pack: Pack, name: str, asked: Claim | float) -> str:
-    """The text of a scenario. ``name``: of the pack, as a scenario names it. Raises CannotHandOverError."""
+def handed(pack: Pack, name: str, asked: Claim | float, *, proposed: bool = False) -> str:
+    """The text of a scenario. ``name``: of the pack, as a scenario names it; ``proposed``: the claim is of an
+    accepted proposal, so the pack's files do not have it. Raises CannotHandOverError.
+    """
     claim = asked if isinstance(asked, Claim) else None
     unit = pack.unit.get(claim.unit or "") if claim else None
     if claim and (claim.number is None or unit is None or unit.kind != "accelerators"):
         raise CannotHandOverError(f"claim {claim.id} is not a number of accelerators")
+    number = (claim.number or 0.0) if claim else asked
     base = f"_{pack.head.id}" if f"_{pack.head.id}" in everything() else "_everyone"
     site = next((one.id for one in pack.sites), "somewhere")
     year = (claim.until or claim.since or claim.said).year if claim else pack.head.as_of.year
-    words = pack.item[claim.item].title if claim else {"en": f"{asked:,.0f} accelerators"}
+    words = pack.item[claim.item].title if claim else {"en": f"{number:,.0f} accelerators"}
     lines = [
         HEAD.format(why=f"From claim {claim.id} of pack {name}." if claim else f"From pack {name}."),
         "[scenario]",
@@ -65,7 +68,7 @@ def handed(pack: Pack, name: str, asked: Claim | float) -> str:
         "[[fleet]]",
         'id = "handed-over"',
         f"accelerator = {_text(_kind(pack))}",
-        f"claim = {_text(claim.id)}" if claim else f"count = {asked:.0f}",
+        f"claim = {_text(claim.id)}" if claim and not proposed else f"count = {number:.0f}",
         f"sites = {{ {_key(site)} = 1 }}",
         f"models = {_models(base)}",
         f"bought = {year}",

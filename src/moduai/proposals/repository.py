@@ -86,14 +86,23 @@ async def accepted(connection: Connection, pack: Pack) -> list[Proposal]:
 
 
 def lay(pack: Pack, found: Iterable[Proposal]) -> Laid:
-    """The pack with proposals, one after the other. One that does not fit is left out (fails closed)."""
-    left_out = {}
-    for one in found:
-        try:
-            pack = laid_over(pack, [one.rows])
-        except ProposalError as error:
-            left_out[one.id] = str(error)
-    return Laid(pack, left_out)
+    """The pack with proposals, in their order. One that does not fit is left out (fails closed)."""
+    left_out: dict[str, str] = {}
+    return Laid(_lay(pack, list(found), left_out), left_out)
+
+
+def _lay(pack: Pack, found: list[Proposal], left_out: dict[str, str]) -> Pack:
+    """All at once, for the whole pack is checked each time; where they do not fit, half and half."""
+    if not found:
+        return pack
+    try:
+        return laid_over(pack, [one.rows for one in found])
+    except ProposalError as error:
+        if len(found) == 1:
+            left_out[found[0].id] = str(error)
+            return pack
+    half = len(found) // 2
+    return _lay(_lay(pack, found[:half], left_out), found[half:], left_out)
 
 
 async def decide(

@@ -14,8 +14,13 @@ from moduai.packs import check, typed
 from moduai.packs.pack import KINDS, Pack, Problem
 from moduai.packs.schema import Data
 
-KIND_OF_ROW: Final = ("source", "claim", "change")
-"""Kinds of rows in a proposal: a source that the pack lacks, and a claim or a change."""
+KIND_OF_ROW: Final = ("source", "claim", "change", "revision")
+"""Kinds of rows in a proposal: a source that the pack lacks, and a claim, a change or a revision."""
+NOBODY: Final = "-"
+"""Written for an owner: nobody is in charge any more."""
+
+
+DAY_OF: Final = {"claim": "said", "change": "day", "revision": "day"}
 
 
 class ProposalError(ValueError):
@@ -31,6 +36,10 @@ class Given(Struct, frozen=True, kw_only=True):
     day: str = ""
     """When it was said, or became so: 2026-11-22."""
     item: str = ""
+    owner: str = ""
+    """Of a revision, as the next two: who came to be in charge of the item; ``NOBODY``."""
+    measure: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     who: str = ""
     what: tuple[str, ...] = ()
     number: float | None = None
@@ -53,6 +62,13 @@ Rows = Mapping[str, Mapping[str, Any]]
 
 def rows_of(pack: Pack, given: Given, name: str) -> Rows:
     """The rows that a proposal of this name adds. Raises ProposalError. Fails closed."""
+    revises = bool(given.owner or given.measure or given.needs)
+    says = bool(given.what or given.number is not None)
+    if bool(given.claim) + revises + says > 1 or (given.claim and given.item):
+        raise ProposalError(
+            "propose one thing: the status of a claim (leave the item empty), or what was said of an item, "
+            "or who is in charge of it, its measure and what it waits for"
+        )
     found: dict[str, Mapping[str, Any]] = {}
     source = given.source
     if not source:
@@ -67,13 +83,11 @@ def rows_of(pack: Pack, given: Given, name: str) -> Rows:
         )
     note = _words(pack, "note", given.note) if given.note else {}
     if given.claim:
-        if given.item or given.what or given.number is not None:
-            raise ProposalError(
-                "a change of status names its claim and says nothing else: leave the item empty"
-            )
         found["change"] = _filled(
             claim=given.claim, status=given.status, day=given.day, source=source, note=note
         )
+    elif revises:
+        found["revision"] = _revision(pack, given, source, note)
     else:
         found["claim"] = _filled(
             id=name,
@@ -93,6 +107,19 @@ def rows_of(pack: Pack, given: Given, name: str) -> Rows:
     return found
 
 
+def _revision(pack: Pack, given: Given, source: str, note: dict[str, str]) -> dict[str, Any]:
+    row = _filled(
+        item=given.item,
+        owner=given.owner,
+        measure=_words(pack, "measure", given.measure) if given.measure else {},
+        needs=list(given.needs),
+        day=given.day,
+        source=source,
+        note=note,
+    )
+    return row | ({"owner": ""} if given.owner == NOBODY else {})
+
+
 def laid_over(pack: Pack, added: Iterable[Rows], today: date | None = None) -> Pack:
     """The pack with these rows. Raises ProposalError with the first thing that is wrong with them; ``today``:
     nothing may be said after it.
@@ -103,7 +130,7 @@ def laid_over(pack: Pack, added: Iterable[Rows], today: date | None = None) -> P
         for kind, raw in rows.items():
             row = _row(kind, raw)
             fields[KINDS[kind].field] += (row,)
-            day = getattr(row, {"claim": "said", "change": "day"}.get(kind, ""), None) or last
+            day = getattr(row, DAY_OF.get(kind, ""), None) or last
             if today and day > today:
                 raise ProposalError(f"{day} has not come yet")
             last = max(last, day)
@@ -142,10 +169,10 @@ def _words(pack: Pack, name: str, lines: tuple[str, ...]) -> dict[str, str]:
 
 def _filled(**fields: Any) -> dict[str, Any]:
     """A row without what was left empty."""
-    return {name: value for name, value in fields.items() if value is not None and value not in ("", {})}
+    return {name: value for name, value in fields.items() if value is not None and value not in ("", {}, [])}
 
 
 def _told(pack: Pack, problem: Problem) -> str:
     row = pack.rows(problem.kind)[problem.number]
-    name = getattr(row, "id", "") or getattr(row, "claim", "")
+    name = getattr(row, "id", "") or getattr(row, "claim", "") or getattr(row, "item", "")
     return f"{problem.kind} {name}: {problem.text}"

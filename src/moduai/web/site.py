@@ -155,11 +155,11 @@ class Site:
         return session is not None and may(session.role, "console")
 
     def _banner(self, lang: Language) -> dict[str, str] | None:
-        """What staff tell everyone, in this language or else in the other."""
+        """What staff tell everyone, in this language or else in the first of the pages that has words."""
         if (banner := self.services.switches.banner(time.time())) is None:
             return None
-        ko, en = banner.ko or banner.en, banner.en or banner.ko
-        return {"level": banner.level, "text": ko if lang.code == "ko" else en}
+        codes = [code for code in (lang.code, *self.languages, *banner.words) if code in banner.words]
+        return {"level": banner.level, "text": banner.words[codes[0]], "lang": codes[0]}
 
 
 def _query(request: Request) -> dict[str, str]:

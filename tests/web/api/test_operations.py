@@ -199,7 +199,7 @@ async def test_a_key_that_manages_is_the_callers_own(desk: Office) -> None:
     await desk.follow()
     async with desk.client() as client:
         headers = {"authorization": f"Bearer {new['clear']}"}
-        await done(await client.put("/api/banner", json={"en": "Hi"}, headers=headers))
+        await done(await client.put("/api/banner", json={"words": {"en": "Hi"}}, headers=headers))
         entry = (await desk.entries("switch"))[0]
         assert entry.actor == desk.people["admin"]
 
@@ -280,13 +280,17 @@ async def test_a_persons_text_needs_leave(desk: Office) -> None:
 async def test_banner_and_stop(desk: Office) -> None:
     async with desk.client("operator") as client:
         until = int(time.time()) + 3600
-        await done(await client.put("/api/banner", json={"ko": "점검", "level": "warning", "until": until}))
-        await done(await client.post("/api/stop", json={"model": "Qwen/Qwen3-8B", "en": "Broken"}))
+        await done(
+            await client.put(
+                "/api/banner", json={"words": {"ko": "점검"}, "level": "warning", "until": until}
+            )
+        )
+        await done(await client.post("/api/stop", json={"model": "Qwen/Qwen3-8B", "words": {"en": "Broken"}}))
         await done(await client.post("/api/stop", json={}))
         items = {one["name"]: one for one in (await done(await client.get("/api/switches")))["items"]}
         assert set(items) == {"banner", "model:Qwen/Qwen3-8B", "service"}
         assert items["banner"] | {"set_at": 0} == {
-            "name": "banner", "ko": "점검", "en": "", "level": "warning", "until": until,
+            "name": "banner", "words": {"ko": "점검"}, "level": "warning", "until": until,
             "set_by": desk.people["operator"], "set_at": 0,
         }  # fmt: skip
         await desk.follow()
@@ -296,7 +300,7 @@ async def test_banner_and_stop(desk: Office) -> None:
         assert (await done(await client.post("/api/start", json={})))["cleared"] is False
         assert (await done(await client.delete("/api/banner")))["cleared"] is True
         refused(await client.put("/api/banner", json={}), "value_not_allowed")
-        refused(await client.put("/api/banner", json={"en": "x", "until": 5}), "value_not_allowed")
+        refused(await client.put("/api/banner", json={"words": {"en": "x"}, "until": 5}), "value_not_allowed")
 
 
 async def test_settings_and_the_audit_log(desk: Office) -> None:
@@ -305,7 +309,7 @@ async def test_settings_and_the_audit_log(desk: Office) -> None:
         assert {"name", "value", "origin", "description"} == set(settings[0])
         assert any(one["name"] == "console.utc_offset" for one in settings)
         for word in ("a", "b", "c"):
-            await done(await client.put("/api/banner", json={"en": word}))
+            await done(await client.put("/api/banner", json={"words": {"en": word}}))
         page = await done(await client.get("/api/audit?limit=2&action=switch"))
         rest = await done(await client.get(f"/api/audit?limit=2&action=switch&after={page['next']}"))
         assert [one["number"] for one in page["items"] + rest["items"]] == [3, 2, 1]
@@ -379,7 +383,7 @@ async def test_every_change_is_in_the_audit_log(desk: Office) -> None:
             "engine.drain": {"engine": "lab"},
             "engine.resume": {"engine": "lab"},
             "engine.remove": {"engine": "lab"},
-            "banner.set": {"en": "Hi"},
+            "banner.set": {"words": {"en": "Hi"}},
             "banner.clear": {},
             "policy.apply": {"text": shipped_text().replace("weight = 10", "weight = 8")},
             "policy.undo": {},

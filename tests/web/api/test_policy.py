@@ -5,16 +5,18 @@ from __future__ import annotations
 import pytest
 
 from moduai.gateway import policy_file
-from moduai.gateway.policy_text import shipped_text
+from moduai.packs.where import POLICY, shipped
 from tests.web.office import Office
 
-OTHER = shipped_text().replace("weight = 10\n", "weight = 5\n")
+IN_FORCE = (shipped()["kr"] / POLICY).read_text("utf-8")
+"""What counts without a file: the policy of the country pack."""
+OTHER = IN_FORCE.replace("weight = 10\n", "weight = 5\n")
 
 
 async def test_every_member_of_staff_sees_how_the_service_is_shared(desk: Office) -> None:
     async with desk.client("committee") as client:
         answer = (await client.get("/api/policy")).json()
-        assert (answer["source"], answer["problems"], answer["text"]) == ("shipped", [], shipped_text())
+        assert (answer["source"], answer["problems"], answer["text"]) == ("pack", [], IN_FORCE)
         resident = answer["classes"][0]
         assert (resident["name"], resident["title"]["ko"], resident["people"]) == ("resident", "주민", 6)
         (desk.services.loaded.home / "policy.toml").write_text("half")
@@ -38,7 +40,7 @@ async def test_a_policy_is_checked_applied_and_undone(desk: Office) -> None:
         assert policy_file.read(desk.services.loaded).policy.classes["resident"].weight == 5000
         undone = (await client.post("/api/policy/undo", json={})).json()
         assert undone["before"] == applied["digest"]
-        assert policy_file.read(desk.services.loaded).text == shipped_text()
+        assert policy_file.read(desk.services.loaded).text == IN_FORCE
     assert [one.action for one in await desk.entries()] == ["policy.undo", "policy.apply"]
 
 
@@ -50,7 +52,7 @@ async def test_a_key_of_an_operator_may_too_and_is_named(desk: Office) -> None:
 
 
 async def test_a_policy_with_a_problem_is_refused(desk: Office) -> None:
-    bad = shipped_text().replace("weight = 10\n", "weight = -5\n")
+    bad = IN_FORCE.replace("weight = 10\n", "weight = -5\n")
     async with desk.client("operator") as client:
         answer = await client.put("/api/policy", json={"text": bad})
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "value_not_allowed")
@@ -71,7 +73,7 @@ async def test_what_cannot_be_recorded_does_not_happen(desk: Office, monkeypatch
     async with desk.client("operator") as client:
         answer = await client.put("/api/policy", json={"text": OTHER})
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "not_ready")
-    assert policy_file.read(desk.services.loaded).source == "shipped"
+    assert policy_file.read(desk.services.loaded).source == "pack"
 
 
 async def test_a_key_may_be_made_for_a_class_of_the_policy(desk: Office) -> None:
@@ -80,6 +82,6 @@ async def test_a_key_may_be_made_for_a_class_of_the_policy(desk: Office) -> None
         assert made.json()["key"]["service_class"] == "public-duty"
         refused = await client.post("/api/keys", json={"name": "k", "service_class": "school"})
         assert "no class of service 'school'" in refused.json()["error"]["message"]
-        more = shipped_text() + '[class.school]\ntitle = { ko = "학교", en = "Schools" }\n'
+        more = IN_FORCE + '[class.school]\ntitle = { ko = "학교", en = "Schools" }\n'
         assert (await client.put("/api/policy", json={"text": more})).is_success
         assert (await client.post("/api/keys", json={"name": "k", "service_class": "school"})).is_success

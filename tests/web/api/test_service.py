@@ -81,7 +81,12 @@ def test_the_console_of_the_service(target: Target) -> None:
         wanted = r'action="/console/do/banner.set".*?name="token" value="([^"]+)"'
         token = re.search(wanted, page.text, flags=re.DOTALL)
         assert token is not None
-        fields = {"token": token[1], "back": "/console/switches", "en": "Maintenance tonight", "until": "0"}
+        fields = {
+            "token": token[1],
+            "back": "/console/switches",
+            "words.en": "Maintenance tonight",
+            "until": "0",
+        }
         done = client.post("/console/do/banner.set", data=fields, headers={"origin": target.url})
         assert done.headers["location"] == "/console/switches?done=banner.set"
         until(lambda: "Maintenance tonight" in httpx.get(target.url, headers={"accept-language": "en"}).text)

@@ -117,7 +117,10 @@ async def fill(desk: Office) -> str:
             await create_key(connection, name=name)
         await invite(connection, role="steward", note="for 하늘")
         await set_switch(
-            connection, "model:Qwen/Qwen3-8B", Stop(ko="점검", en="Broken"), desk.people["admin"]
+            connection,
+            "model:Qwen/Qwen3-8B",
+            Stop(words={"ko": "점검", "en": "Broken"}),
+            desk.people["admin"],
         )
         reason = "A threat was reported by the library."
         await take_leave(connection, desk.people["steward"], desk.people["resident"], reason)

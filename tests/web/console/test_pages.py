@@ -17,7 +17,7 @@ from moduai.scheduling.policy import Problem
 from moduai.web.api.engines import EngineAdded
 from moduai.web.api.people import PersonChanged
 from moduai.web.api.table import BY_NAME
-from moduai.web.console.deeds import typed
+from moduai.web.console.deeds import _OWN, typed
 from moduai.web.console.figures import axis, columns
 from moduai.web.console.menu import MENU
 from moduai.web.console.pages import VIEWS, find
@@ -126,7 +126,7 @@ async def test_a_policy_file_with_problems_is_told_on_the_page(desk: Office, mon
 
 async def test_forms_need_their_token_and_our_own_site(desk: Office) -> None:
     async with desk.client("admin", form=False) as client:
-        fields = form((await client.get("/console/switches")).text, "banner.set") | {"en": "Hi"}
+        fields = form((await client.get("/console/switches")).text, "banner.set") | {"words.en": "Hi"}
         for change, headers in (
             ({"token": ""}, {}),
             ({"token": "x" * 40}, {}),
@@ -146,6 +146,10 @@ async def test_forms_need_their_token_and_our_own_site(desk: Office) -> None:
         assert (await client.put("/console")).status_code == 405
 
 
+def test_no_operation_has_a_field_that_forms_keep_for_themselves() -> None:
+    assert not [name for name, one in BY_NAME.items() if _OWN & set(one.request.__struct_fields__)]
+
+
 async def test_what_cannot_be_taken_back_is_asked_first(desk: Office) -> None:
     async with desk.client("admin", form=False) as client:
         page = (await client.get(f"/console/engines/{ENGINE.id}")).text
@@ -162,7 +166,7 @@ async def test_what_cannot_be_taken_back_is_asked_first(desk: Office) -> None:
         assert "The engine gets requests again." in (await client.get(done.headers["location"])).text
 
         fields = form((await client.get("/console/switches")).text, "service.stop")
-        asked = await post(client, "service.stop", {**fields, "model": "", "en": "Back at nine"})
+        asked = await post(client, "service.stop", {**fields, "model": "", "words.en": "Back at nine"})
         assert "The whole service" in asked.text
         assert "Back at nine" in asked.text
         await post(client, "service.stop", form(asked.text, "service.stop"))

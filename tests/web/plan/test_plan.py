@@ -120,12 +120,40 @@ async def test_the_plan_of_an_earlier_day(guest: httpx2.AsyncClient) -> None:
     item = await guest.get("/plan/items/gpus-200000?as_of=2025-04-20")
     assert item.status_code == 404
     assert not msgspec.json.decode((await guest.get("/plan.json?as_of=2000-01-01")).content)["items"]
-    for wrong in ("yesterday", "2025-13-01", "20250420", "<script>", "2025-04-20T00:00"):
+    for wrong in (
+        "yesterday",
+        "2025-13-01",
+        "20250420",
+        "2025-W01-1",
+        "２０２５-04-20",
+        "<script>",
+        "2025-04-20T00:00",
+    ):
         answer = await guest.get("/plan", params={"as_of": wrong})
         assert answer.status_code == 400
         assert "is no day" in answer.text
         assert "<script" not in answer.text
         assert (await guest.get("/plan.csv", params={"as_of": wrong})).status_code == 400
+
+
+async def test_who_was_in_charge_is_told_of_its_day(guest: httpx2.AsyncClient) -> None:
+    place = "/plan/items/ai-for-all"
+    then, now = [
+        text_of((await guest.get(place + query)).text).replace(" :", ":")
+        for query in ("?as_of=2025-06-03", "")
+    ]
+    assert "In charge Lee Jae-myung" in then
+    assert "What changed in it" not in then
+    assert "In charge Ministry of Science and ICT" in now
+    assert "2025-06-18 In charge: Ministry of Science and ICT" in now
+    assert "Before: In charge: Lee Jae-myung" in now
+    feed = (await guest.get("/plan/feed.xml?lang=ko")).text
+    assert "<title>모두의 AI: 맡은 곳: 과학기술정보통신부</title>" in feed
+    for query, owner in (("?as_of=2025-06-03", "Lee Jae-myung"), ("", "Ministry of Science and ICT")):
+        told = csv.DictReader(io.StringIO((await guest.get(f"/plan.csv{query}")).content.decode("utf-8-sig")))
+        assert {row["owner"] for row in told if row["item"] == "ai-for-all"} == {owner}
+    (item,) = (one for one in (await guest.get("/plan.json")).json()["items"] if one["id"] == "ai-for-all")
+    assert (item["owner"], [one["owner"] for one in item["revisions"]]) == ("msit", ["msit"])
 
 
 async def test_how_a_figure_follows_is_told_in_the_pages_language(guest: httpx2.AsyncClient) -> None:
@@ -172,6 +200,8 @@ async def test_what_was_accepted_is_on_the_page_in_the_files_and_in_the_feed(des
         "item": "gpus-50000",
         "who": "msit",
         "what": ["지어낸 말", "Words that a test made up"],
+        "number": 60_000,
+        "unit": "gpus",
         "source_title": ["새 기사", "A new article"],
         "source_publisher": "Test",
         "source_url": "https://example.org/1",
@@ -194,6 +224,8 @@ async def test_what_was_accepted_is_on_the_page_in_the_files_and_in_the_feed(des
             assert "Words that a test made up" in (await guest.get(place)).text, place
         page = (await officer.get("/console/plan?state=accepted")).text
         assert "Words that a test made up" in page
+        scenario = tomllib.loads((await guest.get(f"/plan/items/gpus-50000/{made['id']}.toml")).text)
+        assert scenario["fleet"][0]["count"] == 60_000, "the files of the pack do not have the claim"
         wrong = await officer.post("/api/plan/proposals", json={**given, "item": "none"})
         assert wrong.json()["error"]["code"] == "value_not_allowed"
     entries = {entry.action: entry for entry in await desk.entries()}
@@ -222,8 +254,16 @@ async def test_officers_use_the_console(desk: Office) -> None:
         answer = await officer.post("/console/do/plan.propose", data=fields)
         assert answer.headers["location"] == "/console/plan?done=plan.propose"
         assert "You proposed it" in (await officer.get("/console/plan")).text
+        said = {"claim": "", "item": "gpus-50000", "who": "msit", "what": "지어낸 말\r\nMade up words"}
+        since = {"claim": "", "item": "gpus-50000", "owner": "-", "needs": "ai-talent\r\ndata-opening\r\n"}
+        for more, shown in ((said, "Made up words"), (since, "ai-talent, data-opening")):
+            answer = await officer.post(
+                "/console/do/plan.propose", data={**fields, **more, "day": "2026-03-03"}
+            )
+            assert answer.status_code == 303, answer.text
+            assert shown in (await officer.get("/console/plan")).text
         page = (await committee.get("/console/plan")).text
-        proposal = re.findall(r'name="proposal" value="(p-[0-9a-f]+)"', page)[0]
+        (proposal,) = set(re.findall(r'id="p-(p-[0-9a-f]+)"[^>]*>a-gpus-50000', page))
         fields = {"token": desk.forms["committee"], "back": "/console/plan", "proposal": proposal}
         answer = await committee.post("/console/do/plan.accept", data=fields)
         assert answer.status_code == 303
@@ -268,7 +308,8 @@ async def test_the_feed(desk: Office, guest: httpx2.AsyncClient) -> None:
     assert days == sorted(days, reverse=True)
     assert feed.findtext("a:updated", namespaces=ATOM) == days[0]
     ids = [entry.findtext("a:id", namespaces=ATOM) for entry in entries]
-    assert len(set(ids)) == len(ids) == len(plan_of(desk).pack.claims) + len(plan_of(desk).pack.changes)
+    pack = plan_of(desk).pack
+    assert len(set(ids)) == len(ids) == sum(map(len, (pack.claims, pack.changes, pack.revisions)))
     for entry in entries:
         link = entry.find("a:link[@rel='alternate']", ATOM)
         assert link is not None
@@ -276,7 +317,7 @@ async def test_the_feed(desk: Office, guest: httpx2.AsyncClient) -> None:
         break
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx"])
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx", "\nx", "\uff1d1", "\uff0b1"])
 def test_a_spreadsheet_computes_nothing(text: str) -> None:
     assert export._cell(text) == f"'{text}"
     assert export._cell(-1.5) == "-1.5"
@@ -285,12 +326,12 @@ def test_a_spreadsheet_computes_nothing(text: str) -> None:
 # figures of this installation
 
 
-def row(number: int, subject: str, region: str = "KR-11") -> UsageRow:
+def row(number: int, subject: str, region: str = "KR-11", energy_mj: int = 1) -> UsageRow:
     return UsageRow(
         id=f"r{number}", at=int(time.time() * 1e6), subject=subject, organisation="o", key="", region=region,
         service_class="citizen", zone="", group="", endpoint="chat", model="m", engine="e", stream=True,
         tokens_in=10, tokens_cached=0, tokens_out=5, tokens_source="engine", queue_us=1, first_token_us=1,
-        duration_us=1, accelerator_us=1, energy_mj=1, status=200, outcome="ok", error="", step="",
+        duration_us=1, accelerator_us=1, energy_mj=energy_mj, status=200, outcome="ok", error="", step="",
     )  # fmt: skip
 
 
@@ -305,6 +346,7 @@ async def test_few_people_are_kept_back_and_others_rounded(desk: Office) -> None
     assert found is not None
     assert found["residents"].few
     assert found["tokens"].few
+    assert found["spend"].few
     assert [part.value for part in found["residents-by-region"].parts] == [None]
     await keep(desk, [row(100 + number, f"sub_x{number}", "KR-26") for number in range(2 * LEAST + 2)])
     await keep(desk, [row(200 + number, f"gst_{number}", "") for number in range(LEAST)])
@@ -317,7 +359,8 @@ async def test_few_people_are_kept_back_and_others_rounded(desk: Office) -> None
     assert parts[""] is None, "else KR-11 would be known from the total"
     assert found["accelerators"].parts == (live.Part("H100 SXM", 8),)
     assert (found["engines"].value, found["models"].value, found["documents"].value) == (1, 2, 1)
-    assert not {"corpora", "releases", "spend"} & found.keys()
+    assert found["collections"].value == 1
+    assert not {"corpora", "releases"} & found.keys()
 
 
 async def test_live_figures_stand_with_what_they_serve(desk: Office, guest: httpx2.AsyncClient) -> None:
@@ -326,10 +369,31 @@ async def test_live_figures_stand_with_what_they_serve(desk: Office, guest: http
     shown = text_of((await guest.get("/plan")).text)
     assert "GPUs and other accelerators in service 8 " in shown.replace(": ", " ")
     assert "Residents served this month, by region Seoul 15" in shown.replace(": ", " ")
-    assert "Money spent not counted here yet" in shown.replace(": ", " ")
+    assert "Models released not counted here yet" in shown.replace(": ", " ")
     for entry in served:
         page = text_of((await guest.get(f"/plan/items/{entry.item.id}")).text)
         assert all(live_words(name) in page for name in entry.item.live), entry.item.id
+
+
+async def test_spend_is_computed_from_energy_and_says_of_what(desk: Office) -> None:
+    """36 MJ are 10 kWh, at the price of the pack; half of the time has no power, and that is told."""
+    spend = re.compile("electricity alone, computed (.*)Everything else is followed")
+    shown = []
+    for energies in ([0] * 8, [4_500_000_000] * 8, [0, 0]):
+        number = len(shown) * 100
+        await keep(desk, [row(number + n, f"sub_{n}", energy_mj=each) for n, each in enumerate(energies)])
+        if hasattr(desk.app.state, "plan"):
+            del desk.app.state.plan
+        async with desk.client() as guest:
+            section = (await guest.get("/plan")).text.partition('<h2 id="here">')[2]
+        told = spend.search(re.sub(r"(?<=\() | (?=[).,:])", "", text_of(section.replace("&nbsp;", " "))))
+        assert told is not None
+        shown.append(told[1])
+    assert shown[0].startswith("not computed: no engine says what power it draws")
+    assert shown[1].startswith("1,830 won")
+    assert "Energy used, as estimated: 10 kWh. Electricity used = Energy used, as estimated × One" in shown[1]
+    assert "= 1,660 won – 2,200 won, assumed. Of 50% of the accelerators’ time" in shown[1]
+    assert "Of 44.4% of" in shown[2]
 
 
 def live_words(name: Live) -> str:
@@ -376,6 +440,8 @@ async def test_the_invented_country_reads_from_the_right_and_has_nothing_of_kore
         assert "دينبار" in pages["/plan"]
         assert '<html lang="en" dir="ltr">' in pages["/plan?lang=en"]
         assert "dinbar" in pages["/plan?lang=en"]
+        abolished = "For everyone: In charge: none in the documents; Measure: Eight of ten use it."
+        assert abolished in re.sub(" (?=[:;])", "", text_of(pages["/plan?lang=en"]))
         files = [(await guest.get(f"/plan.{kind}")).text for kind in ("json", "csv", "jsonld")]
         for told in (home, *pages.values(), *files, (await guest.get("/plan/feed.xml")).text):
             assert not re.search(

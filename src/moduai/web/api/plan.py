@@ -38,14 +38,19 @@ class ProposalsWanted(Request, frozen=True):
 
 
 class Proposed(Request, frozen=True):
-    """A claim, or with ``claim`` the change of its status; each with its source. Texts have one line for each
-    language of the pack, in its order.
+    """A claim, or with ``claim`` the change of its status, or with ``owner``, ``measure`` or ``needs`` what
+    an item has since. Each with its source. Texts have one line for each language of the pack, in its order.
     """
 
     day: Annotated[Day, Meta(description="When it was said, or became so.")]
     status: Status = "announced"
     claim: Annotated[Text, Meta(description="A claim whose status changed; empty: a new claim.")] = ""
-    item: Annotated[Text, Meta(description="Of a new claim: the item that it is of.")] = ""
+    item: Annotated[Text, Meta(description="Of all else: the item that it is of.")] = ""
+    owner: Annotated[Text, Meta(description="Id of who came to be in charge of it; -: nobody any more.")] = ""
+    measure: Annotated[Lines, Meta(description="What it is measured by since.")] = ()
+    needs: Annotated[
+        tuple[Word, ...], Meta(max_length=32, description="Ids of all items that it waits for since.")
+    ] = ()
     who: Annotated[Text, Meta(description="Id of who said it: an actor or office.")] = ""
     what: Annotated[Lines, Meta(description="What was said.")] = ()
     number: float | None = None

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta, Struct
 
 from moduai.gateway import switches as repository
-from moduai.gateway.switches import MODEL, Banner, Stop, Switch, SwitchError
+from moduai.gateway.switches import MODEL, MOST_LANGUAGES, Banner, Stop, Switch, SwitchError
 from moduai.web.api.operation import Call, Nothing, Operation, Request, Text, Time, Words, refused
 
+ByLanguage = Annotated[
+    dict[str, Words], Meta(max_length=MOST_LANGUAGES, description="What people are told, by language.")
+]
 Model = Annotated[Text, Meta(description="A model's name; empty: the whole service.")]
 
 
@@ -18,8 +22,8 @@ class SwitchInfo(Struct, frozen=True, kw_only=True):
 
     name: str
     """banner, service or model:NAME."""
-    ko: str
-    en: str
+    words: dict[str, str]
+    """By language."""
     level: str
     """info or warning; of a stop empty."""
     until: int
@@ -37,8 +41,7 @@ class SwitchesSet(Struct, frozen=True):
 class BannerSet(Request, frozen=True):
     """A line above every page."""
 
-    ko: Words = ""
-    en: Words = ""
+    words: ByLanguage = msgspec.field(default_factory=dict)
     level: Literal["info", "warning"] = "info"
     until: Annotated[Time, Meta(description="Unix time in seconds; 0: until it is cleared.")] = 0
 
@@ -47,8 +50,7 @@ class Stopped(Request, frozen=True):
     """What to stop, and the words that people are told."""
 
     model: Model = ""
-    ko: Words = ""
-    en: Words = ""
+    words: ByLanguage = msgspec.field(default_factory=dict)
 
 
 class Started(Request, frozen=True):
@@ -71,7 +73,7 @@ async def list_all(call: Call, _: Nothing) -> SwitchesSet:
 
 async def set_banner(call: Call, wanted: BannerSet) -> SwitchInfo:
     """In place of the one before; every worker shows it within a second."""
-    value = Banner(ko=wanted.ko, en=wanted.en, level=wanted.level, until=wanted.until)
+    value = Banner(words=wanted.words, level=wanted.level, until=wanted.until)
     return await _set(call, "banner", value)
 
 
@@ -84,7 +86,7 @@ async def stop(call: Call, wanted: Stopped) -> SwitchInfo:
     """New requests and those that wait in line are refused with these words; what runs goes on. Undo:
     start.
     """
-    return await _set(call, _name(wanted.model), Stop(ko=wanted.ko, en=wanted.en))
+    return await _set(call, _name(wanted.model), Stop(words=wanted.words))
 
 
 async def start(call: Call, wanted: Started) -> Cleared:
@@ -106,8 +108,7 @@ def _info(switch: Switch) -> SwitchInfo:
     value = switch.value
     return SwitchInfo(
         name=switch.name,
-        ko=value.ko,
-        en=value.en,
+        words=value.words,
         level=value.level if isinstance(value, Banner) else "",
         until=value.until if isinstance(value, Banner) else 0,
         set_by=switch.set_by,

@@ -22,8 +22,8 @@ from moduai.web.console.visit import Visit
 from moduai.web.entering import public_url
 from moduai.web.forms import FormError
 
-_OWN = {"token", "back", "sure", "once", "what"}
-"""Fields of the form itself."""
+_OWN = {"token", "back", "sure", "once", "of_what"}
+"""Fields of the form itself: no operation has one of these."""
 
 
 async def do(visit: Visit, name: str) -> Response:
@@ -40,7 +40,7 @@ async def do(visit: Visit, name: str) -> Response:
     deed = "person.block" if name == "person.change" and given.get("state") == "blocked" else name
     question = words.question(visit.t, deed)
     if question and "sure" not in fields and visit.may(operation.permission):
-        what = fields.get("what") or given.get("model") or ""
+        what = fields.get("of_what") or given.get("model") or ""
         if name == "service.stop" and not what:
             what = visit.t.gettext("The whole service")
         return visit.page(
@@ -87,17 +87,22 @@ async def _again(visit: Visit, back: str, error: ApiError, given: Mapping[str, s
 
 def typed(request: type[Request], given: Mapping[str, str]) -> dict[str, Any]:
     """What a form gives, for the request's fields: an empty field that is no text is one that was left out,
-    and one that is a list has a line for each item.
+    one that is a list has a line for each item, and ``words.en`` is an entry of a table.
     """
     hints = get_type_hints(request)
     found: dict[str, Any] = {}
+    tables: dict[str, dict[str, str]] = {}
     for name, value in given.items():
+        table, dot, entry = name.partition(".")
+        if dot:
+            tables.setdefault(table, {})[entry] = value
+            continue
         kinds = {hints.get(name), *get_args(hints.get(name))}
         if Ellipsis in kinds:
             found[name] = [line.strip() for line in value.splitlines() if line.strip()]
         elif value or str in kinds:
             found[name] = value.replace("\r\n", "\n")
-    return found
+    return found | tables
 
 
 async def _new_key(visit: Visit, answer: Any, back: str, given: Mapping[str, str]) -> Response:

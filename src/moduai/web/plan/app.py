@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import logging
 import time
@@ -11,6 +12,7 @@ from datetime import date
 from hashlib import sha256
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -35,7 +37,6 @@ from moduai.web.site import Site, page, site_of
 SHORT = "public, max-age=300"
 MOST_KEPT = 32
 """Pages that guests saw last, as text: the same for all of them until something changes."""
-LONGEST_DAY = 10
 FILES = {
     "json": "application/json",
     "csv": "text/csv; charset=utf-8",
@@ -75,7 +76,7 @@ class Present:
             return pack
         key = id(pack), tuple(one.id for one in found)
         if self._laid is None or self._laid[0] != key:
-            laid = lay(pack, found)
+            laid = await asyncio.to_thread(lay, pack, found)
             for name, why in laid.left_out.items():
                 log.warning("a proposal no longer fits the pack", extra={"proposal": name, "why": why})
             self._laid = key, laid.pack
@@ -166,7 +167,7 @@ def _page(
         or asked.wrong
     ):
         return page(request, make(), 400 if asked.wrong else 200)
-    banner = site.services.switches.banner(time.time())
+    banner = msgspec.json.encode(site.services.switches.banner(time.time()))
     key = request.scope["path"], asked.day, site.language(request).code, banner
     kept = present.kept.get(key)
     if kept is None or any(one is not other for one, other in zip(kept[0], made_of, strict=True)):
@@ -201,7 +202,7 @@ def _scenario(request: Request, pack: Pack, item: str, claim: str) -> Response:
     if said is None or said.item != item:
         raise HTTPException(404)
     try:
-        text = handed(pack, pack.head.id, said)
+        text = handed(pack, pack.head.id, said, proposed=claim not in site_of(request).pack.claim)
     except CannotHandOverError:
         raise HTTPException(404) from None
     headers = {"content-disposition": f'attachment; filename="{claim}.toml"', "cache-control": SHORT}
@@ -229,8 +230,7 @@ def _asked(request: Request) -> Asked:
     if not text:
         return Asked(None)
     try:
-        if len(text) == LONGEST_DAY:  # not the other forms of ISO 8601
-            return Asked(date.fromisoformat(text))
+        day = date.fromisoformat(text)
     except ValueError:
-        pass
-    return Asked(None, text[:40])
+        return Asked(None, text[:40])
+    return Asked(day) if text == str(day) else Asked(None, text[:40])  # not the other forms of ISO 8601

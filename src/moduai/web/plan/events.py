@@ -1,4 +1,4 @@
-"""What happened to the plan, day by day: something was said, or a status became another. Pure."""
+"""What happened to the plan, day by day: a claim was said, its status changed, an item was revised. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Literal
 from msgspec import Struct
 
 from moduai.packs.pack import Pack
-from moduai.packs.schema import Status, Words
+from moduai.packs.schema import Revision, Status, Words
+from moduai.packs.strategy import Gap
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -17,14 +18,29 @@ class Event(Struct, frozen=True, kw_only=True):
     id: str
     """The same in every version of the pack."""
     day: date
-    kind: Literal["said", "status"]
+    kind: Literal["said", "status", "revised"]
     item: str
-    claim: str
-    who: str
-    status: Status
     source: str
     text: Words
-    """What was said; of a status, the note if there is one."""
+    """What was said; else the note, if there is one."""
+    claim: str = ""
+    """Of which it is; empty: of the item as a whole."""
+    status: Status | None = None
+    """Of a claim."""
+    revision: Revision | None = None
+    """What became of the item."""
+
+
+def became(pack: Pack, revision: Revision) -> list[tuple[Gap, tuple[Words, ...]]]:
+    """What a revision gives, in texts of the pack; an empty tuple: no longer anything."""
+    found: list[tuple[Gap, tuple[Words, ...]]] = []
+    if revision.owner is not None:
+        found.append(("owner", (pack.who(revision.owner).name,) if revision.owner else ()))
+    if revision.measure is not None:
+        found.append(("measure", (revision.measure,) if revision.measure else ()))
+    if revision.needs is not None:
+        found.append(("prerequisite", tuple(pack.item[name].title for name in revision.needs)))
+    return found
 
 
 def events(pack: Pack, *, after: date | None = None, until: date | None = None) -> tuple[Event, ...]:
@@ -36,7 +52,6 @@ def events(pack: Pack, *, after: date | None = None, until: date | None = None) 
             kind="said",
             item=one.item,
             claim=one.id,
-            who=one.who,
             status=one.status,
             source=one.source,
             text=one.what,
@@ -50,16 +65,27 @@ def events(pack: Pack, *, after: date | None = None, until: date | None = None) 
             kind="status",
             item=pack.claim[one.claim].item,
             claim=one.claim,
-            who=pack.claim[one.claim].who,
             status=one.status,
             source=one.source,
             text=one.note or pack.claim[one.claim].what,
         )
         for one in pack.changes
     ]
+    revised = [
+        Event(
+            id=f"revised:{one.item}:{one.day}",
+            day=one.day,
+            kind="revised",
+            item=one.item,
+            source=one.source,
+            text=one.note,
+            revision=one,
+        )
+        for one in pack.revisions
+    ]
     found = [
         one
-        for one in (*said, *turned)
+        for one in (*said, *turned, *revised)
         if (after is None or one.day > after) and (until is None or one.day <= until)
     ]
     return tuple(sorted(found, key=lambda one: (one.day, one.id), reverse=True))

@@ -16,10 +16,11 @@ import msgspec
 
 from moduai.packs import strategy
 from moduai.packs.pack import Pack, in_language
+from moduai.packs.schema import Revision
 from moduai.packs.strategy import Plan, Standing
 from moduai.web.language import Language
 from moduai.web.plan import words
-from moduai.web.plan.events import Event
+from moduai.web.plan.events import Event, became
 
 ATOM = "http://www.w3.org/2005/Atom"
 COLUMNS = (
@@ -48,9 +49,12 @@ COLUMNS = (
     "source_url",
     "basis",
     "missing",
+    "owner",
+    "measure",
+    "needs",
 )
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet would compute if a cell began with it."""
+FORMULA = (*"=+-@\t\r\n", *"\uff1d\uff0b\uff0d\uff20")
+"""What a spreadsheet would compute if a cell began with it; the last four are as wide as a Han character."""
 MOST_EVENTS = 200
 
 
@@ -66,6 +70,7 @@ def as_json(plan: Plan) -> bytes:
                 {
                     **_fields(entry.item),
                     "missing": entry.gaps,
+                    "revisions": entry.revisions,
                     "claims": [one.claim.id for one in entry.claims],
                 }
                 for entry in plan.entries.values()
@@ -121,6 +126,9 @@ def as_csv(plan: Plan, language: str) -> bytes:
                         source.url,
                         claim.basis,
                         " ".join(entry.gaps),
+                        in_language(pack.who(entry.item.owner).name, language) if entry.item.owner else "",
+                        in_language(entry.item.measure, language),
+                        " ".join(entry.item.needs),
                     ),
                 )
             )
@@ -166,28 +174,38 @@ def as_atom(pack: Pack, found: Iterable[Event], language: Language, address: str
     Xml.SubElement(feed, f"{{{ATOM}}}link", rel="self", href=f"{address}/plan/feed.xml?lang={language.code}")
     Xml.SubElement(feed, f"{{{ATOM}}}link", rel="alternate", href=f"{address}/plan")
     for one in entries:
-        entry = Xml.SubElement(feed, f"{{{ATOM}}}entry")
-        status = words.say(words.STATUSES, language.words, one.status)
-        item = in_language(pack.item[one.item].title, language.code)
-        what = in_language(one.text, language.code)
-        _add(entry, "id", f"urn:modu:plan:{pack.head.id}:{one.id}")
-        _add(entry, "title", f"{item}: {what if one.kind == 'said' else status}")
-        _add(entry, "updated", _moment(one.day))
-        Xml.SubElement(
-            entry, f"{{{ATOM}}}link", rel="alternate", href=f"{address}/plan/items/{one.item}#c-{one.claim}"
-        )
-        Xml.SubElement(entry, f"{{{ATOM}}}category", term=one.kind)
-        source = pack.source[one.source]
-        told = [
-            what,
-            in_language(pack.who(one.who).name, language.code),
-            status,
-            in_language(source.title, language.code),
-        ]
-        _add(entry, "summary", " · ".join(told))
-        if source.url:
-            Xml.SubElement(entry, f"{{{ATOM}}}link", rel="via", href=source.url)
+        _entry(Xml.SubElement(feed, f"{{{ATOM}}}entry"), pack, one, language, address)
     return bytes(Xml.tostring(feed, encoding="utf-8", xml_declaration=True))
+
+
+def _entry(entry: Xml.Element, pack: Pack, one: Event, language: Language, address: str) -> None:
+    source, text = pack.source[one.source], in_language(one.text, language.code)
+    news = [text, words.say(words.STATUSES, language.words, one.status or "")]
+    if one.kind == "status":
+        news.reverse()
+    if one.revision:
+        news = [_became(pack, one.revision, language), text]
+    who = [in_language(pack.who(pack.claim[one.claim].who).name, language.code)] if one.claim else []
+    told = [*news, *who, in_language(source.title, language.code)]
+    place = f"{address}/plan/items/{one.item}" + (f"#c-{one.claim}" if one.claim else "")
+    _add(entry, "id", f"urn:modu:plan:{pack.head.id}:{one.id}")
+    _add(entry, "title", f"{in_language(pack.item[one.item].title, language.code)}: {news[0]}")
+    _add(entry, "updated", _moment(one.day))
+    Xml.SubElement(entry, f"{{{ATOM}}}link", rel="alternate", href=place)
+    Xml.SubElement(entry, f"{{{ATOM}}}category", term=one.kind)
+    _add(entry, "summary", " · ".join(filter(None, told)))
+    if source.url:
+        Xml.SubElement(entry, f"{{{ATOM}}}link", rel="via", href=source.url)
+
+
+def _became(pack: Pack, revision: Revision, language: Language) -> str:
+    """What a revision gives, in a line."""
+    t = language.words
+    pairs = (
+        (words.say(words.GAPS, t, gap), [in_language(one, language.code) for one in texts])
+        for gap, texts in became(pack, revision)
+    )
+    return "; ".join(f"{gap}: {', '.join(texts) or words.none(t)}" for gap, texts in pairs)
 
 
 def _claim(one: Standing) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from msgspec import Struct
-from sqlalchemy import BigInteger, cast, func, select
+from sqlalchemy import BigInteger, case, cast, func, select
 
 from moduai.gateway.policy_text import parse
 from moduai.knowledge.tables import documents
@@ -30,6 +30,8 @@ from moduai.web.services import Services
 
 KEPT_S = 300.0
 """The same figures are shown so long, however many look."""
+MJ_OF_KWH: Final = 3_600_000_000
+"""Millijoules."""
 RESIDENT, GUEST = "sub_", "gst_"
 """How subjects of the ledger begin."""
 _BY: Final[Mapping[Live, By]] = {"residents-by-region": "region", "residents-by-group": "group"}
@@ -43,12 +45,25 @@ class Part(Struct, frozen=True):
     value: int | None
 
 
+class Energy(Struct, frozen=True):
+    """What accelerators used, by the ledger's estimate: busy time × the power that an engine was added with ×
+    the setting ``ledger.pue``.
+    """
+
+    kwh: float
+    covered: float
+    """The part of the accelerators' time that it is of, 0 to 1: of engines whose power nobody said it has
+    none.
+    """
+
+
 class Figure(Struct, frozen=True, kw_only=True):
-    """One figure. ``value`` is None where it is of fewer people than are shown, or has only parts."""
+    """One figure. ``value`` is None where it is of fewer people than are shown, or is parts or energy."""
 
     value: int | None = None
     few: bool = False
     parts: tuple[Part, ...] = ()
+    energy: Energy | None = None
 
 
 Figures = Mapping[Live, Figure]
@@ -86,15 +101,21 @@ class Ledgers:
         zone = choose.zone(self._services.loaded, parse)
         month = datetime.now(zone).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         since, until = int(month.timestamp()) * 1_000_000, int((time.time() + 1) * 1_000_000)
-        there = select(func.count()).select_from(documents).where(documents.c.removed_at == 0)
+        there = select(func.count(), func.count(documents.c.collection.distinct())).where(
+            documents.c.removed_at == 0
+        )
+        opened, collections = (await connection.execute(there)).one()
         found: dict[Live, Figure] = {
-            "documents": Figure(value=int((await connection.execute(there)).scalar_one())),
+            "documents": Figure(value=opened),
+            "collections": Figure(value=collections),
             "residents": _people(await _subjects(connection, since, until, RESIDENT)),
             "guests": _people(await _subjects(connection, since, until, GUEST)),
         }
         total = await report.total(connection, since, until)
         tokens = total.tokens_in + total.tokens_out
-        found["tokens"] = Figure(value=tokens) if total.people >= LEAST else Figure(few=True)
+        few = total.people < LEAST
+        found["tokens"] = Figure(few=True) if few else Figure(value=tokens)
+        found["spend"] = Figure(few=True) if few else Figure(energy=await _energy(connection, since, until))
         for live, by in _BY.items():
             rows = await report.usage(connection, since, until, by)
             small = await report.people_of_small(connection, since, until, by, least=LEAST)
@@ -124,6 +145,15 @@ def _engines(services: Services) -> dict[Live, Figure]:
             value=kinds.total(), parts=tuple(Part(kind, count) for kind, count in sorted(kinds.items()))
         ),
     }
+
+
+async def _energy(connection: Connection, since: int, until: int) -> Energy:
+    with_power = case((usage.c.energy_mj > 0, usage.c.accelerator_us), else_=0)
+    columns = (usage.c.energy_mj, usage.c.accelerator_us, with_power)
+    query = select(*(cast(func.coalesce(func.sum(one), 0), BigInteger) for one in columns))
+    row = (await connection.execute(query.where(usage.c.at >= since, usage.c.at < until))).one()
+    millijoules, time_us, with_power_us = map(int, row)
+    return Energy(millijoules / MJ_OF_KWH, with_power_us / time_us if time_us else 1.0)
 
 
 async def _subjects(connection: Connection, since: int, until: int, beginning: str) -> int:

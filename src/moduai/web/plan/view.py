@@ -14,12 +14,13 @@ from markupsafe import Markup, escape
 
 from moduai.packs import numbers, strategy
 from moduai.packs.pack import Pack, grouped
-from moduai.packs.price import Beside, Figure, Priced, PriceError, price_claim, rounded
-from moduai.packs.schema import Claim, Item, Live, Source
+from moduai.packs.price import Beside, Figure, Priced, PriceError, price_claim, price_energy, rounded
+from moduai.packs.schema import Claim, Item, Live, Revision, Source
 from moduai.packs.strategy import TRIANGLE, Entry, Gap, Money, Plan, Standing
 from moduai.web.language import Language, direction
 from moduai.web.plan import drawing, live, words
-from moduai.web.plan.events import Event, events
+from moduai.web.plan.events import Event, became, events
+from moduai.web.plan.live import Energy
 
 MOST_EVENTS = 12
 """Changes that the page itself lists; the feed has them all."""
@@ -139,6 +140,28 @@ class View:
         found = self.pack.region.get(code)
         return self.text(found.name if found else self.pack.head.name)
 
+    def became(self, revision: Revision) -> Markup:
+        """What a revision gives an item, in a line."""
+        lines = []
+        for gap, texts in became(self.pack, revision):
+            what = Markup(", ").join(map(self.text, texts)) or escape(words.none(self.t))
+            lines.append(Markup("<bdi>{}</bdi>: <bdi>{}</bdi>").format(self.gap(gap), what))
+        return Markup("; ").join(lines)
+
+    def before(self, entry: Entry) -> Markup:
+        """What an item had before its first revision, of that which was revised."""
+        was = self.pack.item[entry.item.id]
+        return self.became(
+            Revision(
+                item=was.id,
+                owner=was.owner or "" if any(one.owner is not None for one in entry.revisions) else None,
+                measure=was.measure if any(one.measure is not None for one in entry.revisions) else None,
+                needs=was.needs if any(one.needs is not None for one in entry.revisions) else None,
+                day=entry.revisions[0].day,
+                source=entry.revisions[0].source,
+            )
+        )
+
     # numbers
 
     def number(self, value: float) -> Markup:
@@ -178,6 +201,14 @@ class View:
             return escape(self.t.gettext("%(number)s accelerators")) % {"number": shown}
         unit = self.pack.unit.get(figure.unit)
         return shown + Markup("&nbsp;") + self.text(unit.name) if unit else shown
+
+    def energy(self, kwh: float) -> Markup:
+        """Energy with the prefix that makes it short."""
+        return Markup('<data value="{}">{}</data>').format(f"{kwh:.15g}", numbers.measured(kwh, "kWh"))
+
+    def percent(self, part: float) -> str:
+        """A part of one."""
+        return numbers.percent(part)
 
     def how(self, figure: Figure) -> Markup:
         """How a figure follows, in the page's words."""
@@ -281,7 +312,7 @@ class View:
 
     def waits(self, item: str) -> list[Item]:
         """What an item waits for itself."""
-        return [self.pack.item[name] for name in self.pack.item[item].needs if name in self.plan.entries]
+        return [self.plan.item[name] for name in self.plan.item[item].needs if name in self.plan.entries]
 
     def triangle(self) -> tuple[Markup, list[Item]]:
         """The drawing of talent, compute and data, and its items in the order of their numbers."""
@@ -368,6 +399,13 @@ class View:
     def live(self, name: Live) -> live.Figure | None:
         """A figure of this installation; None where there is no ledger of it."""
         return self.figures.get(name) if self.figures else None
+
+    def spent(self, energy: Energy) -> Figure | None:
+        """What the electricity of this month costs; None where nobody knows the energy or a price."""
+        try:
+            return price_energy(self.pack, energy.kwh) if energy.covered else None
+        except PriceError:
+            return None
 
     def lives(self) -> list[Live]:
         """Figures that any item names, in the order of their names here."""

@@ -59,9 +59,10 @@ LIVE: Mapping[Live, Says] = {
     "tokens": lambda t: t.gettext("Tokens read and written this month"),
     "guests": lambda t: t.gettext("Guests served this month"),
     "engines": lambda t: t.gettext("Engines in service"),
+    "collections": lambda t: t.gettext("Collections of public documents that anyone can search"),
     "corpora": lambda t: t.gettext("Corpora"),
     "releases": lambda t: t.gettext("Models released"),
-    "spend": lambda t: t.gettext("Money spent"),
+    "spend": lambda t: t.gettext("Money spent this month: electricity alone, computed"),
 }
 BASES: Mapping[str, Says] = {
     "asked": lambda t: t.gettext("as asked"),
@@ -85,8 +86,15 @@ FIGURES: Mapping[str, Says] = {
     "part of the budget": lambda t: t.gettext("Part of a year’s budget"),
     "part of the AI budget": lambda t: t.gettext("Part of a year’s AI budget"),
     "per resident": lambda t: t.gettext("For each resident"),
+    "energy used": lambda t: t.gettext("Energy used, as estimated"),
+    "electricity": lambda t: t.gettext("Electricity used"),
     "pay": lambda t: t.gettext("Pay in a year"),
 }
+
+
+def none(t: Words) -> str:
+    """Of what the documents do not give."""
+    return t.gettext("none in the documents")
 
 
 def say(known: Mapping[Key, Says], t: Words, code: Key) -> str:
