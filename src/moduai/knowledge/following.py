@@ -138,6 +138,8 @@ class Follower:
             try:
                 while not self._stopping and (batch := await self._next()):
                     await self._put(batch)
+                    if not self._behind:
+                        break  # what was written before we were asked
                 if write and not self._stopping:
                     await self._in_writer(lambda: self._tried(self.index.write))
                     self._added.set()
