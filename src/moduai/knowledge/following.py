@@ -24,7 +24,7 @@ from sqlalchemy import func, select
 
 from moduai.knowledge.index_folder import IndexFolder, UnusableError
 from moduai.knowledge.index_protocol import Index
-from moduai.knowledge.store import TOPIC, changed, text
+from moduai.knowledge.store import TOPIC, Change, changed, text
 from moduai.knowledge.tables import documents
 from moduai.knowledge.types import Aside, Parsed, Stored
 from moduai.knowledge.wire import State, Status
@@ -167,14 +167,17 @@ class Follower:
             if (newest or 0) < self._number:
                 self.folder.forget("the database is an older one than the index")
                 raise UnusableError(self.folder.anew)
-            later = select(func.count()).select_from(documents).where(documents.c.changed > self._number)
-            self._behind = await connection.scalar(later) or 0
-            return await self._batch(connection) if self._behind else None
+            ahead = await changed(connection, self._number, MOST_CHANGES)
+            self._behind = len(ahead)
+            if self._behind == MOST_CHANGES:  # and more, perhaps
+                later = select(func.count()).select_from(documents).where(documents.c.changed > self._number)
+                self._behind = await connection.scalar(later) or 0
+            return await self._batch(connection, ahead) if ahead else None
 
-    async def _batch(self, connection: Connection) -> _Batch:
+    async def _batch(self, connection: Connection, ahead: list[Change]) -> _Batch:
         batch = _Batch([], [], [], 0, 0)
         size = 0
-        for change in await changed(connection, self._number, MOST_CHANGES):
+        for change in ahead:
             try:
                 found = await text(connection, change.document, change.version) if change.version else None
             except (zlib.error, ValueError, msgspec.MsgspecError) as error:

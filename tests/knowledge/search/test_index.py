@@ -179,7 +179,7 @@ def test_of_a_changed_law_only_what_changed_is_indexed(tmp_path: Path) -> None:
     articles[1:3] = [("제1조의2", "자두의 등록"), ("제2조", "나의 등록과 절차를 정한다")]
     changed = law("민법", *articles, version=2, in_force_from=date(2024, 1, 1))
     index.add([changed])
-    assert index._view.fresh.num_docs == 1
+    assert index._view.fresh.held == 1
     before = found(index, "등록")
     assert [one.passage.label for one in before.values()].count("제3조") == 0
     for (_, number), one in before.items():
@@ -242,7 +242,7 @@ def test_what_is_added_while_the_disk_is_written_is_found_before_and_after(index
         before = [found(index, word) for word in ("사과", "배", "귤", "자두", "감")]
     assert [list(each) for each in before] == [[("민법", 1)], [], [("민법", 0)], [("민법", 2)], [("형법", 0)]]
     assert [found(index, word) for word in ("사과", "배", "귤", "자두", "감")] == before
-    assert index._view.fresh.num_docs == 3  # the disk has the first article by now
+    assert index._view.fresh.held == 3  # the disk has the first article by now
     assert index.unwritten
     assert index.status().position == 3
     index.write()

@@ -1,146 +1,73 @@
 """What was changed since the index was last written to disk: in memory, found at once, small.
 
 Writing to disk takes tens of milliseconds and more, for each part of an index is a file that has to be safe;
-here it takes two or three. Of a document that is on disk already only the passages that say something else
-come here: the others are found where they stand, and get their new numbers and places when they are. So a
-change costs what it changes, however long the document. Nothing here outlives the process: the store's feed
-has it.
+here a passage takes a tenth of one. Of a document that is on disk already only the passages that say
+something else come here; the others are found where they stand. Nothing here outlives the process: the
+store's feed has it.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
-
-import msgspec
-import tantivy
-from msgspec import Struct
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from moduai.knowledge.search import rank
-from moduai.knowledge.types import Parsed, Passage, Stored
-
-HEAP_BYTES = 15_000_000
-"""The least that tantivy takes."""
-
-Cut = Sequence[tuple[int, Passage, str]]
-"""Passages with their numbers and words."""
-Kept = Mapping[int, tuple[int, Passage]]
-"""Passages that stand elsewhere in a new version and say the same: by their old number the new one."""
+from moduai.knowledge.search.passages import Changed, candidate, words
 
 
-class Head(Struct, frozen=True, array_like=True):
-    """A document as a whole, as the disk has it."""
+class Way(NamedTuple):
+    """One way of searching: by words of a field, of which each passage has to have one."""
 
-    stored: Stored
-    signs: Mapping[int, bytes]
-    """Of its passages, by number: digests of what they say."""
-
-
-class New(NamedTuple):
-    """A document as it was given."""
-
-    stored: Stored
-    passages: Cut
-    signs: Mapping[int, bytes]
-
-
-class Changed(NamedTuple):
-    """A document that is newer than on disk."""
-
-    new: New
-    kept: Kept
-    """Passages that are found on disk, if there are any."""
-
-    @property
-    def fresh(self) -> Cut:
-        """Passages that are found in memory."""
-        kept = {number for number, _ in self.kept.values()}
-        return [each for each in self.new.passages if each[0] not in kept]
-
-    def now(self, found: rank.Candidate) -> rank.Candidate | None:
-        """What a passage found on disk is now; None: it is gone."""
-        if found.number not in self.kept:
-            return None
-        number, passage = self.kept[found.number]
-        stored = self.new.stored
-        return msgspec.structs.replace(
-            found,
-            version=stored.version,
-            number=number,
-            level=rank.level(stored.facts.level),
-            language=stored.facts.language,
-            passage=passage,
-        )
-
-
-def cut(stored: Stored, parsed: Parsed) -> New:
-    """The passages that say something, with their signs."""
-    parts = [
-        (number, each, parsed.text[each.start : each.end]) for number, each in enumerate(parsed.passages)
-    ]
-    passages = [each for each in parts if each[2].strip()]
-    return New(stored, passages, {number: _sign(each, text) for number, each, text in passages})
-
-
-def changed(new: New, old: Head | None) -> Changed:
-    """A document as it is now, beside the disk's. Where its title or its kind is another one, by which each
-    passage is found, all of it is new.
-    """
-    if old is None or _found_by(old.stored) != _found_by(new.stored):
-        return Changed(new, {})
-    there: dict[bytes, list[int]] = {}
-    for number, sign in old.signs.items():
-        there.setdefault(sign, []).append(number)
-    return Changed(
-        new,
-        {
-            there[sign].pop(): (number, passage)
-            for number, passage, _ in new.passages
-            if there.get(sign := new.signs[number])
-        },
-    )
-
-
-def _found_by(stored: Stored) -> tuple[str, str]:
-    return stored.facts.title, stored.facts.kind
-
-
-def _sign(passage: Passage, text: str) -> bytes:
-    said = "\0".join((*passage.path, passage.label, text))
-    return hashlib.blake2b(said.encode(), digest_size=16).digest()
+    field: str
+    words: list[str]
+    laws: Sequence[str] = ()
+    """Only in statutes of these acts; none named: anywhere."""
 
 
 class Fresh:
-    """Documents that the disk does not have as they are. Whoever changes it holds the index's lock."""
+    """Documents that the disk does not have as they are. One thread at a time adds, any may search: lists
+    only grow, and who searches passes over what is not of the documents as it saw them.
+    """
 
-    def __init__(self, schema: Any) -> None:
-        self._schema = schema
-        self.documents: dict[str, Changed] = {}
+    def __init__(self) -> None:
+        self.documents: Mapping[str, Changed] = {}
+        """Replaced at each change."""
         self.passages = 0
         """Of all these documents."""
-        self._index: Any = None
-        self.searcher: Any = None
-        """None while there is nothing."""
+        self.held = 0
+        """Passages that came here; those of versions before too."""
+        self._having: dict[tuple[str, str], list[tuple[Changed, rank.Candidate]]] = {}
+        """Passages by field and word."""
 
-    def add(self, given: Iterable[tuple[Changed, Sequence[Any]]]) -> None:
-        """Put documents in, each instead of its version before; all of them or none. With each comes what
-        tantivy is to hold of its fresh passages. Found on return.
-        """
-        if self._index is None:
-            self._index = tantivy.Index(self._schema)
-            self._writer = self._index.writer(HEAP_BYTES, 1)
-        given = list(given)
-        try:
-            for each, made in given:
-                self._writer.delete_documents_by_term("document", each.new.stored.id)
-                for one in made:
-                    self._writer.add_document(one)
-            self._writer.commit()
-        except BaseException:
-            self._writer.rollback()
-            raise
-        self.documents = self.documents | {each.new.stored.id: each for each, _ in given}
+    def add(self, given: Iterable[Changed]) -> None:
+        """Put documents in, each instead of its version before. Found on return."""
+        for each in given:
+            stored = each.new.stored
+            for number, passage, text in each.fresh:
+                one = each, candidate(stored, number, passage, text)
+                for field, said in words(stored, passage, text).items():
+                    for word in set(said.split()):
+                        self._having.setdefault((field, word), []).append(one)
+                self.held += 1
+            self.documents = {**self.documents, stored.id: each}
         self.passages = sum(len(each.new.passages) for each in self.documents.values())
-        self._index.reload()
-        self.searcher = self._index.searcher()
+
+    def frequency(self, field: str, word: str) -> int:
+        """Passages that have a word."""
+        return len(self._having.get((field, word), ()))
+
+    def best(
+        self, way: Way, documents: Mapping[str, Changed], rarity: Callable[[str, str], float], most: int
+    ) -> list[rank.Candidate]:
+        """Passages of these documents that a way of searching names: those whose words are the rarest."""
+        found: dict[tuple[str, int], rank.Candidate] = {}
+        scores: dict[tuple[str, int], float] = {}
+        for word in way.words:
+            having = self._having.get((way.field, word))
+            worth = rarity(way.field, word) if having else 0.0
+            for of, one in having or ():
+                at = one.document, one.number
+                if documents.get(one.document) is of and (not way.laws or rank.law(one.title) in way.laws):
+                    found[at] = one
+                    scores[at] = scores.get(at, 0.0) + worth
+        return [found[at] for at in sorted(found, key=lambda at: (-scores[at], at))[:most]]

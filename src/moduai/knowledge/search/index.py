@@ -10,9 +10,10 @@ that is damaged is built anew from the feed, and so is what stood in memory.
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import date
 from functools import cache, partial
@@ -26,7 +27,8 @@ from msgspec import Struct
 
 from moduai.knowledge.search import files, rank, tokens
 from moduai.knowledge.search.embed import Embedder, nearness
-from moduai.knowledge.search.fresh import Changed, Cut, Fresh, Head, New, changed, cut
+from moduai.knowledge.search.fresh import Fresh, Way
+from moduai.knowledge.search.passages import Changed, Cut, Head, New, candidate, changed, cut, words
 from moduai.knowledge.search.understand import Asked, understand
 from moduai.knowledge.types import Aside, Facts, Found, Parsed, Query, Stored
 
@@ -96,8 +98,7 @@ class _View(NamedTuple):
     """What a search sees, of one moment."""
 
     disk: Any
-    fresh: Any
-    """None where all is on disk."""
+    fresh: Fresh
     documents: Mapping[str, Changed]
     """Those that are newer than on disk."""
     passages: int
@@ -106,13 +107,17 @@ class _View(NamedTuple):
     """What was asked before of documents on disk."""
 
     @property
-    def parts(self) -> tuple[Any, ...]:
-        """What is searched."""
-        return (self.disk,) if self.fresh is None else (self.disk, self.fresh)
+    def size(self) -> int:
+        """Passages, about."""
+        return int(self.disk.num_docs) + self.fresh.held
 
     def frequency(self, field: str, word: str) -> int:
         """Passages that have a word."""
-        return sum(part.doc_freq(field, word) for part in self.parts)
+        return int(self.disk.doc_freq(field, word)) + self.fresh.frequency(field, word)
+
+    def rarity(self, field: str, word: str) -> float:
+        """What it says of a passage that it has a word."""
+        return math.log1p(self.size / (1 + self.frequency(field, word)))
 
     def stored(self, document: str) -> Stored | None:
         """What is known of a document without asking the disk."""
@@ -169,7 +174,7 @@ class Index:
         self._changed = self._searched = 0.0
         self._told: tuple[_View | None, Status | None] = (None, None)
         self._told_disk: tuple[Any, Status | None] = (None, None)
-        self._fresh = Fresh(self._schema)
+        self._fresh = Fresh()
         self._touched: set[str] = set()
         self._index = self._open()
         self._writer = self._index.writer(HEAP_BYTES, 1)
@@ -194,8 +199,8 @@ class Index:
         """
         given = [cut(stored, parsed) for stored, parsed in documents]
         count = sum(len(each.passages) for each in given)
-        small = count <= FRESH_AT_ONCE and self._fresh.passages + count <= FRESH_PASSAGES
-        if small and self._searcher.num_docs:
+        fresh = max(self._fresh.passages, self._fresh.held) + count
+        if self._searcher.num_docs and count <= FRESH_AT_ONCE and fresh <= FRESH_PASSAGES:
             with self._going_first():
                 self._add_fresh(given, position)
         else:
@@ -213,12 +218,11 @@ class Index:
                 self.position = position
             self._look(self._view.disk, self._view.heads)
 
-    def _beside(self, disk: Any, given: Iterable[New]) -> Iterator[tuple[Changed, list[Any]]]:
-        """Documents beside what the disk has of them, and what tantivy is to hold of what it has not."""
+    def _beside(self, disk: Any, given: Iterable[New]) -> Iterator[Changed]:
+        """Documents beside what the disk has of them."""
         for new in given:
             old = self._stored(disk, f"={new.stored.id}")
-            one = changed(new, None if old is None else msgspec.msgpack.decode(old, type=Head))
-            yield one, list(self._documents(new.stored, one.fresh, None))
+            yield changed(new, None if old is None else msgspec.msgpack.decode(old, type=Head))
 
     def _put(self, made: Iterable[tuple[str, Iterable[Any]]]) -> None:
         for document, parts in made:
@@ -346,10 +350,9 @@ class Index:
 
     def _renew(self, written: Mapping[str, Changed]) -> None:
         """Look at the disk as it is now; in memory stays what was added while these were written."""
-        disk, fresh, heads = self._index.searcher(), Fresh(self._schema), dict(self._view.heads)
+        disk, fresh, heads = self._index.searcher(), Fresh(), dict(self._view.heads)
         later = [each.new for name, each in self._fresh.documents.items() if written.get(name) is not each]
-        if later:
-            fresh.add(self._beside(disk, later))
+        fresh.add(self._beside(disk, later))
         for document in self._touched:
             heads.pop(document, None)
         self._fresh = fresh
@@ -357,8 +360,7 @@ class Index:
 
     def _look(self, disk: Any, heads: dict[str, Stored]) -> None:
         """Let searches see what is there now."""
-        fresh = self._fresh
-        self._view = _View(disk, fresh.searcher, fresh.documents, fresh.passages, heads)
+        self._view = _View(disk, self._fresh, self._fresh.documents, self._fresh.passages, heads)
 
     @property
     def _searcher(self) -> Any:
@@ -384,10 +386,11 @@ class Index:
 
     def _whole(self, new: New, morphemes: list[str] | None = None) -> list[Any]:
         """What tantivy holds of a document: its passages, and one for the whole."""
+        waits = morphemes is None
         head: Fields = {
             "id": f"={new.stored.id}",
-            "waiting": _WAITING if morphemes is None else _FILLED,
-            "data": msgspec.msgpack.encode(Head(new.stored, new.signs)),
+            "waiting": _WAITING if waits else _FILLED,
+            "data": msgspec.msgpack.encode(Head(new.stored, new.signs, waits)),
         }
         return [*self._documents(new.stored, new.passages, morphemes), _document(head)]
 
@@ -403,19 +406,13 @@ class Index:
             "since": since,
             "until": until,
         }
-        level = rank.level(facts.level)
         for at, (number, passage, text) in enumerate(passages):
             self._give_way()
-            kept = rank.Candidate(
-                stored.id, stored.version, number, facts.title, level, facts.language, passage, text
-            )
             fields: Fields = {
-                "grams": tokens.line(f"{facts.title} {rank.heading(passage, text)} {text}"),
-                "place": rank.place(facts.title, passage.label),
-                "law": rank.law(facts.title) if facts.kind == "statute" else "",
+                **words(stored, passage, text),
                 "morphemes": morphemes[at] if morphemes else "",
                 "waiting": _PASSAGE if morphemes is None else "",
-                "data": msgspec.msgpack.encode(kept),
+                "data": msgspec.msgpack.encode(candidate(stored, number, passage, text)),
             }
             yield _document(common | fields)
 
@@ -457,71 +454,64 @@ class Index:
         if not limits.collections or query.limit < 1:
             return []
         frequency = cache(view.frequency)
-        ways, most = list(self._ways(asked, frequency)), max(CANDIDATES, query.limit)
-        candidates = self._on_disk_now(view, ways, limits, most)
-        if view.fresh is not None:
-            candidates += self._candidates(view.fresh, ways, self._filters(limits), most)
-        documents = sum(part.num_docs for part in view.parts)
-        terms = rank.terms(asked, partial(frequency, "grams"), documents)
+        ways = list(self._ways(asked, frequency))
+        candidates = self._named_now(view, ways, limits, max(CANDIDATES, query.limit))
+        terms = rank.terms(asked, partial(frequency, "grams"), view.size)
         seen = [each for each in candidates if each.document not in gone]
         found = [one for one in rank.order(asked, terms, seen) if one[0] > 0]
         best = self._near(asked, found)[: query.limit]
         heads = self._heads(view, {each.document for _, each in best})
         return [_found(score, each, heads[each.document]) for score, each in best if each.document in heads]
 
-    def _on_disk_now(
-        self, view: _View, ways: Iterable[Any], limits: _Limits, most: int
-    ) -> list[rank.Candidate]:
-        """Candidates on disk as they are now. The limits are asked of the disk, and of what is newer here."""
-        filters = self._filters(limits)
-        meet = {name for name, each in view.documents.items() if limits.meet(each.new.stored)}
-        if filters and meet:
-            either = [tantivy.Query.boolean_query(filters), self._among("document", meet)]
+    def _named_now(self, view: _View, ways: list[Way], limits: _Limits, most: int) -> list[rank.Candidate]:
+        """Candidates as they are now. The limits are asked of the disk, and of what is newer here."""
+        filters, newer = self._filters(limits), view.documents
+        if filters and newer:
+            newer = {name: each for name, each in newer.items() if limits.meet(each.new.stored)}
+            either = [tantivy.Query.boolean_query(filters), self._among("document", newer)]
             filters = [_must(tantivy.Query.boolean_query([(tantivy.Occur.Should, each) for each in either]))]
-        found = self._candidates(view.disk, ways, filters, most)
-        hidden = view.documents.keys() - meet
-        return [now for each in found if each.document not in hidden and (now := view.now(each))]
+        hidden = view.documents.keys() - newer.keys()
+        found = self._candidates(view.disk, [self._query(each) for each in ways], filters, most)
+        named = [now for each in found if each.document not in hidden and (now := view.now(each))]
+        fresh = [each for way in ways for each in view.fresh.best(way, newer, view.rarity, most)]
+        return named + list({(each.document, each.number): each for each in fresh}.values())
 
     def _candidates(
-        self, searcher: Any, ways: Iterable[Any], filters: list[tuple[Any, Any]], most: int
+        self, searcher: Any, queries: Iterable[Any], filters: list[tuple[Any, Any]], most: int
     ) -> Iterator[rank.Candidate]:
-        """What any of the ways names, each once."""
+        """What any of the ways names on disk, each once."""
         named = {}
-        for way in ways:
-            sought = tantivy.Query.boolean_query([*filters, (tantivy.Occur.Must, way)]) if filters else way
+        for query in queries:
+            sought = (
+                tantivy.Query.boolean_query([*filters, (tantivy.Occur.Must, query)]) if filters else query
+            )
             for _, at in searcher.search(sought, most, count=False).hits:
                 named[at.segment_ord, at.doc] = at
         return (_candidate(searcher, at) for at in named.values())
 
-    def _ways(self, asked: Asked, frequency: Frequency) -> Iterator[Any]:
-        """The queries that name candidates: by article, by grams, by morphemes."""
+    def _ways(self, asked: Asked, frequency: Frequency) -> Iterator[Way]:
+        """What names candidates: articles, grams, morphemes."""
         if asked.places:
-            yield tantivy.Query.term_set_query(self._schema, "place", list(asked.places))
+            yield Way("place", list(asked.places))
         grams = dict.fromkeys((*asked.grams, *(gram for each in asked.added.values() for gram in each)))
         if telling := _rarest(grams, partial(frequency, "grams")):
-            yield self._any("grams", telling)
+            yield Way("grams", telling)
             if asked.laws:
                 within = sorted(asked.laws, key=lambda law: -asked.laws[law])[:LAWS]
-                yield self._within(within, list(grams)[:WITHIN])
-        words = dict.fromkeys((*asked.morphemes, *asked.added))
-        if telling := _rarest(words, partial(frequency, "morphemes")):
-            yield self._any("morphemes", telling)
+                yield Way("grams", list(grams)[:WITHIN], within)
+        morphemes = dict.fromkeys((*asked.morphemes, *asked.added))
+        if telling := _rarest(morphemes, partial(frequency, "morphemes")):
+            yield Way("morphemes", telling)
 
-    def _within(self, laws: Sequence[str], grams: Sequence[str]) -> Any:
-        """Passages of these laws that share grams with the question, frequent ones too."""
-        law = tantivy.Query.const_score_query(self._among("law", laws), 0.0)
-        return tantivy.Query.boolean_query(
-            [(tantivy.Occur.Must, law), (tantivy.Occur.Must, self._any("grams", grams))]
-        )
-
-    def _any(self, field: str, words: Iterable[str]) -> Any:
-        """Flat, so that tantivy can skip what cannot be among the best."""
-        return tantivy.Query.boolean_query(
-            [
-                (tantivy.Occur.Should, tantivy.Query.term_query(self._schema, field, word, "freq"))
-                for word in words
-            ]
-        )
+    def _query(self, way: Way) -> Any:
+        """A way of searching for tantivy; flat, so that it can skip what cannot be among the best."""
+        if way.field == "place":
+            return self._among("place", way.words)
+        named = [tantivy.Query.term_query(self._schema, way.field, word, "freq") for word in way.words]
+        query = tantivy.Query.boolean_query([(tantivy.Occur.Should, each) for each in named])
+        if not way.laws:
+            return query
+        return tantivy.Query.boolean_query([_must(self._among("law", way.laws)), (tantivy.Occur.Must, query)])
 
     def _limits(self, query: Query, asked: Asked, allowed: frozenset[str] | None) -> _Limits:
         """What may be found at all; no collections: nothing."""
@@ -569,17 +559,14 @@ class Index:
     def _counted(self, view: _View) -> Status:
         disk = self._on_disk(view.disk)
         told = msgspec.structs.replace(disk, position=self.position, rebuilt=self.rebuilt)
-        if not view.documents:
-            return told
-        old = self._among("document", view.documents)
-        both = [(tantivy.Occur.Must, old), (tantivy.Occur.Must, self._term("waiting", _PASSAGE))]
-        renewed = _count(view.disk, self._among("id", [f"={each}" for each in view.documents]))
-        waiting = _count(view.disk, tantivy.Query.boolean_query(both))
+        newer = view.documents.values()
+        there = [each.old for each in newer if each.old]
+        waited = sum(len(old.signs) for old in there if old.waits)
         return msgspec.structs.replace(
             told,
-            documents=disk.documents - renewed + len(view.documents),
-            passages=disk.passages - _count(view.disk, old) + view.passages,
-            waiting=disk.waiting - waiting + view.passages,
+            documents=disk.documents + len(newer) - len(there),
+            passages=disk.passages + view.passages - sum(len(old.signs) for old in there),
+            waiting=disk.waiting + view.passages - waited,
             aside=tuple(each for each in disk.aside if each.document not in view.documents),
         )
 
@@ -657,7 +644,7 @@ class Index:
 
     def _read(self, searcher: Any) -> None:
         """What is held in memory of the index. Raises where it is broken."""
-        self._view = _View(searcher, None, {}, 0, {})
+        self._view = _View(searcher, self._fresh, {}, 0, {})
         position = self._stored(searcher, _MARK)
         self._marked = self.position = 0 if position is None else msgspec.msgpack.decode(position, type=int)
         self._collections = self._named()
