@@ -536,7 +536,9 @@ class Index:
         return [_must(each) for each in filters]
 
     def _among(self, field: str, values: Iterable[str]) -> Any:
-        return tantivy.Query.term_set_query(self._schema, field, sorted(values))
+        """Any of these. A set of terms would be one query, but one that goes through all of the index."""
+        named = [tantivy.Query.term_query(self._schema, field, each, "basic") for each in sorted(values)]
+        return tantivy.Query.boolean_query([(tantivy.Occur.Should, each) for each in named])
 
     def _near(self, asked: Asked, found: list[tuple[float, Any]]) -> list[tuple[float, Any]]:
         if self._embedder is None or not found:
