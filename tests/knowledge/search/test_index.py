@@ -194,7 +194,7 @@ def test_of_a_changed_law_only_what_changed_is_indexed(tmp_path: Path) -> None:
     index.close()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_what_is_found_is_the_same_whether_in_memory_or_on_disk(tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)
 
@@ -212,11 +212,14 @@ def test_what_is_found_is_the_same_whether_in_memory_or_on_disk(tmp_path: Path, 
 
     limits = ({}, {"ministry": "법무부"}, {"in_force_on": date(2015, 1, 1)}, {"collections": ("x",)})
     index, now = Index(tmp_path / "index"), {}
-    for version in range(1, 25):
+    for version in range(1, 18):
         now |= {name: renamed(name, version) for name in draw.sample("abcdef", 2 if version > 1 else 6)}
         index.add([each for each in now.values() if each[0].version == version], position=version)
-        if version % 7 == 0:
+        if version % 5 == 0:
             index.write()
+        for word, title in (("등록", ""), ("동법", "동법")):
+            laws = [parsed for stored, parsed in now.values() if title in stored.facts.title]
+            assert len(found(index, word)) == sum(len(parsed.passages) for parsed in laws)
     whole = Index(tmp_path / "whole")
     whole.add(now.values())
     assert index.unwritten
