@@ -9,6 +9,7 @@ SIGTERM ends what is asked and the part of the building that is under way.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -61,6 +62,8 @@ async def run(loaded: Loaded, make: Make) -> int:
     server = Server(follower, loaded.settings.knowledge.search_s)
     socket = socket_path(loaded.home, SOCKET)
     listening = await server.listen(socket)
+    gc.collect()
+    gc.freeze()  # or a search now and then waits while all that is loaded is looked through
 
     async def heard(topics: frozenset[str]) -> None:
         await follower.heard(topics)

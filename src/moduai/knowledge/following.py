@@ -24,7 +24,7 @@ from sqlalchemy import func, select
 
 from moduai.knowledge.index_folder import IndexFolder, UnusableError
 from moduai.knowledge.index_protocol import Index
-from moduai.knowledge.store import TOPIC, changed, text
+from moduai.knowledge.store import TOPIC, Change, changed, text
 from moduai.knowledge.tables import documents
 from moduai.knowledge.types import Aside, Parsed, Stored
 from moduai.knowledge.wire import State, Status
@@ -114,7 +114,9 @@ class Follower:
         while True:
             self._news.clear()
             try:
-                await self.catch_up(write=write)
+                await self.catch_up()
+                if write:
+                    await self._to_disk()
             except self.errors:
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, MOST_WAIT_S)
@@ -130,33 +132,48 @@ class Follower:
             return False
         return True
 
-    async def catch_up(self, *, write: bool = False) -> Status:
-        """Return once the index has all that the database has now; ``write``: on disk too. Raises one of the
-        database's errors, UnusableError, or RuntimeError where the index cannot be written.
+    async def catch_up(self) -> Status:
+        """Return once the index has all that the database has now. Raises one of the database's errors,
+        UnusableError, or RuntimeError where the index cannot be written.
         """
         async with self._busy:
             try:
                 while not self._stopping and (batch := await self._next()):
                     await self._put(batch)
-                if write and not self._stopping:
-                    await self._in_writer(lambda: self._tried(self.index.write))
-                    self._added.set()
+                    if not self._behind:
+                        break  # what was written before we were asked
             except self.errors as error:
-                if not self._error:
-                    log.warning("the index cannot follow the database", extra={"why": brief(error)})
-                self._error = brief(error)
-                if isinstance(error, _UnwrittenError):
-                    await self.folder.look()
+                await self._failed(error)
                 raise
-            if self._error and not self.index.unwritten:
-                log.warning("the index follows the database again")
-                self._error = ""
+            self._worked()
             if self._state == "building" and not self._stopping:
                 self._state = "ready"
                 self.folder.whole()
                 held = self.index.status()
                 log.info("search is ready", extra={"documents": held.documents, "passages": held.passages})
         return self.status()
+
+    async def _to_disk(self) -> None:
+        """Write what stands in memory, while changes go on. Raises RuntimeError."""
+        try:
+            await asyncio.to_thread(self._tried, self.index.write)
+        except self.errors as error:
+            await self._failed(error)
+            raise
+        self._added.set()
+        self._worked()
+
+    async def _failed(self, error: Exception) -> None:
+        if not self._error:
+            log.warning("the index cannot follow the database", extra={"why": brief(error)})
+        self._error = brief(error)
+        if isinstance(error, _UnwrittenError):
+            await self.folder.look()
+
+    def _worked(self) -> None:
+        if self._error and not self.index.unwritten:
+            log.warning("the index follows the database again")
+            self._error = ""
 
     async def _next(self) -> _Batch | None:
         """The next changes, with their texts; None when there are none."""
@@ -165,14 +182,17 @@ class Follower:
             if (newest or 0) < self._number:
                 self.folder.forget("the database is an older one than the index")
                 raise UnusableError(self.folder.anew)
-            later = select(func.count()).select_from(documents).where(documents.c.changed > self._number)
-            self._behind = await connection.scalar(later) or 0
-            return await self._batch(connection) if self._behind else None
+            ahead = await changed(connection, self._number, MOST_CHANGES)
+            self._behind = len(ahead)
+            if self._behind == MOST_CHANGES:  # and more, perhaps
+                later = select(func.count()).select_from(documents).where(documents.c.changed > self._number)
+                self._behind = await connection.scalar(later) or 0
+            return await self._batch(connection, ahead) if ahead else None
 
-    async def _batch(self, connection: Connection) -> _Batch:
+    async def _batch(self, connection: Connection, ahead: list[Change]) -> _Batch:
         batch = _Batch([], [], [], 0, 0)
         size = 0
-        for change in await changed(connection, self._number, MOST_CHANGES):
+        for change in ahead:
             try:
                 found = await text(connection, change.document, change.version) if change.version else None
             except (zlib.error, ValueError, msgspec.MsgspecError) as error:

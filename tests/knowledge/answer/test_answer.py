@@ -135,6 +135,23 @@ async def test_what_has_nothing_to_do_with_the_question_is_not_found() -> None:
 
 
 @pytest.mark.parametrize(
+    ("question", "title", "text", "shown"),
+    [
+        ("Tell me a joke", "Deepfakes", "A false picture may be made as a joke.", False),
+        ("What is a deepfake?", "Deepfakes", "They are false pictures and voices.", True),
+        ("쿠키는 왜 쓰나요?", "로그인하지 않으면", "쿠키\n\n이 기기를 알아보려고 하나를 둡니다.", True),
+        ("농담 해 줘", "딥페이크", "농담으로 만든 그림도 있습니다.", False),
+    ],
+)
+async def test_a_single_word_is_what_a_heading_or_a_title_says(
+    question: str, title: str, text: str, shown: bool
+) -> None:
+    desk = Desk()
+    desk.found = desk.shelf.put("doc", 1, title, (text,))
+    assert isinstance((await desk.events(question, asks=False))[0], Extracts if shown else NotFound)
+
+
+@pytest.mark.parametrize(
     ("said", "kind"),
     [
         ("안녕하세요!", "hello"),

@@ -1,3 +1,4 @@
+import random
 import subprocess
 import sys
 import threading
@@ -161,6 +162,94 @@ def test_what_stands_in_memory_comes_to_disk_with_the_next_change_and_at_the_end
     assert (again.status().documents, again.status().position) == (3, 4)
     assert [labels(again, word) for word in ("배", "귤")] == [["상법 제1조"], ["형법 제1조"]]
     again.close()
+
+
+def found(index: Index, text: str, **limits) -> dict[tuple[str, int], object]:
+    """What is found, by document and number, without how good it is."""
+    query = Query(text=text, limit=100, **limits)
+    return {
+        (one.document, one.number): msgspec.structs.replace(one, score=0.0) for one in index.search(query)
+    }
+
+
+def test_of_a_changed_law_only_what_changed_is_indexed(tmp_path: Path) -> None:
+    articles = [(f"제{n}조", f"{word}의 등록과 절차를 정한다") for n, word in enumerate("가나다라마", 1)]
+    index = Index(tmp_path / "index")
+    index.add([law("민법", *articles, in_force_from=date(2020, 1, 1))])
+    articles[1:3] = [("제1조의2", "자두의 등록"), ("제2조", "나의 등록과 절차를 정한다")]
+    changed = law("민법", *articles, version=2, in_force_from=date(2024, 1, 1))
+    index.add([changed])
+    assert index._view.fresh.held == 1
+    before = found(index, "등록")
+    assert [one.passage.label for one in before.values()].count("제3조") == 0
+    for (_, number), one in before.items():
+        assert (one.version, one.facts) == (2, changed[1].facts)
+        assert (one.passage, one.text) == (changed[1].passages[number], articles[number][1])
+    assert len(before) == len(articles)
+    assert found(index, "등록", in_force_on=date(2022, 1, 1)) == {}
+    assert found(index, "등록", in_force_on=date(2024, 2, 1)) == before
+    index.write()
+    assert found(index, "등록") == before
+    assert found(index, "등록", in_force_on=date(2024, 2, 1)) == before
+    index.close()
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_what_is_found_is_the_same_whether_in_memory_or_on_disk(tmp_path: Path, seed: int) -> None:
+    draw = random.Random(seed)
+
+    def some(name: str, version: int):
+        words = [(f"제{n % 3}조", f"등록 {draw.choice('가나다')}다") for n in range(draw.randint(0, 5))]
+        facts = {
+            "ministry": draw.choice(("법무부", "환경부")),
+            "in_force_from": date(draw.choice((2010, 2020)), 1, 1),
+        }
+        return law(f"{draw.choice('동물')}법", *words, version=version, collection=draw.choice("xy"), **facts)
+
+    def renamed(name: str, version: int):
+        stored, parsed = some(name, version)
+        return msgspec.structs.replace(stored, id=name, key=name), parsed
+
+    limits = ({}, {"ministry": "법무부"}, {"in_force_on": date(2015, 1, 1)}, {"collections": ("x",)})
+    index, now = Index(tmp_path / "index"), {}
+    for version in range(1, 18):
+        now |= {name: renamed(name, version) for name in draw.sample("abcdef", 2 if version > 1 else 6)}
+        index.add([each for each in now.values() if each[0].version == version], position=version)
+        if version % 5 == 0:
+            index.write()
+        for word, title in (("등록", ""), ("동법", "동법")):
+            laws = [parsed for stored, parsed in now.values() if title in stored.facts.title]
+            assert len(found(index, word)) == sum(len(parsed.passages) for parsed in laws)
+    whole = Index(tmp_path / "whole")
+    whole.add(now.values())
+    assert index.unwritten
+    assert not whole.unwritten
+    for limit in limits:
+        assert found(index, "등록 절차", **limit) == found(whole, "등록 절차", **limit)
+    one, other = index.status(), whole.status()
+    assert (one.documents, one.passages, one.waiting) == (other.documents, other.passages, other.waiting)
+    index.close()
+    whole.close()
+
+
+def test_what_is_added_while_the_disk_is_written_is_found_before_and_after(index: Index) -> None:
+    index.add([law("민법", ("제1조", "사과"), ("제2조", "배"), version=2)], position=2)
+    newer = [
+        law("민법", ("제0조", "귤"), ("제1조", "사과"), ("제2조", "자두"), version=3),
+        law("형법", ("제1조", "감")),
+    ]
+    with index._writing(None):
+        adding = threading.Thread(target=index.add, args=(newer,), kwargs={"position": 3})
+        adding.start()
+        adding.join()
+        before = [found(index, word) for word in ("사과", "배", "귤", "자두", "감")]
+    assert [list(each) for each in before] == [[("민법", 1)], [], [("민법", 0)], [("민법", 2)], [("형법", 0)]]
+    assert [found(index, word) for word in ("사과", "배", "귤", "자두", "감")] == before
+    assert index._view.fresh.held == 3  # the disk has the first article by now
+    assert index.unwritten
+    assert index.status().position == 3
+    index.write()
+    assert [found(index, word) for word in ("사과", "배", "귤", "자두", "감")] == before
 
 
 def test_what_is_removed_is_not_found_even_while_another_writes(index: Index) -> None:

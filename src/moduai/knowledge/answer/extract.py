@@ -22,7 +22,9 @@ MOST = 2
 """Sections that are shown."""
 ENOUGH, FEW = 0.5, 2
 """The share of the question's words that a section must have, with its headings, to count as being about it;
-of so few words, more than that, or one in its own heading."""
+of so few words, more than that, or one in its own heading. Of a single word: its heading or its document's
+title has it, for a word that only occurs somewhere ("Tell me a joke") says little.
+"""
 BESIDE = 0.75
 """How near to the best a second section must come to be shown with it."""
 FOREIGN = 0.5
@@ -41,6 +43,8 @@ class Fit(NamedTuple):
     """Of the question's words those that it has, itself or as a term of law that they mean."""
     headed: bool
     """Whether its own heading has one of them."""
+    named: bool
+    """Whether its heading or its document's title has one, or such a term."""
     value: float
     """With what the search makes of its passage; more where title and heading have the words."""
 
@@ -58,13 +62,14 @@ def fits(question: str, sources: Sequence[Source]) -> list[Fit]:
         if source.found.facts.language not in {"", language}:
             fitness *= FOREIGN
         for section in sections(source):
-            heading = words.near_of(section.heading or source.found.passage.label)
+            head = section.heading or source.found.passage.label
+            heading = words.near_of(head)
             said = sum(term in section.text for term in terms) / max(1, len(wanted))
             share = min(1.0, _share(wanted, words.near_of(section.text) | heading | heads) + said)
             named = _share(wanted, heading | title)
-            found.append(
-                Fit(section, share, _share(wanted, heading) > 0, share * fitness * (1 + NAMED * named))
-            )
+            value = share * fitness * (1 + NAMED * named)
+            named_so = named > 0 or any(term in f"{source.found.facts.title} {head}" for term in terms)
+            found.append(Fit(section, share, _share(wanted, heading) > 0, named_so, value))
     return sorted(found, key=lambda fit: -fit.value)
 
 
@@ -76,7 +81,10 @@ def _unsaid(wanted: Sequence[str], terms: Iterable[str]) -> list[str]:
 
 def about(question: str, fitting: Sequence[Fit]) -> list[Fit]:
     """Those that are about the question."""
-    few = len(words.topic(question)) <= FEW
+    count = len(words.topic(question))
+    few = count <= FEW
+    if count == 1:
+        return [fit for fit in fitting if fit.named and fit.share > ENOUGH]
     return [fit for fit in fitting if fit.share > ENOUGH or (fit.share == ENOUGH and (fit.headed or not few))]
 
 

@@ -1,68 +1,73 @@
-"""What was added since the index was last written to disk: in memory, found at once, small.
+"""What was changed since the index was last written to disk: in memory, found at once, small.
 
 Writing to disk takes tens of milliseconds and more, for each part of an index is a file that has to be safe;
-here it takes two or three. Nothing here outlives the process: the store's feed has it.
+here a passage takes a tenth of one. Of a document that is on disk already only the passages that say
+something else come here; the others are found where they stand. Nothing here outlives the process: the
+store's feed has it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-import tantivy
-
-from moduai.knowledge.types import Passage, Stored
-
-HEAP_BYTES = 15_000_000
-"""The least that tantivy takes."""
-
-Cut = Sequence[tuple[int, Passage, str]]
-"""Passages with their numbers and words."""
+from moduai.knowledge.search import rank
+from moduai.knowledge.search.passages import Changed, candidate, words
 
 
-class New(NamedTuple):
-    """A document as it was given, and what tantivy is to hold of it."""
+class Way(NamedTuple):
+    """One way of searching: by words of a field, of which each passage has to have one."""
 
-    stored: Stored
-    passages: Cut
-    made: Sequence[Any]
+    field: str
+    words: list[str]
+    laws: Sequence[str] = ()
+    """Only in statutes of these acts; none named: anywhere."""
 
 
 class Fresh:
-    """Documents that are not on disk yet. Whoever changes it holds the index's lock."""
+    """Documents that the disk does not have as they are. One thread at a time adds, any may search: lists
+    only grow, and who searches passes over what is not of the documents as it saw them.
+    """
 
-    def __init__(self, schema: Any) -> None:
-        self._schema = schema
-        self.clear()
-
-    def clear(self) -> None:
-        """They are on disk now."""
-        self.documents: dict[str, New] = {}
+    def __init__(self) -> None:
+        self.documents: Mapping[str, Changed] = {}
+        """Replaced at each change."""
         self.passages = 0
-        self._index: Any = None
-        self.searcher: Any = None
-        """None while there is nothing."""
+        """Of all these documents."""
+        self.held = 0
+        """Passages that came here; those of versions before too."""
+        self._having: dict[tuple[str, str], list[tuple[Changed, rank.Candidate]]] = {}
+        """Passages by field and word."""
 
-    def add(self, given: Iterable[New]) -> None:
-        """Put documents in, each instead of its version before; all of them or none. Found on return."""
-        if self._index is None:
-            self._index = tantivy.Index(self._schema)
-            self._writer = self._index.writer(HEAP_BYTES, 1)
-        given = list(given)
-        try:
-            for each in given:
-                self._writer.delete_documents_by_term("document", each.stored.id)
-                for made in each.made:
-                    self._writer.add_document(made)
-            self._writer.commit()
-        except BaseException:
-            self._writer.rollback()
-            raise
-        self.documents |= {each.stored.id: each for each in given}
-        self.passages = sum(len(each.passages) for each in self.documents.values())
-        self._index.reload()
-        self.searcher = self._index.searcher()
+    def add(self, given: Iterable[Changed]) -> None:
+        """Put documents in, each instead of its version before. Found on return."""
+        for each in given:
+            stored = each.new.stored
+            for number, passage, text in each.fresh:
+                one = each, candidate(stored, number, passage, text)
+                for field, said in words(stored, passage, text).items():
+                    for word in set(said.split()):
+                        self._having.setdefault((field, word), []).append(one)
+                self.held += 1
+            self.documents = {**self.documents, stored.id: each}
+        self.passages = sum(len(each.new.passages) for each in self.documents.values())
 
-    def forget(self, document: str) -> None:
-        """It is not to come to disk any more. It is still found here: who removes a document hides it."""
-        self.documents.pop(document, None)
+    def frequency(self, field: str, word: str) -> int:
+        """Passages that have a word."""
+        return len(self._having.get((field, word), ()))
+
+    def best(
+        self, way: Way, documents: Mapping[str, Changed], rarity: Callable[[str, str], float], most: int
+    ) -> list[rank.Candidate]:
+        """Passages of these documents that a way of searching names: those whose words are the rarest."""
+        found: dict[tuple[str, int], rank.Candidate] = {}
+        scores: dict[tuple[str, int], float] = {}
+        for word in way.words:
+            having = self._having.get((way.field, word))
+            worth = rarity(way.field, word) if having else 0.0
+            for of, one in having or ():
+                at = one.document, one.number
+                if documents.get(one.document) is of and (not way.laws or rank.law(one.title) in way.laws):
+                    found[at] = one
+                    scores[at] = scores.get(at, 0.0) + worth
+        return [found[at] for at in sorted(found, key=lambda at: (-scores[at], at))[:most]]

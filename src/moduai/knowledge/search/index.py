@@ -1,17 +1,19 @@
 """The index on disk: one folder, one writer, many readers.
 
 A document is written whole or not at all. It is found by grams when ``add`` returns; ``fill`` adds its
-morphemes later, document by document. What was removed is hidden at once, before it leaves the disk. A few
-documents that are added stand in memory until ``write``, or until the disk is written for another reason.
-Who writes gives way to who searches, passage by passage. The index holds nothing that the store does not: one
+morphemes later, document by document. What was removed is hidden at once, before it leaves the disk. Of a few
+documents that are added what changed stands in memory until ``write``, or until the disk is written for
+another reason; meanwhile more may be added. Who writes to disk gives way to who searches or changes a
+document, passage by passage. The index holds nothing that the store does not: one
 that is damaged is built anew from the feed, and so is what stood in memory.
 """
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import date
 from functools import cache, partial
@@ -25,11 +27,12 @@ from msgspec import Struct
 
 from moduai.knowledge.search import files, rank, tokens
 from moduai.knowledge.search.embed import Embedder, nearness
-from moduai.knowledge.search.fresh import Cut, Fresh, New
+from moduai.knowledge.search.fresh import Fresh, Way
+from moduai.knowledge.search.passages import Changed, Cut, Head, New, candidate, changed, cut, words
 from moduai.knowledge.search.understand import Asked, understand
-from moduai.knowledge.types import Aside, Found, Parsed, Passage, Query, Stored
+from moduai.knowledge.types import Aside, Facts, Found, Parsed, Query, Stored
 
-FORMAT = "4"
+FORMAT = "5"
 """Another number: indexes of before are built anew."""
 HEAP_BYTES = 48_000_000
 CANDIDATES = 10
@@ -47,8 +50,10 @@ to be read by Kiwi, which takes a core for tens of milliseconds.
 """
 JUST_S = 0.05
 """So shortly after a search another one is expected."""
-FRESH_PASSAGES = 2_000
-"""More than these stand on disk."""
+FRESH_PASSAGES, FRESH_AT_ONCE = 5_000, 2_000
+"""Documents with more passages than these, and more that are given at once, are written to disk."""
+HEADS = 4_000
+"""Documents of which it is remembered what is known of them: 10 MB at most, about."""
 QUIET_S, MOST_PATIENCE_S = 0.3, 5.0
 """What was filled in is written when no document was changed for so long, or after this time in any case."""
 MOST_ASIDE = 100
@@ -93,21 +98,58 @@ class _View(NamedTuple):
     """What a search sees, of one moment."""
 
     disk: Any
-    fresh: Any
-    """None where all is on disk."""
-    documents: Mapping[str, Stored]
-    """Those that stand in memory: what the disk has of them is old."""
+    fresh: Fresh
+    documents: Mapping[str, Changed]
+    """Those that are newer than on disk."""
     passages: int
-    """That stand in memory."""
+    """Of those."""
+    heads: dict[str, Stored]
+    """What was asked before of documents on disk."""
 
     @property
-    def parts(self) -> tuple[Any, ...]:
-        """What is searched."""
-        return (self.disk,) if self.fresh is None else (self.disk, self.fresh)
+    def size(self) -> int:
+        """Passages, about."""
+        return int(self.disk.num_docs) + self.fresh.held
 
     def frequency(self, field: str, word: str) -> int:
         """Passages that have a word."""
-        return sum(part.doc_freq(field, word) for part in self.parts)
+        return int(self.disk.doc_freq(field, word)) + self.fresh.frequency(field, word)
+
+    def rarity(self, field: str, word: str) -> float:
+        """What it says of a passage that it has a word."""
+        return math.log1p(self.size / (1 + self.frequency(field, word)))
+
+    def stored(self, document: str) -> Stored | None:
+        """What is known of a document without asking the disk."""
+        newer = self.documents.get(document)
+        return self.heads.get(document) if newer is None else newer.new.stored
+
+    def now(self, found: rank.Candidate) -> rank.Candidate | None:
+        """What a passage found on disk is now; None: it is gone."""
+        newer = self.documents.get(found.document)
+        return found if newer is None else newer.now(found)
+
+
+class _Limits(NamedTuple):
+    """What may be found at all."""
+
+    collections: frozenset[str]
+    kinds: tuple[str, ...]
+    """None named: all."""
+    ministry: str
+    day: date | None
+    """In force then; None: ever."""
+
+    def meet(self, stored: Stored) -> bool:
+        """Whether a document may be."""
+        facts = stored.facts
+        since, until = _in_force(facts)
+        return (
+            stored.collection in self.collections
+            and (not self.kinds or facts.kind in self.kinds)
+            and (not self.ministry or self.ministry in _ministries(facts))
+            and (self.day is None or since <= self.day.toordinal() <= until)
+        )
 
 
 class Index:
@@ -123,13 +165,17 @@ class Index:
         self._embedder = embedder
         self._schema = _schema()
         self._lock = Lock()
+        """Of who writes to disk."""
+        self._adding = Lock()
+        """Of who changes what stands in memory: held for milliseconds, within the other one or alone."""
         self._gone: frozenset[str] = frozenset()
-        self._searching: set[int] = set()
+        self._first: set[int] = set()
+        """Threads to which others give way."""
         self._changed = self._searched = 0.0
         self._told: tuple[_View | None, Status | None] = (None, None)
         self._told_disk: tuple[Any, Status | None] = (None, None)
-        self._fresh = Fresh(self._schema)
-        self._unmarked: int | None = None
+        self._fresh = Fresh()
+        self._touched: set[str] = set()
         self._index = self._open()
         self._writer = self._index.writer(HEAP_BYTES, 1)
 
@@ -151,32 +197,38 @@ class Index:
 
         ``position``: of the store's feed, kept with them.
         """
-        given = []
-        for stored, parsed in documents:
-            passages = _passages(parsed)
-            given.append(New(stored, passages, list(self._documents(stored, passages, None))))
+        given = [cut(stored, parsed) for stored, parsed in documents]
         count = sum(len(each.passages) for each in given)
-        if self._searcher.num_docs and self._fresh.passages + count <= FRESH_PASSAGES:
-            self._add_fresh(given, position)
+        fresh = max(self._fresh.passages, self._fresh.held) + count
+        if self._searcher.num_docs and count <= FRESH_AT_ONCE and fresh <= FRESH_PASSAGES:
+            with self._going_first():
+                self._add_fresh(given, position)
         else:
+            made = [(each.stored.id, self._whole(each)) for each in given]
             with self._writing(position):
-                self._put(given)
+                self._put(made)
         self._collections |= {each.stored.collection for each in given}
         self._changed = time.monotonic()
         return count
 
-    def _add_fresh(self, given: list[New], position: int | None) -> None:
-        with self._lock:
-            self._fresh.add(given)
+    def _add_fresh(self, given: Iterable[New], position: int | None) -> None:
+        with self._adding:
+            self._fresh.add(self._beside(self._view.disk, given))
             if position is not None:
-                self.position = self._unmarked = position
-            self._look(self._view.disk)
+                self.position = position
+            self._look(self._view.disk, self._view.heads)
 
-    def _put(self, given: Iterable[New]) -> None:
-        for each in given:
-            self._delete(each.stored.id)
-            for made in each.made:
-                self._writer.add_document(made)
+    def _beside(self, disk: Any, given: Iterable[New]) -> Iterator[Changed]:
+        """Documents beside what the disk has of them."""
+        for new in given:
+            old = self._stored(disk, f"={new.stored.id}")
+            yield changed(new, None if old is None else msgspec.msgpack.decode(old, type=Head))
+
+    def _put(self, made: Iterable[tuple[str, Iterable[Any]]]) -> None:
+        for document, parts in made:
+            self._delete(document)
+            for each in parts:
+                self._writer.add_document(each)
 
     @property
     def unwritten(self) -> bool:
@@ -196,7 +248,6 @@ class Index:
         with self._writing(position):
             for document in gone:
                 self._delete(document)
-                self._fresh.forget(document)
         self._gone -= gone
 
     def set_aside(self, documents: Iterable[Aside], *, position: int | None = None) -> None:
@@ -211,15 +262,14 @@ class Index:
         Kiwi cannot read is found by grams alone, and is set aside with the reason.
         """
         tried = self.folder / "filling"
-        for stored, passages in self._waiting(most):
+        for head, passages in self._waiting(most):
+            stored = head.stored
             morphemes, failed = self._read_slowly(tried, stored, passages)
-            made = list(self._documents(stored, passages, morphemes))
+            made = self._whole(New(stored, passages, head.signs), morphemes)
             self._await_quiet()
             with self._writing(None):
                 if self._heads(self._view, [stored.id]).get(stored.id) == stored:  # else it changed meanwhile
-                    self._delete(stored.id)
-                    for each in made:
-                        self._writer.add_document(each)
+                    self._put([(stored.id, made)])
                     if failed:
                         self._mark_aside(Aside(stored.id, stored.version, failed))
         tried.unlink(missing_ok=True)
@@ -231,9 +281,7 @@ class Index:
         while time.monotonic() < min(self._changed + QUIET_S, until) and not self._closed:
             time.sleep(QUIET_S / 10)
 
-    def _read_slowly(
-        self, tried: Path, stored: Stored, passages: list[tuple[int, Passage, str]]
-    ) -> tuple[list[str], str]:
+    def _read_slowly(self, tried: Path, stored: Stored, passages: Cut) -> tuple[list[str], str]:
         """The morphemes of each passage, or none and why. ``tried`` names what is being read, for whoever
         comes after us where the process ends in it.
         """
@@ -253,38 +301,66 @@ class Index:
             yield f"{stored.facts.title} {rank.heading(passage, text)} {text}"
 
     def _give_way(self, most_s: float = MOST_WAY_S, just_s: float = 0.0) -> None:
-        """Wait while somebody searches, or did so just now."""
+        """Wait while somebody else goes first, or searched just now."""
         until = time.monotonic() + most_s
-        while (now := time.monotonic()) < until and (self._searching or now < self._searched + just_s):
+        while (now := time.monotonic()) < until and (self._first or now < self._searched + just_s):
+            if get_ident() in self._first:
+                return
             time.sleep(GIVE_WAY_S)
+
+    @contextmanager
+    def _going_first(self) -> Iterator[None]:
+        """Others give way to this thread."""
+        self._first.add(me := get_ident())
+        try:
+            yield
+        finally:
+            self._first.discard(me)
 
     @contextmanager
     def _writing(self, position: int | None) -> Iterator[None]:
         """One change of what is on disk; what stands in memory goes first."""
+        standing = self._fresh.documents
+        ready = {name: self._whole(each.new) for name, each in standing.items()}  # slow: not under the lock
         with self._lock:
-            position = self._unmarked if position is None else position
+            with self._adding:
+                taken, mark = self._fresh.documents, self.position if position is None else position
+            self._touched.clear()
             try:
-                self._put(self._fresh.documents.values())
+                self._put(
+                    (name, ready[name] if standing.get(name) is each else self._whole(each.new))
+                    for name, each in taken.items()
+                )
                 yield
-                if position is not None:
-                    self._writer.delete_documents_by_term("id", _MARK)
-                    self._writer.add_document(
-                        _document({"id": _MARK, "data": msgspec.msgpack.encode(position)})
-                    )
-                    self.position = position
+                self._mark(mark)
                 self._writer.commit()
             except BaseException:
                 self._take_back()
                 raise
+            self._marked = mark
             self._index.reload()
-            self._fresh.clear()
-            self._unmarked = None
-            self._look(self._index.searcher())
+            with self._going_first(), self._adding:
+                self._renew(taken)
+                self.position = self.position if position is None else position
 
-    def _look(self, disk: Any) -> None:
+    def _mark(self, position: int) -> None:
+        if position != self._marked:
+            self._writer.delete_documents_by_term("id", _MARK)
+            self._writer.add_document(_document({"id": _MARK, "data": msgspec.msgpack.encode(position)}))
+
+    def _renew(self, written: Mapping[str, Changed]) -> None:
+        """Look at the disk as it is now; in memory stays what was added while these were written."""
+        disk, fresh, heads = self._index.searcher(), Fresh(), dict(self._view.heads)
+        later = [each.new for name, each in self._fresh.documents.items() if written.get(name) is not each]
+        fresh.add(self._beside(disk, later))
+        for document in self._touched:
+            heads.pop(document, None)
+        self._fresh = fresh
+        self._look(disk, heads)
+
+    def _look(self, disk: Any, heads: dict[str, Stored]) -> None:
         """Let searches see what is there now."""
-        stored = {name: each.stored for name, each in self._fresh.documents.items()}
-        self._view = _View(disk, self._fresh.searcher, stored, self._fresh.passages)
+        self._view = _View(disk, self._fresh, self._fresh.documents, self._fresh.passages, heads)
 
     @property
     def _searcher(self) -> Any:
@@ -299,6 +375,7 @@ class Index:
             self._writer = self._index.writer(HEAP_BYTES, 1)
 
     def _delete(self, document: str) -> None:
+        self._touched.add(document)
         self._writer.delete_documents_by_term("document", document)
         self._writer.delete_documents_by_term("id", f"={document}")
         self._writer.delete_documents_by_term("id", f"!{document}")
@@ -307,49 +384,46 @@ class Index:
         fields: Fields = {"id": f"!{one.document}", "waiting": _ASIDE}
         self._writer.add_document(_document(fields | {"data": msgspec.msgpack.encode(one)}))
 
+    def _whole(self, new: New, morphemes: list[str] | None = None) -> list[Any]:
+        """What tantivy holds of a document: its passages, and one for the whole."""
+        waits = morphemes is None
+        head: Fields = {
+            "id": f"={new.stored.id}",
+            "waiting": _WAITING if waits else _FILLED,
+            "data": msgspec.msgpack.encode(Head(new.stored, new.signs, waits)),
+        }
+        return [*self._documents(new.stored, new.passages, morphemes), _document(head)]
+
     def _documents(self, stored: Stored, passages: Cut, morphemes: list[str] | None) -> Iterator[Any]:
-        """What tantivy holds of a document: its passages, and one for the whole. Python's work, so it gives
-        way to those who search.
-        """
+        """What tantivy holds of passages. Python's work, so it gives way to those who search."""
         facts = stored.facts
+        since, until = _in_force(facts)
         common: Fields = {
             "document": stored.id,
             "collection": stored.collection,
             "kind": facts.kind,
-            "ministry": [one.strip() for one in facts.ministry.split(",")],
-            "since": facts.in_force_from.toordinal() if facts.in_force_from else 0,
-            "until": facts.in_force_until.toordinal() if facts.in_force_until else _ALWAYS,
+            "ministry": _ministries(facts),
+            "since": since,
+            "until": until,
         }
-        level = _level(facts.level)
         for at, (number, passage, text) in enumerate(passages):
             self._give_way()
-            kept = rank.Candidate(
-                stored.id, stored.version, number, facts.title, level, facts.language, passage, text
-            )
             fields: Fields = {
-                "grams": tokens.line(f"{facts.title} {rank.heading(passage, text)} {text}"),
-                "place": rank.place(facts.title, passage.label),
-                "law": rank.law(facts.title) if facts.kind == "statute" else "",
+                **words(stored, passage, text),
                 "morphemes": morphemes[at] if morphemes else "",
                 "waiting": _PASSAGE if morphemes is None else "",
-                "data": msgspec.msgpack.encode(kept),
+                "data": msgspec.msgpack.encode(candidate(stored, number, passage, text)),
             }
             yield _document(common | fields)
-        waiting = _WAITING if morphemes is None else _FILLED
-        head: Fields = {
-            "id": f"={stored.id}",
-            "waiting": waiting,
-            "data": msgspec.msgpack.encode(stored),
-        }
-        yield _document(head)
 
-    def _waiting(self, most: int) -> list[tuple[Stored, list[tuple[int, Passage, str]]]]:
-        searcher, taken, count = self._searcher, [], 0
+    def _waiting(self, most: int) -> list[tuple[Head, Cut]]:
+        searcher, count = self._searcher, 0
+        taken: list[tuple[Head, Cut]] = []
         for _, address in searcher.search(self._term("waiting", _WAITING), 200, count=False).hits:
-            stored = msgspec.msgpack.decode(searcher.doc(address).get_first("data"), type=Stored)
-            here = [_candidate(searcher, at) for at in self._of(searcher, stored.id)]
+            head = msgspec.msgpack.decode(searcher.doc(address).get_first("data"), type=Head)
+            here = [_candidate(searcher, at) for at in self._of(searcher, head.stored.id)]
             passages = sorted((each.number, each.passage, each.text) for each in here)
-            taken.append((stored, passages))
+            taken.append((head, passages))
             count += len(passages)
             if count >= most:
                 break
@@ -367,105 +441,104 @@ class Index:
 
         Fails closed: what is in no allowed collection is no candidate.
         """
-        me = get_ident()
-        self._searching.add(me)
         try:
-            return self._search(query, allowed)
+            with self._going_first():
+                return self._search(query, allowed)
         finally:
-            self._searching.discard(me)
             self._searched = time.monotonic()
 
     def _search(self, query: Query, allowed: frozenset[str] | None) -> list[Found]:
         view, gone = self._view, self._gone
         asked = understand(query.text, self.morphemes, lambda title: view.frequency("law", title) > 0)
         limits = self._limits(query, asked, allowed)
-        if limits is None or query.limit < 1:
+        if not limits.collections or query.limit < 1:
             return []
         frequency = cache(view.frequency)
         ways = list(self._ways(asked, frequency))
-        candidates = []
-        for part in view.parts:
-            hidden = gone.union(view.documents) if part is view.disk else gone
-            named = self._candidates(part, ways, limits, max(CANDIDATES, query.limit))
-            candidates += [each for each in named if each.document not in hidden]
-        documents = sum(part.num_docs for part in view.parts)
-        terms = rank.terms(asked, partial(frequency, "grams"), documents)
-        found = [one for one in rank.order(asked, terms, candidates) if one[0] > 0]
+        candidates = self._named_now(view, ways, limits, max(CANDIDATES, query.limit))
+        terms = rank.terms(asked, partial(frequency, "grams"), view.size)
+        seen = [each for each in candidates if each.document not in gone]
+        found = [one for one in rank.order(asked, terms, seen) if one[0] > 0]
         best = self._near(asked, found)[: query.limit]
         heads = self._heads(view, {each.document for _, each in best})
         return [_found(score, each, heads[each.document]) for score, each in best if each.document in heads]
 
+    def _named_now(self, view: _View, ways: list[Way], limits: _Limits, most: int) -> list[rank.Candidate]:
+        """Candidates as they are now. The limits are asked of the disk, and of what is newer here."""
+        filters, newer = self._filters(limits), view.documents
+        if filters and newer:
+            newer = {name: each for name, each in newer.items() if limits.meet(each.new.stored)}
+            either = [tantivy.Query.boolean_query(filters), self._among("document", newer)]
+            filters = [_must(tantivy.Query.boolean_query([(tantivy.Occur.Should, each) for each in either]))]
+        hidden = view.documents.keys() - newer.keys()
+        found = self._candidates(view.disk, [self._query(each) for each in ways], filters, most)
+        named = [now for each in found if each.document not in hidden and (now := view.now(each))]
+        fresh = [each for way in ways for each in view.fresh.best(way, newer, view.rarity, most)]
+        return named + list({(each.document, each.number): each for each in fresh}.values())
+
     def _candidates(
-        self, searcher: Any, ways: Iterable[Any], limits: list[tuple[Any, Any]], most: int
+        self, searcher: Any, queries: Iterable[Any], filters: list[tuple[Any, Any]], most: int
     ) -> Iterator[rank.Candidate]:
-        """What any of the ways names, each once."""
+        """What any of the ways names on disk, each once."""
         named = {}
-        for way in ways:
-            sought = tantivy.Query.boolean_query([*limits, (tantivy.Occur.Must, way)]) if limits else way
+        for query in queries:
+            sought = (
+                tantivy.Query.boolean_query([*filters, (tantivy.Occur.Must, query)]) if filters else query
+            )
             for _, at in searcher.search(sought, most, count=False).hits:
                 named[at.segment_ord, at.doc] = at
         return (_candidate(searcher, at) for at in named.values())
 
-    def _ways(self, asked: Asked, frequency: Frequency) -> Iterator[Any]:
-        """The queries that name candidates: by article, by grams, by morphemes."""
+    def _ways(self, asked: Asked, frequency: Frequency) -> Iterator[Way]:
+        """What names candidates: articles, grams, morphemes."""
         if asked.places:
-            yield tantivy.Query.term_set_query(self._schema, "place", list(asked.places))
+            yield Way("place", list(asked.places))
         grams = dict.fromkeys((*asked.grams, *(gram for each in asked.added.values() for gram in each)))
         if telling := _rarest(grams, partial(frequency, "grams")):
-            yield self._any("grams", telling)
+            yield Way("grams", telling)
             if asked.laws:
                 within = sorted(asked.laws, key=lambda law: -asked.laws[law])[:LAWS]
-                yield self._within(within, list(grams)[:WITHIN])
-        words = dict.fromkeys((*asked.morphemes, *asked.added))
-        if telling := _rarest(words, partial(frequency, "morphemes")):
-            yield self._any("morphemes", telling)
+                yield Way("grams", list(grams)[:WITHIN], within)
+        morphemes = dict.fromkeys((*asked.morphemes, *asked.added))
+        if telling := _rarest(morphemes, partial(frequency, "morphemes")):
+            yield Way("morphemes", telling)
 
-    def _within(self, laws: Sequence[str], grams: Sequence[str]) -> Any:
-        """Passages of these laws that share grams with the question, frequent ones too."""
-        law = tantivy.Query.const_score_query(self._among("law", laws), 0.0)
-        return tantivy.Query.boolean_query(
-            [(tantivy.Occur.Must, law), (tantivy.Occur.Must, self._any("grams", grams))]
-        )
+    def _query(self, way: Way) -> Any:
+        """A way of searching for tantivy; flat, so that it can skip what cannot be among the best."""
+        if way.field == "place":
+            return self._among("place", way.words)
+        named = [tantivy.Query.term_query(self._schema, way.field, word, "freq") for word in way.words]
+        query = tantivy.Query.boolean_query([(tantivy.Occur.Should, each) for each in named])
+        if not way.laws:
+            return query
+        return tantivy.Query.boolean_query([_must(self._among("law", way.laws)), (tantivy.Occur.Must, query)])
 
-    def _any(self, field: str, words: Iterable[str]) -> Any:
-        """Flat, so that tantivy can skip what cannot be among the best."""
-        return tantivy.Query.boolean_query(
-            [
-                (tantivy.Occur.Should, tantivy.Query.term_query(self._schema, field, word, "freq"))
-                for word in words
-            ]
-        )
-
-    def _limits(
-        self, query: Query, asked: Asked, allowed: frozenset[str] | None
-    ) -> list[tuple[Any, Any]] | None:
-        """The filters of a query; None where nothing can be found, empty where everything may be."""
+    def _limits(self, query: Query, asked: Asked, allowed: frozenset[str] | None) -> _Limits:
+        """What may be found at all; no collections: nothing."""
         seen = self._collections if allowed is None else self._collections & allowed
         if query.collections:
             seen &= frozenset(query.collections)
-        if not seen:
-            return None
-        limits = []
-        if seen != self._collections:
-            limits.append(self._among("collection", seen))
-        if query.kinds:
-            limits.append(self._among("kind", query.kinds))
-        if query.ministry:
-            limits.append(self._among("ministry", (query.ministry,)))
-        if day := query.in_force_on or asked.day:
-            limits += self._in_force(day)
-        return [(tantivy.Occur.Must, tantivy.Query.const_score_query(each, 0.0)) for each in limits]
+        return _Limits(seen, query.kinds, query.ministry, query.in_force_on or asked.day)
 
-    def _in_force(self, day: date) -> list[Any]:
-        number = tantivy.FieldType.Integer
-        ranged = tantivy.Query.range_query
-        return [
-            ranged(self._schema, "since", number, 0, day.toordinal()),
-            ranged(self._schema, "until", number, day.toordinal(), _ALWAYS),
-        ]
+    def _filters(self, limits: _Limits) -> list[tuple[Any, Any]]:
+        """The same for tantivy; empty where everything may be found."""
+        filters = []
+        if limits.collections != self._collections:
+            filters.append(self._among("collection", limits.collections))
+        if limits.kinds:
+            filters.append(self._among("kind", limits.kinds))
+        if limits.ministry:
+            filters.append(self._among("ministry", (limits.ministry,)))
+        if limits.day:
+            number, day = tantivy.FieldType.Integer, limits.day.toordinal()
+            filters.append(tantivy.Query.range_query(self._schema, "since", number, 0, day))
+            filters.append(tantivy.Query.range_query(self._schema, "until", number, day, _ALWAYS))
+        return [_must(each) for each in filters]
 
     def _among(self, field: str, values: Iterable[str]) -> Any:
-        return tantivy.Query.term_set_query(self._schema, field, sorted(values))
+        """Any of these. A set of terms would be one query, but one that goes through all of the index."""
+        named = [tantivy.Query.term_query(self._schema, field, each, "basic") for each in sorted(values)]
+        return tantivy.Query.boolean_query([(tantivy.Occur.Should, each) for each in named])
 
     def _near(self, asked: Asked, found: list[tuple[float, Any]]) -> list[tuple[float, Any]]:
         if self._embedder is None or not found:
@@ -488,17 +561,14 @@ class Index:
     def _counted(self, view: _View) -> Status:
         disk = self._on_disk(view.disk)
         told = msgspec.structs.replace(disk, position=self.position, rebuilt=self.rebuilt)
-        if not view.documents:
-            return told
-        old = self._among("document", view.documents)
-        both = [(tantivy.Occur.Must, old), (tantivy.Occur.Must, self._term("waiting", _PASSAGE))]
-        renewed = _count(view.disk, self._among("id", [f"={each}" for each in view.documents]))
-        waiting = _count(view.disk, tantivy.Query.boolean_query(both))
+        newer = view.documents.values()
+        there = [each.old for each in newer if each.old]
+        waited = sum(len(old.signs) for old in there if old.waits)
         return msgspec.structs.replace(
             told,
-            documents=disk.documents - renewed + len(view.documents),
-            passages=disk.passages - _count(view.disk, old) + view.passages,
-            waiting=disk.waiting - waiting + view.passages,
+            documents=disk.documents + len(newer) - len(there),
+            passages=disk.passages + view.passages - sum(len(old.signs) for old in there),
+            waiting=disk.waiting + view.passages - waited,
             aside=tuple(each for each in disk.aside if each.document not in view.documents),
         )
 
@@ -539,12 +609,15 @@ class Index:
 
     def _heads(self, view: _View, documents: Collection[str]) -> dict[str, Stored]:
         """What is known of documents as wholes; one that is not here is left out."""
-        ids = [f"={each}" for each in documents if each not in view.documents]
-        hits = view.disk.search(self._among("id", ids), len(ids), count=False).hits if ids else ()
-        kept = [msgspec.msgpack.decode(view.disk.doc(at).get_first("data"), type=Stored) for _, at in hits]
-        return {each.id: each for each in kept} | {
-            each: view.documents[each] for each in documents if each in view.documents
-        }
+        known = {each: one for each in documents if (one := view.stored(each))}
+        if ids := [f"={each}" for each in documents if each not in known]:
+            if len(view.heads) > HEADS:
+                view.heads.clear()
+            for _, at in view.disk.search(self._among("id", ids), len(ids), count=False).hits:
+                data = view.disk.doc(at).get_first("data")
+                stored = msgspec.msgpack.decode(data, type=Head).stored
+                known[stored.id] = view.heads[stored.id] = stored
+        return known
 
     def _named(self) -> frozenset[str]:
         """The collections that have passages."""
@@ -573,9 +646,9 @@ class Index:
 
     def _read(self, searcher: Any) -> None:
         """What is held in memory of the index. Raises where it is broken."""
-        self._view = _View(searcher, None, {}, 0)
+        self._view = _View(searcher, self._fresh, {}, 0, {})
         position = self._stored(searcher, _MARK)
-        self.position = 0 if position is None else msgspec.msgpack.decode(position, type=int)
+        self._marked = self.position = 0 if position is None else msgspec.msgpack.decode(position, type=int)
         self._collections = self._named()
 
 
@@ -635,19 +708,21 @@ def _candidate(searcher: Any, at: Any) -> rank.Candidate:
     return msgspec.msgpack.decode(searcher.doc(at).get_first("data"), type=rank.Candidate)
 
 
-def _passages(parsed: Parsed) -> Cut:
-    """The passages that say something, with their numbers and words."""
-    cut = [(number, each, parsed.text[each.start : each.end]) for number, each in enumerate(parsed.passages)]
-    return [each for each in cut if each[2].strip()]
+def _must(query: Any) -> tuple[Any, Any]:
+    """A condition that counts nothing."""
+    return tantivy.Occur.Must, tantivy.Query.const_score_query(query, 0.0)
 
 
-def _level(level: str) -> str:
-    """The rank of a statute in one word, from its source's own."""
-    if level in rank.LEVELS:
-        return level
-    if level in {"법률", "헌법"}:
-        return "act"
-    return "decree" if level in {"대통령령", "시행령"} else "rule"
+def _ministries(facts: Facts) -> list[str]:
+    return [one.strip() for one in facts.ministry.split(",")]
+
+
+def _in_force(facts: Facts) -> tuple[int, int]:
+    """The first and the last day, as numbers."""
+    return (
+        facts.in_force_from.toordinal() if facts.in_force_from else 0,
+        facts.in_force_until.toordinal() if facts.in_force_until else _ALWAYS,
+    )
 
 
 def _found(score: float, each: rank.Candidate, stored: Stored) -> Found:

@@ -77,6 +77,15 @@ def law(title: str) -> str:
     return _BELONGS.sub("", squashed(title))
 
 
+def level(level: str) -> str:
+    """The rank of a statute in one word, from its source's own."""
+    if level in LEVELS:
+        return level
+    if level in {"법률", "헌법"}:
+        return "act"
+    return "decree" if level in {"대통령령", "시행령"} else "rule"
+
+
 def article(number: str, branch: str | None) -> str:
     """An article's number in one form: 제27조의2."""
     return f"제{int(number)}조" + (f"의{int(branch)}" if branch else "")
@@ -103,7 +112,8 @@ def _worth(grams: Sequence[str], frequency: Callable[[str], int], documents: int
     seen = min((frequency(gram) for gram in grams), default=0)
     if not seen:
         return 0.0
-    return math.pow(math.log1p(max(0.0, documents - seen + 0.5) / (seen + 0.5)), RARITY)
+    left = max(0.5, documents - seen + 0.5)  # passages that are gone are counted as seen until parts merge
+    return math.pow(math.log1p(left / (seen + 0.5)), RARITY)
 
 
 def order(
