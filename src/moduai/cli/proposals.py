@@ -102,6 +102,11 @@ def propose(
         source_url=url,
     )
 
+    made = _propose(loaded, pack, given, reason)
+    done(f"Proposed as {made.id}. An officer decides: it is in the console.", _row(made), json=json)
+
+
+def _propose(loaded: Loaded, pack: Pack, given: Given, reason: str) -> Proposal:
     async def work(connection: Connection) -> Proposal:
         made = await repository.propose(connection, pack, given, by=ACTOR, reason=reason)
         await audit.record(
@@ -113,8 +118,7 @@ def propose(
         )
         return made
 
-    made = write(loaded, work, ProposalError)
-    done(f"Proposed as {made.id}. An officer decides: it is in the console.", _row(made), json=json)
+    return write(loaded, work, ProposalError)
 
 
 @app.command(epilog=examples("modu strategy proposals", "modu strategy proposals --state accepted --json"))
