@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from moduai.cli import plan_sampled
 from moduai.cli.common import JsonOption, done, examples, fail, new_app, safe, table, to_json
 from moduai.gateway.policy_text import parse, shipped_text
 from moduai.packs import choose, where
@@ -20,8 +21,9 @@ from moduai.packs.pack import Pack, in_language
 from moduai.packs.read import PackError, told
 from moduai.packs.read import read as read_pack
 from moduai.planner import fluid, outcome, size
+from moduai.planner.basis import Spread
 from moduai.planner.fluid import Columns, Flow, Progress
-from moduai.planner.outcome import ByClass, Outcome, Spread, Year
+from moduai.planner.outcome import ByClass, Outcome
 from moduai.planner.plant import Plant
 from moduai.planner.report import NoParquetError, write_parquet
 from moduai.planner.report import report as html
@@ -29,6 +31,7 @@ from moduai.planner.report.figures import short
 from moduai.planner.scenario import Given, ScenarioError, World
 from moduai.planner.scenario import read as read_scenario
 from moduai.planner.scenario import shipped as scenarios
+from moduai.planner.spent import Year
 
 app = new_app("Plan accelerators: who waits how long with how many, where, and what it costs.")
 
@@ -119,6 +122,7 @@ def check(scenario: ScenarioArgument, json: JsonOption = False) -> None:
         "modu plan run kr-50000",
         "modu plan run kr-200000 --lose ulsan-sk-aws --launch 3 --report what-if.html",
         "modu plan run mine.toml --days 365 --json",
+        "modu plan run kr-200000 --sampled --peak --cells 24",
     )
 )
 def run(
@@ -137,6 +141,17 @@ def run(
     draws: Annotated[
         int, typer.Option("--draws", min=-1, max=64, help="Runs for the bands; -1: as the scenario says.")
     ] = -1,
+    sampled: Annotated[
+        bool, typer.Option("--sampled", help="Draw cells too, each request simulated, and compare.")
+    ] = False,
+    cells: Annotated[int, typer.Option("--cells", min=2, max=100_000, help="How many are drawn.")] = 32,
+    peak: Annotated[bool, typer.Option("--peak", help="Draw from the busiest hour alone.")] = False,
+    processes: Annotated[
+        int, typer.Option("--processes", min=0, max=1024, help="That run cells; 0: one for each core.")
+    ] = 0,
+    ray: Annotated[
+        str, typer.Option("--ray", help="Run cells on this Ray cluster: its address, auto or local.")
+    ] = "",
     go_on: Annotated[
         Path | None, typer.Option("--go-on", help="Go on from what an interrupted run has kept.")
     ] = None,
@@ -151,7 +166,7 @@ def run(
     head |= {"draws": draws} if draws >= 0 else {}
     world = _read(scenario, _what_if(lose, launch, faster, head), policy, fleet)
     plant = Plant(world)
-    begun = _begun(go_on, world) if go_on else None
+    begun = _begun(go_on, world) if go_on and not sampled else None
     with _progress("days") as progress:
         flow = fluid.run(world, plant, fluid.middle(world), begun=begun, progress=progress)
     bands = None
@@ -160,12 +175,15 @@ def run(
             bands = _bands(world, plant, progress)
     found = outcome.outcome(world, plant, flow, bands)
     _write(world, plant, flow, found, report, parquet, language)
-    if json:
-        typer.echo(to_json(found))
-    else:
+    if not json:
         _tell(found, language)
+    elif not sampled:
+        typer.echo(to_json(found))
     if not found.whole:
         _keep(flow, scenario)
+    if sampled:
+        options = plan_sampled.Options(cells, peak, processes, ray, go_on)
+        _sample(scenario, world, plant, flow, found, options, "json" if json else language)
 
 
 @app.command(
@@ -318,6 +336,21 @@ def _bands(world: World, plant: Plant, progress: Progress | None) -> tuple[Colum
     columns = fluid.drawn(world, plant)
     flow = fluid.run(world, plant, columns, regions=False, progress=progress)
     return (columns, flow) if flow.done == len(flow.served) else None
+
+
+def _sample(
+    scenario: str, world: World, plant: Plant, flow: Flow, found: Outcome, options: plan_sampled.Options,
+    how: str,
+) -> None:  # fmt: skip
+    """``how``: json, or the language to tell it in."""
+    with _progress("cells") as progress:
+        drawn = plan_sampled.run(world, plant, flow, options, progress)
+    said = plan_sampled.result(world, plant, flow, *drawn)
+    if how == "json":
+        typer.echo(to_json({"fluid": found, "sampled": said}))
+    elif said:
+        plan_sampled.tell(said, how)
+    plan_sampled.keep(*drawn, scenario)
 
 
 def _begun(file: Path, world: World) -> Flow:
