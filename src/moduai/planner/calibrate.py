@@ -248,6 +248,13 @@ def to_toml(fitted: Coefficients) -> str:
         lines += ["", f"[{title}]", *(f"{_quoted(key)} = {value:.4g}" for key, value in table.items())]
     lines += ["", "[errors]"]
     lines += [f"{_quoted(key)} = [{a:.3f}, {b:.3f}]" for key, (a, b) in fitted.errors.items()]
+    for one in fitted.replicas:
+        factors = ", ".join(f"{each:.4g}" for each in one.factors)
+        lines += [
+            "", "[[replicas]]", f"model = {_quoted(one.model)}", f"device = {_quoted(one.device)}",
+            f"devices = {one.devices}", f"factors = [{factors}]", f"error = {one.error:.3f}",
+            f"requests = {one.requests}", f"source = {_quoted(one.source)}",
+        ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
@@ -341,15 +348,7 @@ def _off(model: Floats, truth: Floats) -> float:
 
 def scaled(time: StepTime, logs: Floats) -> StepTime:
     """A step time after factors (logarithms): each step, what is held, each token read."""
-    each, held, read = (float(one) for one in np.exp(logs))
-    return StepTime(
-        base=round(time.base * each),
-        sequence=round(time.sequence * held),
-        context=round(time.context * held),
-        prefill=round(time.prefill * read),
-        room=time.room,
-        experts=tuple(round(one * each) for one in time.experts),
-    )
+    return time.scaled(*(float(one) for one in np.exp(logs)))
 
 
 def played(time: StepTime, served: Sequence[Served], slots: int, chunk: int) -> Ints:

@@ -97,7 +97,7 @@ class Plant:
     ) -> Capacity:
         world = self.world
         device = world.devices[accelerator]
-        return capacity(world.models[model], device, devices, read, wrote, most_tpot_ms=tpot)
+        return capacity(world.models[model], device, devices, read, wrote, world.fit, most_tpot_ms=tpot)
 
     def region_bytes(self, world: World, regions: int) -> Floats:
         """Bytes a second that each region's links carry together; without end where one has no limit."""

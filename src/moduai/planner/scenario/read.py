@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -24,6 +24,7 @@ from moduai.planner.handed import everything
 from moduai.planner.scenario import check, units
 from moduai.planner.scenario.rows import KINDS, Problem, Rows
 from moduai.planner.scenario.world import World, build
+from moduai.planner.steptime import Coefficients
 
 MOST_BYTES: Final = 1_048_576
 MOST_FILES: Final = 8
@@ -60,9 +61,15 @@ def shipped() -> Mapping[str, Path]:
     return {name: file for name, file in everything().items() if not name.startswith("_")}
 
 
-def read(where: str | Path, given: Given, changes: Mapping[str, Any] | None = None) -> World:
+def read(
+    where: str | Path,
+    given: Given,
+    changes: Mapping[str, Any] | None = None,
+    fit: Coefficients | None = None,
+) -> World:
     """The world of a scenario: one that comes with Modu, by its name, or a file. ``changes``: tables as a
-    scenario that extends it would have them. Raises ScenarioError with all faults. Fails closed.
+    scenario that extends it would have them; ``fit``: another than Modu's. Raises ScenarioError with all
+    faults. Fails closed.
     """
     file = shipped().get(str(where)) or Path(where)
     reading = _Reading(file)
@@ -78,7 +85,8 @@ def read(where: str | Path, given: Given, changes: Mapping[str, Any] | None = No
     reading.faults += parts.faults
     if reading.faults:
         raise ScenarioError(_in_order(reading.faults))
-    return build(rows, parts)
+    world = build(rows, parts)
+    return world if fit is None else replace(world, fit=fit)
 
 
 def _in_order(faults: list[Fault]) -> list[Fault]:

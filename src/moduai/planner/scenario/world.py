@@ -22,7 +22,7 @@ from moduai.planner.load import DAY, LONG, Trace
 from moduai.planner.models import Model
 from moduai.planner.scenario import schema
 from moduai.planner.scenario.rows import Rows
-from moduai.planner.steptime import least_tp
+from moduai.planner.steptime import Coefficients, least_tp, shipped
 from moduai.scheduling.policy import Policy
 from moduai.scheduling.ticket import ONE
 
@@ -165,6 +165,8 @@ class World:
     policies: Mapping[str, Policy]
     """By the event that brings each."""
     rests: tuple[Rests, ...] = field(default=())
+    fit: Coefficients = field(default_factory=shipped)
+    """How fast engines are."""
 
     @cached_property
     def tick(self) -> float:
