@@ -18,10 +18,7 @@ from msgspec.structs import replace as changed
 
 from moduai.cli.common import fail, safe
 from moduai.gateway.policy_text import parse, shipped_text
-from moduai.packs import choose, where
-from moduai.packs.pack import Pack
-from moduai.packs.read import PackError, told
-from moduai.packs.read import read as read_pack
+from moduai.packs.read import told
 from moduai.planner.fluid import Progress
 from moduai.planner.scenario import Given, ScenarioError, World
 from moduai.planner.scenario import read as read_scenario
@@ -73,17 +70,10 @@ def _factor(text: str) -> tuple[str, float]:
         fail(f"write --faster KIND=FACTOR, such as rebel-quad=2, not {safe(text)!r}", 2)
 
 
+@cache
 def given(instead: str = "") -> Given:
     """What a scenario takes from around it. ``instead``: a policy in place of all others."""
-    return Given(parse, shipped_text(), _pack, instead)
-
-
-@cache
-def _pack(name: str) -> Pack:
-    folder = where.folder(name, Path.cwd())
-    if not folder.is_dir():
-        raise PackError([choose.absent(folder)])
-    return read_pack(folder, parse)
+    return Given.here(parse, shipped_text(), Path.cwd(), instead)
 
 
 def world(

@@ -17,9 +17,11 @@ from typing import Any, Final, NamedTuple
 from msgspec import Struct
 
 from moduai.lined import Lined, LinedError, near
-from moduai.packs import typed
+from moduai.packs import choose, typed
+from moduai.packs import where as packs
 from moduai.packs.pack import Fault, Pack
-from moduai.packs.read import ParsePolicy, told
+from moduai.packs.read import PackError, ParsePolicy, told
+from moduai.packs.read import read as read_pack
 from moduai.planner.handed import everything
 from moduai.planner.scenario import check, units
 from moduai.planner.scenario.rows import KINDS, Problem, Rows
@@ -53,6 +55,19 @@ class Given(NamedTuple):
     """By id or folder. Raises ValueError."""
     instead: str = ""
     """The text of a policy that counts in place of all others."""
+
+    @classmethod
+    def here(cls, parse_policy: ParsePolicy, policy: str, folder: Path, instead: str = "") -> Given:
+        """With packs by their ids, or by their paths below a folder, each read once."""
+
+        @cache
+        def pack(name: str) -> Pack:
+            found = packs.folder(name, folder)
+            if not found.is_dir():
+                raise PackError([choose.absent(found)])
+            return read_pack(found, parse_policy)
+
+        return cls(parse_policy, policy, pack, instead)
 
 
 @cache
