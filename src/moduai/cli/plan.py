@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import msgspec
 import typer
 
 from moduai.cli import plan_ledger
@@ -16,7 +17,7 @@ from moduai.cli.scenarios import LanguageOption, ScenarioArgument, WhatIfs, give
 from moduai.cli.scenarios import world as read_world
 from moduai.packs.pack import in_language
 from moduai.packs.read import told
-from moduai.planner import fluid, outcome, size
+from moduai.planner import fluid, mix, outcome, size
 from moduai.planner.fluid import Columns, Flow, Progress
 from moduai.planner.outcome import ByClass, Outcome, Spread, Year
 from moduai.planner.plant import Plant
@@ -48,6 +49,7 @@ REGIONS: Final = {
     "mean": "mean wait s",
     "p99": "p99 s",
 }
+MIX: Final = {"kind": "accelerator", "now": "now", "alone": "fewest, others as now", "mix": "in the mix"}
 YEARS: Final = {
     "year": "year",
     "bought": "bought",
@@ -143,7 +145,12 @@ def run(
 
 
 @app.command(
-    "size", epilog=examples("modu plan size kr-200000", "modu plan size mine.toml --sure 0.9 --json")
+    "size",
+    epilog=examples(
+        "modu plan size kr-200000",
+        "modu plan size kr-200000-npu --by-kind",
+        "modu plan size mine.toml --sure 0.9 --json",
+    ),
 )
 @with_options
 def size_(
@@ -152,14 +159,24 @@ def size_(
     sure: Annotated[
         float, typer.Option("--sure", min=0, max=1, help="Keep the goals in this part of the drawn runs too.")
     ] = 0.0,
+    by_kind: Annotated[
+        bool, typer.Option("--by-kind", help="Then one kind at a time: the fewest of each, and a cheap mix.")
+    ] = False,
     what_if: WhatIfs,
     json: JsonOption = False,
 ) -> None:
     """Search for the fewest accelerators that keep the goals; all fleets grow or shrink together."""
+    if by_kind and sure:
+        fail("--by-kind asks the middle of all figures only: leave --sure out", 2)
     world = read_world(scenario, what_if)
     try:
         with progress_of("sizes") as progress:
             found = size.size(world, Plant(world), sure, progress)
+        if by_kind:
+            with progress_of("mixes") as progress:
+                mixed = mix.mix(world, found, progress)
+            _tell_mix(mixed, json=json)
+            return
     except ValueError as error:
         fail(safe(str(error)))
     if json:
@@ -306,6 +323,19 @@ def _tell(found: Outcome, language: str) -> None:
     typer.echo(
         f"\nBasis, the weakest of what each rests on: {said}. --json has every figure with its source."
     )
+
+
+def _tell_mix(found: mix.Mix, *, json: bool) -> None:
+    if json:
+        typer.echo(to_json(found))
+        return
+    table(map(msgspec.structs.asdict, found.kinds), MIX)
+    typer.echo(
+        f"\nThe mix costs {short(found.cost_mix)} {safe(found.unit)}, the scenario {short(found.cost_now)}. "
+        "It is the cheapest that was found; another mix may be cheaper."
+    )
+    if not found.whole:
+        typer.echo("Stopped: fewer may do. Run it again to search to the end.", err=True)
 
 
 def _class(one: ByClass, language: str) -> dict[str, Any]:

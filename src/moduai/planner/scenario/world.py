@@ -204,10 +204,15 @@ class World:
         """Its name."""
         return in_language(self.head.name, language) or self.file
 
-    def grown(self, times: float) -> World:
-        """The same with all fleets so many times as large."""
-        pools = tuple(replace(pool, count=pool.count * times) for pool in self.pools)
-        bought = tuple(replace(one, count=one.count * times) for one in self.bought)
+    def grown(self, times: float | Mapping[str, float]) -> World:
+        """The same with fleets so many times as large: all, or by their kind of accelerator."""
+
+        def of(kind: str) -> float:
+            return times.get(kind, 1.0) if isinstance(times, Mapping) else times
+
+        kinds = {pool.fleet: pool.accelerator for pool in self.pools}
+        pools = tuple(replace(pool, count=pool.count * of(pool.accelerator)) for pool in self.pools)
+        bought = tuple(replace(one, count=one.count * of(kinds.get(one.fleet, ""))) for one in self.bought)
         return replace(self, pools=pools, bought=bought)
 
 
