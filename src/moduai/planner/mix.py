@@ -2,7 +2,7 @@
 
 Rule: for each kind in turn there is as much of it as may be; of the others only what the goals cannot do
 without, the costliest taken away first; then as little of it as does. Told is the cheapest of these mixes and
-of all kinds growing or shrinking together; another mix may be cheaper yet. What a kind costs is its price when
+of all kinds growing or shrinking together; another may be cheaper yet. What a kind costs is its price when
 it is bought, without electricity; where a scenario has no prices, its watts.
 """
 
