@@ -86,7 +86,7 @@ def test_points_and_ledger_are_fitted_and_a_run_takes_the_fit(home: Path) -> Non
     )
     assert own["requests_s"] < plain["requests_s"]
     assert own["basis"] == "fitted"
-    learned = said("calibrate", "--ledger", "--since", DATE)["ledger"][0]
+    learned = said("calibrate", "points.csv", "--ledger", "--since", DATE)["ledger"][0]
     assert own["error"] == pytest.approx(learned["after"]["p90"], abs=1e-3)
     twice = run("calibrate", "points.csv", "--out", "fit.toml")
     assert twice.exit_code == 1
