@@ -1,4 +1,4 @@
-"""The planner in the console: real runs in a process of their own, with what is refused told beside the form."""
+"""The planner for staff: real runs in a process of their own; what is refused is told beside the form."""
 
 from __future__ import annotations
 
@@ -47,8 +47,10 @@ async def test_what_is_too_much_is_refused_with_the_way_to_do_it(desk: Office) -
         for query in ("days=32", "fleet=-1", "fleet=nan", "launch=1e9", "policy=mine", "faster=0"):
             assert (await client.get(f"/api/scenarios/university?{query}")).status_code == 400
         assert (await client.get("/api/scenarios/..%2f..%2fx")).status_code == 404
-        assert (await client.get("/api/scenarios/universty")).json()["error"]["message"].endswith(
-            "did you mean university?"
+        assert (
+            (await client.get("/api/scenarios/universty"))
+            .json()["error"]["message"]
+            .endswith("did you mean university?")
         )
     async with desk.client("steward") as client:
         assert (await client.get("/api/scenarios")).status_code == 200
