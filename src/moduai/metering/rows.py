@@ -9,7 +9,7 @@ from moduai.metering.row import UsageRow
 from moduai.metering.tables import usage as table
 from moduai.store.database import Connection
 
-MOST = 1_000_000
+MOST = 300_000
 """Rows that are read at once: about a kilobyte of memory each."""
 
 

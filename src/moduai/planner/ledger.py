@@ -3,8 +3,8 @@
 Words: a *row* is one request of the ledger (``metering.row``), a *place* is one model on one engine, rows are
 *learned* from when the step time of their place is fitted to them. Rule: what the ledger does not hold is not
 made up. It has times, lengths, classes and opaque ids; rows without an answer have no length, and are left
-out and counted. The first part of the time is learned from, the rest is foretold, and the error of that is
-what a place is known by.
+out and counted. The first part of the time is learned from and the rest foretold: the error of that is what a
+place is known by. Then all of it is learned from.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def served(rows: Iterable[UsageRow], origin: int) -> list[Served]:
 
 
 def learn(place: Place, rows: Sequence[UsageRow], fit: Coefficients | None = None) -> Learned:
-    """Fit the step time of a place to the first part of its rows, and foretell the rest.
+    """Fit the step time of a place to its rows; the error is that of foretelling their later part.
 
     Raises ValueError: too few streamed answers, or none in one of the parts.
     """
@@ -185,11 +185,12 @@ def learn(place: Place, rows: Sequence[UsageRow], fit: Coefficients | None = Non
     if late.sum() < FEWEST:
         raise ValueError("all of it was asked at once: there is nothing to foretell")
     truth = np.array([(one.at, one.first, one.ended, one.tokens_out) for one in asked], np.int64)
-    each, held, read = found.factors
+    whole = tune(begin, asked, max(one.ended for one in streamed), slots=place.slots)
+    each, held, read = whole.factors
     return Learned(
         place=place,
         requests=len(streamed),
-        time=found.time,
+        time=whole.time,
         factors=(each, held, read),
         before=_off(begin, place, asked, truth, late) if place.known else None,
         after=_off(found.time, place, asked, truth, late),

@@ -122,7 +122,7 @@ def runs_of(database: Database) -> Runs:
 async def _child(asked: bytes) -> Said:
     """Run a child to its end. Raises ApiError; whoever stops waiting ends it."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "moduai.web.scenario_child", str(CPU_S), str(MEMORY),
+        sys.executable, "-P", "-m", "moduai.web.scenario_child", str(CPU_S), str(MEMORY),
         env=_environ(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
