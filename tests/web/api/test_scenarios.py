@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from moduai.gateway.errors import ApiError
 from moduai.planner.what_if import WhatIf
 from moduai.web import scenario_runs
+from moduai.web.scenario_child import answer
 from moduai.web.scenario_runs import Asked, Runs
+from tests.planner.given import TEXT
 from tests.web.office import Office
 
 PAGE = "/console/scenarios"
@@ -30,10 +33,9 @@ async def test_a_scenario_is_run_with_changes_beside_the_same_without(desk: Offi
         told = (await client.get("/api/scenarios/university?days=1&fleet=2")).json()
         assert told["accelerators"] == 16
         assert told["report"] == ""
-        lost = await client.get(f"{PAGE}?scenario=university&days=1&lose=nowhere")
-        assert lost.status_code == 400
-        assert "nowhere" in lost.text
-        assert 'value="kr-50000"' in lost.text
+        wrong = await client.get(f"{PAGE}?scenario=university&days=99")
+        assert wrong.status_code == 400
+        assert 'value="kr-50000"' in wrong.text
     async with desk.client("officer", language="ko") as client:
         page = await client.get(f"{PAGE}?scenario=university&days=1&fleet=2")
         assert "대기" in page.text
@@ -57,6 +59,19 @@ async def test_what_is_too_much_is_refused_with_the_way_to_do_it(desk: Office) -
     async with desk.client("resident") as client:
         assert (await client.get("/api/scenarios")).status_code == 403
         assert (await client.get(PAGE)).status_code == 404
+
+
+def test_a_child_tells_what_is_wrong_and_what_is_too_much(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(TEXT)
+
+    def said(what_if: WhatIf) -> tuple[str, str]:
+        found = answer(Asked(home=str(tmp_path), file=str(tmp_path / "small.toml"), what_if=what_if))
+        return found.error, found.text
+
+    assert said(WhatIf(lose=("hal",), draws=0))[0] == "value_not_allowed"
+    assert "did you mean hall?" in said(WhatIf(lose=("hal",)))[1]
+    assert said(WhatIf(days=400))[0] == "planner_too_much"
+    assert said(WhatIf(draws=0)) == ("", "")
 
 
 async def test_one_runs_at_a_time_few_wait_and_what_was_run_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
