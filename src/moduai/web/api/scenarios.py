@@ -185,10 +185,16 @@ def _choice(one: tuple[str, Path]) -> Choice:
     head: dict[str, Any] = {}
     with contextlib.suppress(OSError, ValueError):
         head = tomllib.loads(file.read_text("utf-8")).get("scenario", {})
-    title, about = (
-        words if isinstance(words, dict) else {} for words in (head.get("name"), head.get("about"))
-    )
+    title, about = (_words(head.get(name)) for name in ("name", "about"))
     return Choice(name=name, title=title, about=about, start=str(head.get("start", "")))
+
+
+def _words(raw: object) -> dict[str, str]:
+    return (
+        {str(key): text for key, text in raw.items() if isinstance(text, str)}
+        if isinstance(raw, dict)
+        else {}
+    )
 
 
 async def run(call: Call, wanted: ScenarioWanted) -> ScenarioRun:
