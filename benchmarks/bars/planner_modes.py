@@ -18,9 +18,9 @@ from moduai.packs.pack import Pack
 from moduai.planner import fluid, load, step_time
 from moduai.planner.cell import Cell
 from moduai.planner.clock import SECOND
-from moduai.planner.outcome import Waited
 from moduai.planner.plant import Plant
 from moduai.planner.scenario import Given, World, read
+from moduai.planner.waits import Waited
 from moduai.scheduling import FairQueue
 
 MOST = 0.10

@@ -20,8 +20,9 @@ from moduai.packs.pack import Pack, in_language
 from moduai.packs.read import PackError, told
 from moduai.packs.read import read as read_pack
 from moduai.planner import fluid, outcome, size
+from moduai.planner.basis import Spread
 from moduai.planner.fluid import Columns, Flow, Progress
-from moduai.planner.outcome import ByClass, Outcome, Spread, Year
+from moduai.planner.outcome import ByClass, Outcome
 from moduai.planner.plant import Plant
 from moduai.planner.report import NoParquetError, write_parquet
 from moduai.planner.report import report as html
@@ -29,6 +30,7 @@ from moduai.planner.report.figures import short
 from moduai.planner.scenario import Given, ScenarioError, World
 from moduai.planner.scenario import read as read_scenario
 from moduai.planner.scenario import shipped as scenarios
+from moduai.planner.spent import Year
 
 app = new_app("Plan accelerators: who waits how long with how many, where, and what it costs.")
 

@@ -1,8 +1,9 @@
 """A cell: the very dispatcher of the gateway in front of modelled replicas, every request, in simulated time.
 
 What the gateway tells the dispatcher is told here: a request that comes, its first token, now and then how
-far an answer is that has become longer than expected (others change nothing, and are left out), its end, and
-what engines say of themselves. Between these the replicas run in machine code.
+far an answer is that has become longer than expected (others change nothing, and are left out), its end, a
+client that loses its patience, and what engines say of themselves. Between these the replicas run in machine
+code. Where a line is full, batch work waits outside, in its order, and asks again at each tick.
 
 The same requests give the same grants, bit for bit: time and cost are integers. ``Outcome.digest`` is their
 hash.
@@ -10,15 +11,17 @@ hash.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from hashlib import blake2b
 
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from moduai.planner import engine
 from moduai.planner.clock import SECOND
-from moduai.planner.engine import ENDED, FIRST, NEVER, OUT, WROTE, Ints
+from moduai.planner.engine import CACHED, ENDED, FIRST, HELD, IN, NEVER, OUT, WROTE, Ints
 from moduai.planner.run import Dispatcher
 from moduai.planner.steptime import CHUNK, SLOTS, StepTime
 from moduai.planner.traffic import POOL, Request
@@ -39,10 +42,12 @@ class Outcome(Struct, frozen=True, eq=False):
     granted: Ints
     first: Ints
     ended: Ints
+    left: Ints
+    """When the client left."""
     replica: Ints
     """Number of the replica that ran it."""
     wrote: Ints
-    refused: int
+    refused: NDArray[np.bool_]
     busy: Ints
     """For each replica, time during which steps ran."""
     digest: str
@@ -65,7 +70,8 @@ class Cell:
         """``times``: one for each replica. ``requests`` in order of time."""
         self.dispatcher, self.requests = dispatcher, requests
         outs = [min(one.tokens_out, one.max_out) if one.max_out else one.tokens_out for one in requests]
-        self.jobs = engine.table([one.tokens_in for one in requests], outs)
+        self.jobs = engine.table([one.held + one.tokens_in for one in requests], outs)
+        self.jobs[:, HELD] = [one.held for one in requests]
         self._ids = engine.begin_with(self.jobs, [one.blocks for one in requests])
         cores = [engine.core(time, self.jobs, self._ids, slots=slots, chunk=chunk) for time in times]
         width = max(len(core.state) for core in cores)
@@ -79,7 +85,19 @@ class Cell:
         self._running: dict[int, tuple[Grant, int]] = {}
         self._told = np.zeros(2 + 6 * slots * len(cores), np.int64)
         self._grants: list[int] = []
-        self._ticks = self._refused = 0
+        self._ticks = 0
+        self._open = len(requests)
+        """Requests that have not ended in one way or another."""
+        self._refused = np.zeros(len(requests), bool)
+        self._left = np.full(len(requests), -1, np.int64)
+        self._tickets: dict[int, Ticket] = {}
+        """Of those that wait."""
+        self._patient: dict[int, deque[int]] = {}
+        """By how long they have patience, in order: who may yet lose it."""
+        self._leaves = NEVER
+        """When the first of them does."""
+        self._outside: dict[str, deque[int]] = {}
+        """By application: who insists, and found its line full."""
         for name, time in zip(self._names, times, strict=True):
             spec = ReplicaSpec(frozenset({pool}), slots, room=time.room)
             dispatcher.set_replica(name, spec, is_open=True, now=0)
@@ -88,31 +106,47 @@ class Cell:
         """Let time pass until then (ns), or until all that was asked has ended."""
         number, tick, now = 0, TICK, 0
         count = len(self.requests)
-        while number < count or self._running or self._waits():
+        while self._open:
             arrival = self.requests[number].at if number < count else NEVER
-            limit = min(arrival, tick, until)
+            limit = min(arrival, tick, self._leaves, until)
             while told := self._next(limit):
                 self._news(told)
             now = limit
             if now >= until:
                 break
-            if arrival <= tick:
-                self._ask(number, now)
+            if arrival == now:
+                self._come(number, now)
                 number += 1
+            elif self._leaves == now:
+                self._lose_patience(now)
             else:
                 self._tick(now)
                 tick += TICK
         return self._outcome()
-
-    def _waits(self) -> bool:
-        return len(self._grants) // 3 + self._refused < len(self.requests)
 
     def _next(self, limit: int) -> list[int]:
         told = self._told
         count = engine.until_news(self.states, self._dues, self.jobs, self._ids, self._caches, limit, told)
         return told[:count].tolist() if count else []
 
-    def _ask(self, number: int, now: int) -> None:
+    def _come(self, number: int, now: int) -> None:
+        request = self.requests[number]
+        if request.patience:
+            line = self._patient.setdefault(request.patience, deque())
+            line.append(number)
+            if len(line) == 1:
+                self._leaves = min(self._leaves, now + request.patience)
+        if outside := self._outside.get(request.app):
+            outside.append(number)
+        elif not self._ask(number, now):
+            if request.insists:
+                self._outside.setdefault(request.app, deque()).append(number)
+            else:
+                self._refused[number] = True
+                self._open -= 1
+
+    def _ask(self, number: int, now: int) -> bool:
+        """Whether it was taken."""
         request = self.requests[number]
         ticket = Ticket(
             number + 1,
@@ -130,12 +164,14 @@ class Cell:
             case Grant() as grant:
                 self._start(grant, now)
             case Refused():
-                self._refused += 1
+                return False
             case Queued():
-                pass
+                self._tickets[number] = ticket
+        return True
 
     def _start(self, grant: Grant, now: int) -> None:
         job, which = grant.ticket.id - 1, self._numbers[grant.replica]
+        self._tickets.pop(job, None)
         if grant.max_out:
             self.jobs[job, OUT] = min(self.jobs[job, OUT], grant.max_out)
         self._grants += (job, which, now)
@@ -150,12 +186,49 @@ class Cell:
         for at in range(ends, len(told), 5):
             job, read, cached, wrote, first = told[at : at + 5]
             done, since = self._running.pop(job)
+            self._open -= 1
             used = Used(read, cached, wrote)
             for grant in self.dispatcher.finish(done, used, first - since, now - since, now):
                 self._start(grant, now)
 
+    def _lose_patience(self, now: int) -> None:
+        for patience, line in self._patient.items():
+            while line and self.requests[line[0]].at + patience <= now:
+                self._leave(line.popleft(), now)
+        self._look_who_leaves()
+
+    def _leave(self, number: int, now: int) -> None:
+        """A client without a first token goes: its place is given up, or its answer is stopped."""
+        if self.jobs[number, FIRST] or self._refused[number]:
+            return
+        self._left[number] = now
+        self._open -= 1
+        if (found := self._running.pop(number, None)) is None:
+            if (ticket := self._tickets.pop(number, None)) is not None:
+                self.dispatcher.cancel(ticket, now)
+            return
+        grant, since = found
+        which = self._numbers[grant.replica]
+        engine.take_back(self.states, self._dues, self.jobs, which, number, now)
+        used = Used(int(self.jobs[number, IN]), int(self.jobs[number, CACHED]), 0)
+        for other in self.dispatcher.finish(grant, used, 0, now - since, now):
+            self._start(other, now)
+
+    def _look_who_leaves(self) -> None:
+        """Forget those at the heads who have their first token."""
+        self._leaves = NEVER
+        for patience, line in self._patient.items():
+            while line and (self.jobs[line[0], FIRST] or self._refused[line[0]]):
+                line.popleft()
+            if line:
+                self._leaves = min(self._leaves, self.requests[line[0]].at + patience)
+
     def _tick(self, now: int) -> None:
         self._ticks += 1
+        self._look_who_leaves()
+        for outside in self._outside.values():
+            while outside and (self._left[outside[0]] >= 0 or self._ask(outside[0], now)):
+                outside.popleft()
         if self._ticks % PROGRESS == 0:
             self._report(now)
         if self._ticks % OBSERVE == 0:
@@ -184,6 +257,7 @@ class Cell:
             granted=granted,
             first=np.where(first > 0, first, -1),
             ended=np.where(ended > 0, ended, -1),
+            left=self._left,
             replica=where,
             wrote=self.jobs[:, WROTE],
             refused=self._refused,

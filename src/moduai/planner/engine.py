@@ -51,6 +51,8 @@ AT: Final = 12
 """Its place in the heap."""
 LAST: Final = 13
 """The step with which it ends."""
+HELD: Final = 14
+"""Tokens of its prompt that the replica is taken to have already, whatever its cache says."""
 BEGINS: Final = 15
 """Where its blocks begin in ``blocks.ids``, and how many its prompt fills."""
 FILLS: Final = 16
@@ -460,7 +462,7 @@ def admit(s: Ints, jobs: Ints, ids: Ints, cache: Ints, job: int) -> bool:
         held += whole
     if running and used(s) + private + new * BLOCK > s[ROOM]:
         return False
-    hit = min(held * BLOCK, jobs[job, IN] - 1)
+    hit = min(max(held * BLOCK, jobs[job, HELD]), jobs[job, IN] - 1)
     if jobs[job, LEFT] < 0:
         jobs[job, CACHED] = hit
     jobs[job, LEFT] = jobs[job, IN] + jobs[job, WROTE] - hit
@@ -654,6 +656,14 @@ def give(states: Ints, dues: Ints, jobs: Ints, which: int, job: int, expected: i
     s = states[which]
     jobs[job, EXPECTED] = expected
     send(s, jobs, job, now)
+    dues[which] = s[DUE]
+
+
+@_compiled
+def take_back(states: Ints, dues: Ints, jobs: Ints, which: int, job: int, now: int) -> None:
+    """The client of a request that a replica of a cell has is gone."""
+    s = states[which]
+    drop(s, jobs, job, now)
     dues[which] = s[DUE]
 
 

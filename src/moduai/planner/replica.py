@@ -37,6 +37,8 @@ class Job(Struct, eq=False):
     """How long its answer will be."""
     blocks: tuple[int, ...] = ()
     """Chained hashes of its prompt's blocks of ``BLOCK`` tokens."""
+    held: int = 0
+    """Tokens of ``tokens_in`` that the engine is taken to have already, whatever its cache says."""
     cached: int = 0
     """Prompt tokens that were in the cache when it began."""
     read: int = 0
@@ -269,7 +271,7 @@ class Engine:
             return False
         held = self.cache.held(blocks)
         # The last token is always read: its output is the first of the answer.
-        hit = min(held * BLOCK, job.tokens_in - 1)
+        hit = min(max(held * BLOCK, job.held), job.tokens_in - 1)
         if job.left < 0:
             job.cached = hit
         job.left = job.tokens_in + job.wrote - hit

@@ -64,6 +64,9 @@ class Head(Row, frozen=True, kw_only=True):
     """Step of the nation mode; runs of more than 62 days take 60."""
     seed: int = 1
     """Of what is drawn: the same seed gives the same result."""
+    cell: Annotated[int, Meta(ge=1, le=4096)] = 256
+    """Accelerators behind one gateway: the limits of the policy on waiting requests count for each. Sampled
+    cells are so large."""
     draws: Annotated[int, Meta(ge=0, le=64)] = 16
     """Runs with figures drawn from their ranges, for the bands; 0: none."""
     regions: tuple[Region, ...] = ()
