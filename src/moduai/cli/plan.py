@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from moduai.cli import plan_sampled
 from moduai.cli.common import JsonOption, done, examples, fail, new_app, safe, table, to_json
 from moduai.gateway.policy_text import parse, shipped_text
 from moduai.packs import choose, where
@@ -121,6 +122,7 @@ def check(scenario: ScenarioArgument, json: JsonOption = False) -> None:
         "modu plan run kr-50000",
         "modu plan run kr-200000 --lose ulsan-sk-aws --launch 3 --report what-if.html",
         "modu plan run mine.toml --days 365 --json",
+        "modu plan run kr-200000 --sampled --peak --cells 24",
     )
 )
 def run(
@@ -139,6 +141,17 @@ def run(
     draws: Annotated[
         int, typer.Option("--draws", min=-1, max=64, help="Runs for the bands; -1: as the scenario says.")
     ] = -1,
+    sampled: Annotated[
+        bool, typer.Option("--sampled", help="Draw cells too, each request simulated, and compare.")
+    ] = False,
+    cells: Annotated[int, typer.Option("--cells", min=2, max=100_000, help="How many are drawn.")] = 32,
+    peak: Annotated[bool, typer.Option("--peak", help="Draw from the busiest hour alone.")] = False,
+    processes: Annotated[
+        int, typer.Option("--processes", min=0, max=1024, help="That run cells; 0: one for each core.")
+    ] = 0,
+    ray: Annotated[
+        str, typer.Option("--ray", help="Run cells on this Ray cluster: its address, auto or local.")
+    ] = "",
     go_on: Annotated[
         Path | None, typer.Option("--go-on", help="Go on from what an interrupted run has kept.")
     ] = None,
@@ -153,7 +166,7 @@ def run(
     head |= {"draws": draws} if draws >= 0 else {}
     world = _read(scenario, _what_if(lose, launch, faster, head), policy, fleet)
     plant = Plant(world)
-    begun = _begun(go_on, world) if go_on else None
+    begun = _begun(go_on, world) if go_on and not sampled else None
     with _progress("days") as progress:
         flow = fluid.run(world, plant, fluid.middle(world), begun=begun, progress=progress)
     bands = None
@@ -162,12 +175,23 @@ def run(
             bands = _bands(world, plant, progress)
     found = outcome.outcome(world, plant, flow, bands)
     _write(world, plant, flow, found, report, parquet, language)
-    if json:
-        typer.echo(to_json(found))
-    else:
+    if not json:
         _tell(found, language)
+    elif not sampled:
+        typer.echo(to_json(found))
     if not found.whole:
         _keep(flow, scenario)
+    if sampled:
+        options = plan_sampled.Options(cells=cells, peak=peak, processes=processes, ray=ray, go_on=go_on)
+        with _progress("cells") as progress:
+            drawn = plan_sampled.run(world, plant, flow, options, progress)
+        said = plan_sampled.result(world, plant, flow, *drawn)
+        if json:
+            typer.echo(to_json({"fluid": found, "sampled": said}))
+        elif said:
+            plan_sampled.tell(said, language)
+        if len(drawn[1]) < len(drawn[0].tasks):
+            plan_sampled.keep(*drawn, scenario)
 
 
 @app.command(

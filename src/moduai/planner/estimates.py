@@ -215,7 +215,7 @@ class _Made:
         """Questions of each demand in a cell in a window, in the mean of all draws."""
         found = self.supply.at(kind, window)
         at = slice(window * self.supply.each, (window + 1) * self.supply.each)
-        part = self.supply.size(kind, window) / found.replicas
+        part = self.supply.size(kind, window) / found.replicas * sampled.WINDOW / self.window
         return np.asarray(self.asked[at].sum(0) * found.part * part)
 
     def _total(self, rows: Sequence[_Rows], weights: Floats, field: str) -> _Total:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from msgspec import Struct
-from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from moduai.packs.pack import Fault
@@ -37,6 +36,7 @@ LONG: Final = 62
 COLUMNS: Final = ("at_s", "tokens_in", "tokens_out")
 MOST_ROWS: Final = 5_000_000
 MOST_TRACE_FAULTS: Final = 5
+PIECE: Final = 300.0
 MOST_LENGTHS: Final = 10_000
 """Of a trace's requests whose lengths arrivals are drawn from."""
 
@@ -180,7 +180,7 @@ class Stream(Struct, frozen=True, kw_only=True):
     pool: str
     people: int
     rates: tuple[float, ...]
-    """Questions a second, tick by tick."""
+    """Questions a second, piece by piece of the time."""
     read: float
     held: float
     wrote: float
@@ -193,13 +193,18 @@ class Stream(Struct, frozen=True, kw_only=True):
     """So many wait already when it begins."""
 
 
+def piece(world: World) -> float:
+    """Seconds in which the rates of a stream stay as they are."""
+    return min(world.tick, PIECE)
+
+
 def streams(world: World, begins: float, seconds: float, part: float | Floats = 1.0) -> tuple[Stream, ...]:
     """All demands from ``begins`` (s after the start; before it is as the first tick, after the end as the
-    last) for so many ticks as ``seconds`` touch; a ``part`` of all askers, or one for each demand.
+    last); a ``part`` of all askers, or one for each demand.
     """
-    rates = shape(world)
-    first, end = int(begins // world.tick), int(np.ceil((begins + seconds) / world.tick))
-    rates = rates[np.clip(np.arange(first, end), 0, len(rates) - 1)]
+    rates, each = shape(world), piece(world)
+    times = begins + (np.arange(np.ceil(seconds / each)) + 0.5) * each
+    rates = rates[np.clip(times // world.tick, 0, len(rates) - 1).astype(int)]
     parts = np.broadcast_to(part, len(world.demands))
     return tuple(
         _stream(one, rates[:, n], float(parts[n])) for n, one in enumerate(world.demands) if parts[n]
@@ -232,14 +237,11 @@ def arrivals(world: World, begins: float, seconds: float, part: float = 1.0) -> 
     of time; drawn from the scenario's seed.
     """
     some = streams(world, begins, seconds, part)
-    offset = begins % world.tick
-    for one in drawn(some, world.tick, [world.head.seed, round(begins)], offset + seconds):
-        if one.at >= offset * SECOND:
-            yield replace(one, at=one.at - int(offset * SECOND))
+    return drawn(some, piece(world), [world.head.seed, round(begins)], seconds)
 
 
 def drawn(some: Sequence[Stream], tick: float, seed: list[int], seconds: float) -> Iterator[Request]:
-    """Requests of these streams from the beginning of their first tick, in order of time."""
+    """Requests of these streams, whose pieces last a ``tick``, in order of time."""
     random = np.random.default_rng(seed)
     parts = [_drawn(number, one, tick, seconds, random) for number, one in enumerate(some)]
     rows = np.concatenate(parts) if parts else np.zeros((0, 6), np.int64)

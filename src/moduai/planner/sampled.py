@@ -9,7 +9,7 @@ accelerators of a kind behind it. A *window* is a quarter of an hour. Rules, in 
 * Each stratum has two cells at least, the others go where most is asked. In a stratum a window is drawn with
   a chance as large as its number of cells, with replacement, so that the mean of what was drawn estimates it.
 * A cell has its part of each demand. It begins ``WARM`` seconds before its window, with its part of the line
-  that the fluid has then; only the window counts.
+  that the fluid has then; only the window counts (its first quarter of an hour, where a tick is longer).
 * The draw of a cell comes from the scenario's seed, its stratum and its number: the same seed gives the same
   ``digest``, whoever computes which cell and in whatever order.
 
@@ -277,11 +277,10 @@ def _task(supply: Supply, flow: Flow, number: int, stratum: Stratum, draw: int) 
     chances = np.array(stratum.cells) / stratum.size
     window = int(np.random.default_rng(seed).choice(stratum.windows, p=chances))
     found, count = supply.at(kind, window), supply.size(kind, window)
-    warm = int(np.ceil(WARM / world.tick)) * world.tick
-    seconds = warm + supply.each * world.tick
+    warm, seconds = WARM, WARM + WINDOW
     begins = window * supply.each * world.tick - warm
     part = found.part * count / found.replicas
-    tick = max(0, round(begins / world.tick))
+    tick = max(0, int(begins // world.tick))
     waits = flow.waiting[tick - 1][0].sum(-1) * part if tick else np.zeros(len(part))
     most = found.rates * count / found.replicas * seconds * 2
     lines = {one.id: int(min(waits[n], most[n])) for n, one in enumerate(world.demands)}
@@ -301,7 +300,7 @@ def _task(supply: Supply, flow: Flow, number: int, stratum: Stratum, draw: int) 
         stratum=number, draw=draw, window=window, seed=[*seed, 1], replicas=count,
         time=time.slower(round(1000 * fast)),
         slots=min([SLOTS, *batches]), policy=world.policies.get(spell.policy, world.policy), streams=streams,
-        tick=world.tick, warm=warm, seconds=seconds,
+        tick=load.piece(world), warm=warm, seconds=seconds,
     )  # fmt: skip
 
 
