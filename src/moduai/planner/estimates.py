@@ -157,7 +157,8 @@ class _Made:
     """The sums behind the estimates."""
 
     def __init__(self, world: World, plant: Plant, flow: Flow, plan: Plan) -> None:
-        self.world, self.plant, self.flow, self.window = world, plant, flow, plan.window
+        self.world, self.plant, self.flow = world, plant, flow
+        self.window, self.lasts = plan.window, plan.lasts
         self.supply = Supply(world, plant, flow.done)
         self.waited = Waited(world, plant, flow, np.zeros(1))
         self.classes = by_class(world)
@@ -215,7 +216,7 @@ class _Made:
         """Questions of each demand in a cell in a window, in the mean of all draws."""
         found = self.supply.at(kind, window)
         at = slice(window * self.supply.each, (window + 1) * self.supply.each)
-        part = self.supply.size(kind, window) / found.replicas * sampled.WINDOW / self.window
+        part = self.supply.size(kind, window) / found.replicas * self.lasts / self.window
         return np.asarray(self.asked[at].sum(0) * found.part * part)
 
     def _total(self, rows: Sequence[_Rows], weights: Floats, field: str) -> _Total:

@@ -128,7 +128,8 @@ class Plan(Struct, frozen=True):
     strata: tuple[Stratum, ...]
     tasks: tuple[Task, ...]
     window: int
-    """Seconds."""
+    """Seconds; of which so many are simulated:"""
+    lasts: float
 
     @property
     def name(self) -> str:
@@ -182,10 +183,14 @@ class Supply:
         return int(min(most, self.at(kind, window).replicas))
 
 
-def plan(world: World, plant: Plant, flow: Flow, cells: int, *, peak: bool = False) -> Plan:
-    """Which cells to run, from a fluid run that is done. ``peak``: of the busiest hour alone. Raises
-    ValueError where there are too few for two of each kind, or no window.
+def plan(
+    world: World, plant: Plant, flow: Flow, cells: int, *, peak: bool = False, lasts: float = 0.0
+) -> Plan:
+    """Which cells to run, from a fluid run that is done. ``peak``: of the busiest hour alone; ``lasts``: so
+    many seconds of each window in place of a quarter of an hour. Raises ValueError where there are too few
+    for two of each kind, or no window.
     """
+    lasts = lasts or WINDOW
     supply = Supply(world, plant, flow.done)
     if not supply.windows:
         raise ValueError("not a quarter of an hour was run: there is nothing to draw from")
@@ -205,13 +210,13 @@ def plan(world: World, plant: Plant, flow: Flow, cells: int, *, peak: bool = Fal
     ]
     numbers = _shared_out(cells, [_questions(supply, one, asked) for one in strata])
     tasks = [
-        _task(supply, flow, number, stratum, draw)
+        _task(supply, flow, number, stratum, draw, lasts)
         for number, (stratum, count) in enumerate(zip(strata, numbers, strict=True))
         for draw in range(count)
     ]
     # Those that take longest first, so that all processes end at about the same time.
     tasks.sort(key=lambda one: (-sum(sum(each.rates) for each in one.streams), one.stratum, one.draw))
-    return Plan(tuple(strata), tuple(tasks), round(supply.each * world.tick))
+    return Plan(tuple(strata), tuple(tasks), round(supply.each * world.tick), lasts)
 
 
 def _asked(supply: Supply, kind: Kind, asked: Floats) -> Floats:
@@ -271,13 +276,13 @@ def _shared_out(cells: int, weights: list[float]) -> list[int]:
     return [EACH + one for one in made]
 
 
-def _task(supply: Supply, flow: Flow, number: int, stratum: Stratum, draw: int) -> Task:
+def _task(supply: Supply, flow: Flow, number: int, stratum: Stratum, draw: int, lasts: float) -> Task:
     world, plant, kind = supply.world, supply.plant, stratum.kind
     seed = [world.head.seed, number, draw]
     chances = np.array(stratum.cells) / stratum.size
     window = int(np.random.default_rng(seed).choice(stratum.windows, p=chances))
     found, count = supply.at(kind, window), supply.size(kind, window)
-    warm, seconds = WARM, WARM + WINDOW
+    warm, seconds = WARM, WARM + lasts
     begins = window * supply.each * world.tick - warm
     part = found.part * count / found.replicas
     tick = max(0, int(begins // world.tick))
