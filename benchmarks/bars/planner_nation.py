@@ -54,15 +54,15 @@ def nation(bench: Bench) -> Measured:
     peak = time.monotonic() - began - day - search
     told = estimates(world, plant, flow, plan, counted)
     most = gib(resource.RUSAGE_SELF) + PROCESSES * gib(resource.RUSAGE_CHILDREN)
+    apart = told.nation.answers_s.apart
     lines = [
         f"{found.accelerators:,} accelerators, {found.serving:,} answer {found.asked:,.0f} questions",
         f"missing {found.missing:.1e}; {least.fewest or 0:,} accelerators would keep the goals",
-        f"{told.drawn} cells of {told.cell}, {told.requests:,} requests; answers/s "
-        f"{told.nation.answers_s.sampled.middle:,.0f}, the fluid {told.nation.answers_s.apart:+.1%}",
+        f"{told.drawn} cells of {told.cell}, {told.requests:,} requests; fluid {apart:+.1%} answers/s",
     ]
     holds = day <= MUST_SECONDS and most <= MUST_GIB and found.missing < 1e-9 and peak <= 60 * MUST_MINUTES
     must = f"<= {MUST_SECONDS} s a day, <= {MUST_MINUTES} minutes the busiest hour, <= {MUST_GIB} GiB"
-    value = [round(day, 2), round(search, 2), round(peak), round(most, 2)]
+    value: list[float | int | None] = [round(day, 2), round(search, 2), round(peak), round(most, 2)]
     return Measured(Row("nation", value, must, holds), lines)
 
 
