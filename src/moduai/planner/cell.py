@@ -5,15 +5,20 @@ far an answer is that has become longer than expected (others change nothing, an
 client that loses its patience, and what engines say of themselves. Between these the replicas run in machine
 code. Where a line is full, batch work waits outside, in its order, and asks again at each tick.
 
+An engine that dies takes the answers with it that have begun; what has no first token yet is sent to another
+one, before all others of its line, as often as the gateway does.
+
 The same requests give the same grants, bit for bit: time and cost are integers. ``Outcome.digest`` is their
 hash.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import NamedTuple
 
 import numpy as np
 from msgspec import Struct
@@ -22,7 +27,7 @@ from numpy.typing import NDArray
 from moduai.planner import engine
 from moduai.planner.clock import SECOND
 from moduai.planner.engine import CACHED, ENDED, FIRST, HELD, IN, NEVER, OUT, WROTE, Ints
-from moduai.planner.run import Dispatcher
+from moduai.planner.run import ATTEMPTS, Dispatcher
 from moduai.planner.steptime import CHUNK, SLOTS, StepTime
 from moduai.planner.traffic import POOL, Request
 from moduai.scheduling import Grant, Queued, Refused, ReplicaSpec, Telemetry, Ticket, Used
@@ -33,6 +38,15 @@ PROGRESS, OBSERVE = 5, 10
 
 TOLD = [engine.BATCH, engine.READERS, engine.WAITERS, engine.ROOM]
 """What an engine says of itself."""
+
+
+class Outage(NamedTuple):
+    """A replica dies at a time (ns), and answers again at another."""
+
+    at: int
+    back: int
+    replica: int
+    """Its number."""
 
 
 class Outcome(Struct, frozen=True, eq=False):
@@ -48,6 +62,8 @@ class Outcome(Struct, frozen=True, eq=False):
     """Number of the replica that ran it."""
     wrote: Ints
     refused: NDArray[np.bool_]
+    lost: NDArray[np.bool_]
+    """Its engine died in the middle of the answer, or too often before it."""
     busy: Ints
     """For each replica, time during which steps ran."""
     digest: str
@@ -66,8 +82,11 @@ class Cell:
         slots: int = SLOTS,
         chunk: int = CHUNK,
         pool: str = POOL,
+        outages: Sequence[Outage] = (),
     ) -> None:
-        """``times``: one for each replica. ``requests`` in order of time."""
+        """``times``: one for each replica. ``requests`` and ``outages`` in order of time; none of a replica
+        that is away.
+        """
         self.dispatcher, self.requests = dispatcher, requests
         outs = [min(one.tokens_out, one.max_out) if one.max_out else one.tokens_out for one in requests]
         self.jobs = engine.table([one.held + one.tokens_in for one in requests], outs)
@@ -98,8 +117,13 @@ class Cell:
         """When the first of them does."""
         self._outside: dict[str, deque[int]] = {}
         """By application: who insists, and found its line full."""
-        for name, time in zip(self._names, times, strict=True):
-            spec = ReplicaSpec(frozenset({pool}), slots, room=time.room)
+        self._lost = np.zeros(len(requests), bool)
+        self._outages = deque(outages)
+        self._back: list[tuple[int, int]] = []
+        """When which replica answers again."""
+        self._changes = outages[0].at if outages else NEVER
+        self._specs = [ReplicaSpec(frozenset({pool}), slots, room=time.room) for time in times]
+        for name, spec in zip(self._names, self._specs, strict=True):
             dispatcher.set_replica(name, spec, is_open=True, now=0)
 
     def run(self, until: int = NEVER) -> Outcome:
@@ -108,7 +132,7 @@ class Cell:
         count = len(self.requests)
         while self._open:
             arrival = self.requests[number].at if number < count else NEVER
-            limit = min(arrival, tick, self._leaves, until)
+            limit = min(arrival, tick, self._leaves, self._changes, until)
             while told := self._next(limit):
                 self._news(told)
             now = limit
@@ -117,6 +141,8 @@ class Cell:
             if arrival == now:
                 self._come(number, now)
                 number += 1
+            elif self._changes == now:
+                self._change(now)
             elif self._leaves == now:
                 self._lose_patience(now)
             else:
@@ -191,6 +217,57 @@ class Cell:
             for grant in self.dispatcher.finish(done, used, first - since, now - since, now):
                 self._start(grant, now)
 
+    def _change(self, now: int) -> None:
+        """Replicas die or come back."""
+        while self._back and self._back[0][0] == now:
+            self._open_again(heapq.heappop(self._back)[1], now)
+        while self._outages and self._outages[0].at == now:
+            self._die(self._outages.popleft(), now)
+        coming = self._back[0][0] if self._back else NEVER
+        self._changes = min(coming, self._outages[0].at if self._outages else NEVER)
+
+    def _open_again(self, which: int, now: int) -> None:
+        for grant in self.dispatcher.set_replica(
+            self._names[which], self._specs[which], is_open=True, now=now
+        ):
+            self._start(grant, now)
+
+    def _die(self, outage: Outage, now: int) -> None:
+        which, name = outage.replica, self._names[outage.replica]
+        engine.crash(self.states, self._dues, self.jobs, self._ids, self._caches, which, now, outage.back)
+        heapq.heappush(self._back, (outage.back, which))
+        for grant in self.dispatcher.set_replica(name, self._specs[which], is_open=False, now=now):
+            self._start(grant, now)
+        gone = [number for number, (grant, _) in self._running.items() if grant.replica == name]
+        tickets = [self._running[number][0].ticket for number in gone]
+        for number, ticket in zip(gone, tickets, strict=True):
+            self._lose(number, ticket, now)
+        for number, ticket in zip(gone, tickets, strict=True):
+            if not self._lost[number]:
+                self._again(number, ticket, name, now)
+
+    def _lose(self, number: int, ticket: Ticket, now: int) -> None:
+        """Its place is given back; what has begun is lost."""
+        begun = self.jobs[number, FIRST] > 0
+        self._lost[number] = begun or len(ticket.avoid) + 1 >= ATTEMPTS
+        self._open -= int(self._lost[number])
+        self.jobs[number, HELD] = 0
+        used = Used(*self.jobs[number, [IN, CACHED, WROTE]].tolist())
+        for grant in self.dispatcher.finish(self._running.pop(number)[0], used, 0, -1, now):
+            self._start(grant, now)
+
+    def _again(self, number: int, ticket: Ticket, name: str, now: int) -> None:
+        """Send it elsewhere, before all others of its line."""
+        ticket.avoid = (*ticket.avoid, name)
+        match self.dispatcher.submit(ticket, now, again=True):
+            case Grant() as grant:
+                self._start(grant, now)
+            case Refused():
+                self._lost[number] = True
+                self._open -= 1
+            case Queued():
+                self._tickets[number] = ticket
+
     def _lose_patience(self, now: int) -> None:
         for patience, line in self._patient.items():
             while line and self.requests[line[0]].at + patience <= now:
@@ -199,7 +276,7 @@ class Cell:
 
     def _leave(self, number: int, now: int) -> None:
         """A client without a first token goes: its place is given up, or its answer is stopped."""
-        if self.jobs[number, FIRST] or self._refused[number]:
+        if self.jobs[number, FIRST] or self._refused[number] or self._lost[number]:
             return
         self._left[number] = now
         self._open -= 1
@@ -256,11 +333,12 @@ class Cell:
             at=np.array([one.at for one in self.requests], np.int64),
             granted=granted,
             first=np.where(first > 0, first, -1),
-            ended=np.where(ended > 0, ended, -1),
+            ended=np.where((ended > 0) & ~self._lost, ended, -1),
             left=self._left,
             replica=where,
             wrote=self.jobs[:, WROTE],
             refused=self._refused,
+            lost=self._lost,
             busy=self.states[:, engine.BUSY].copy(),
             digest=blake2b(grants.tobytes(), digest_size=16).hexdigest(),
         )

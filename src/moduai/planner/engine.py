@@ -668,6 +668,24 @@ def take_back(states: Ints, dues: Ints, jobs: Ints, which: int, job: int, now: i
 
 
 @_compiled
+def crash(
+    states: Ints, dues: Ints, jobs: Ints, ids: Ints, caches: Ints, which: int, now: int, back: int
+) -> None:
+    """A replica of a cell dies, and with it all that it was sent; it is ready again at ``back``. Who sent it
+    knows what that was, and may send it elsewhere.
+    """
+    s = states[which]
+    fail(s, jobs, ids, caches[which], now, back)
+    while s[WAIT_HEAD] >= 0:
+        job = s[WAIT_HEAD]
+        unlink(s, jobs, job, WAIT_HEAD, WAIT_TAIL)
+        s[WAITERS] -= 1
+        jobs[job, STATE], jobs[job, LEFT] = NEW, -1
+    s[DUE] = -1
+    dues[which] = NEVER
+
+
+@_compiled
 def beyond(states: Ints, jobs: Ints, now: int, told: Ints) -> int:
     """Tell of each request that has written more than was expected of it: its number and how much."""
     at = 0

@@ -115,6 +115,7 @@ class Engine:
         self._planned = 0
         self._chunks: list[tuple[Job, int]] = []
         self._dropped: list[Job] = []
+        self._ready = 0
 
     def send(self, job: Job, now: int) -> None:
         """Give it a job; it joins the batch at the next step."""
@@ -140,6 +141,26 @@ class Engine:
     def used(self) -> int:
         """Tokens of KV room in use at the last event, without idle blocks."""
         return self._private + len(self.cache.used) * BLOCK
+
+    def die(self, now: int, back: int) -> None:
+        """Forget everything, the cache too; it answers again at ``back``."""
+        if self._planned:
+            steps = self._done(now)
+            self._steps += steps
+            self.busy += now - self._began
+        for job in self.writing:
+            job.wrote += self._steps - job.mark
+        for job in (*self.writing, *self.reading, *self.waiting):
+            job.mark = job.left = -1
+        self.waiting.clear()
+        self.reading.clear()
+        self.writing.clear()
+        self._ends.clear()
+        self._chunks.clear()
+        self._dropped.clear()
+        self.cache = PrefixCache()
+        self._planned = self._context = self._private = 0
+        self.due, self._ready = -1, back
 
     def advance(self, now: int) -> tuple[list[Job], list[Job]]:
         """End the steps that were due now and begin the next; returns jobs whose first token came, and those
@@ -171,7 +192,8 @@ class Engine:
     def _interrupt(self, now: int) -> None:
         """Look again at the end of the step that is under way."""
         if self.due < 0:
-            self._began = self.due = now
+            self._began = now
+            self.due = max(now, self._ready)
         elif self._planned > 1 and now < self.due:
             self._planned = self._done(now) + 1
             self.due = self._began + self._lasts(self._planned)
