@@ -116,3 +116,17 @@ def test_a_sample_of_the_busiest_hour_and_one_that_is_too_small(planned):
     assert len(peak.strata[0].windows) == 4
     with pytest.raises(ValueError, match="need 2 cells at least"):
         sampled.plan(made, plant, flow, 1)
+
+
+def test_engines_die_as_often_as_the_fleet_says(tmp_path, machine_code):
+    made = world(tmp_path, *BUSY, ("availability = 1", "availability = 1\nmtbf_hours = 0.2\nstart_s = 30"))
+    plant = Plant(made)
+    flow = fluid.run(made, plant, fluid.middle(made))
+    plan = sampled.plan(made, plant, flow, 2, peak=True)
+    outages = [one for task in plan.tasks for one in sampled._outages(task)]
+    expected = 2 * 2 * plan.tasks[0].seconds / (0.2 * 3600 + 30)
+    assert abs(len(outages) - expected) < 4 * np.sqrt(expected)
+    assert all(one.back - one.at == pytest.approx(30e9, abs=2) for one in outages)
+    found = estimates(made, plant, flow, plan, [sampled.run(task) for task in plan.tasks])
+    assert all(one.lost.fluid == 0 for one in found.nation.classes)
+    assert 0 < found.nation.classes[0].lost.sampled.middle < 0.2

@@ -27,7 +27,7 @@ CLASSES: Final = {
     "class": "class",
     "served": "served",
     "share": "of the time",
-    "lost": "turned away",
+    "lost": "turned away or lost",
     "mean": "mean wait s",
     "p99": "p99 s",
 }
@@ -137,9 +137,10 @@ def tell(found: Sampled, language: str) -> None:
 
 
 def _class(one: ClassBeside, language: str) -> dict[str, Any]:
+    away = (one.refused, one.left, one.lost)
     lost = Beside(
-        Spread(*(low + other for low, other in zip(_three(one.refused), _three(one.left), strict=True))),
-        one.refused.fluid + one.left.fluid,
+        Spread(*(sum(each) for each in zip(*map(_three, away), strict=True))),
+        sum(each.fluid for each in away),
     )
     return {
         "class": safe(in_language(one.title, language) or one.service_class),

@@ -47,6 +47,8 @@ class ClassBeside(Struct, frozen=True, kw_only=True):
     """Part of what was asked."""
     refused: Beside
     left: Beside
+    lost: Beside
+    """With an engine that died in the middle of the answer."""
     share: Beside
     """Part of the accelerator time that was used."""
     mean: Beside
@@ -100,6 +102,7 @@ class _Rows(NamedTuple):
     ended: Floats
     refused: Floats
     left: Floats
+    lost: Floats
     wrote: Floats
     waited: Floats
     work: Floats
@@ -177,8 +180,8 @@ class _Made:
         ended = table("ended")
         costs = [self.supply.spell(one.window).accelerator_seconds(self.supply.ones)[0] for one in mine]
         return _Rows(
-            stratum, table("asked"), ended, table("refused"), table("left"), table("wrote"), table("waited"),
-            ended * np.array(costs), table("waits", len(EDGES) - 1),
+            stratum, table("asked"), ended, table("refused"), table("left"), table("lost"), table("wrote"),
+            table("waited"), ended * np.array(costs), table("waits", len(EDGES) - 1),
             np.array([self._expected(stratum.kind, one.window) for one in mine]),
         )  # fmt: skip
 
@@ -262,6 +265,7 @@ class _Made:
             served=part("ended", served / asked),
             refused=part("refused", refused / asked),
             left=part("left", left / asked),
+            lost=part("lost", 0.0),
             share=Beside(self._total(rows, weights, "work").part(mine), self._share(weights, mine)),
             mean=Beside(
                 _ratio(rows, lambda one: one.waited[:, mine], lambda one: one.waits[:, mine].sum(2)),

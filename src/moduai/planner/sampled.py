@@ -28,7 +28,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from moduai.planner import fluid, load
-from moduai.planner.cell import Cell, Outcome
+from moduai.planner.cell import Cell, Outage, Outcome
 from moduai.planner.clock import SECOND
 from moduai.planner.fluid import Flow
 from moduai.planner.interval import histogram
@@ -97,6 +97,9 @@ class Task(Struct, frozen=True, kw_only=True):
     warm: float
     seconds: float
     """With the warm part."""
+    fails: float
+    """How often a replica dies, a second, and how long it takes to answer again."""
+    start_s: float
 
 
 class Counted(Struct, frozen=True, kw_only=True):
@@ -110,6 +113,8 @@ class Counted(Struct, frozen=True, kw_only=True):
     ended: tuple[int, ...]
     refused: tuple[int, ...]
     left: tuple[int, ...]
+    lost: tuple[int, ...]
+    """With an engine that died."""
     wrote: tuple[int, ...]
     """Tokens of the answers that ended."""
     waited: tuple[float, ...]
@@ -145,6 +150,9 @@ class Found(NamedTuple):
     """Questions a second of all of them, by demand."""
     part: Floats
     """Of each demand that goes to this kind."""
+    fails: float
+    """How often one replica dies, a second."""
+    start_s: float
 
 
 class Supply:
@@ -174,7 +182,13 @@ class Supply:
             speeds = (replicas * spell.fast)[:, None] * self.plant.rate
             rates, whole = speeds[mine].sum(0), speeds.sum(0)
             part = rates / np.where(whole > 0, whole, np.inf)
-            self._found[key] = Found(float(replicas[mine].sum()), rates, part)
+            count = float(replicas[mine].sum())
+            fails = [
+                one.devices / one.mtbf_hours / 3600 if one.mtbf_hours else 0.0 for one in self.world.pools
+            ]
+            starts = [one.start_s for one in self.world.pools]
+            means = (float((replicas * each)[mine].sum()) / max(count, 1e-12) for each in (fails, starts))
+            self._found[key] = Found(count, rates, part, *means)
         return self._found[key]
 
     def size(self, kind: Kind, window: int) -> int:
@@ -306,6 +320,7 @@ def _task(supply: Supply, flow: Flow, number: int, stratum: Stratum, draw: int, 
         time=time.slower(round(1000 * fast)),
         slots=min([SLOTS, *batches]), policy=world.policies.get(spell.policy, world.policy), streams=streams,
         tick=load.piece(world), warm=warm, seconds=seconds,
+        fails=found.fails, start_s=found.start_s,
     )  # fmt: skip
 
 
@@ -314,8 +329,22 @@ def run(task: Task) -> Counted:
     requests = list(load.drawn(task.streams, task.tick, task.seed, task.seconds))
     queue = FairQueue(task.policy)
     times = [task.time] * task.replicas
-    cell = Cell(queue, times, requests, slots=task.slots, pool=task.streams[0].pool)
+    outages = _outages(task)
+    cell = Cell(queue, times, requests, slots=task.slots, pool=task.streams[0].pool, outages=outages)
     return _counted(task, requests, cell.run(int(task.seconds * SECOND)))
+
+
+def _outages(task: Task) -> list[Outage]:
+    """When which replica dies: at random, none while it is away."""
+    random = np.random.default_rng([*task.seed, 2])
+    found = []
+    for number in range(task.replicas if task.fails else 0):
+        at = random.exponential(1 / task.fails)
+        while at < task.seconds:
+            back = at + task.start_s
+            found.append(Outage(int(at * SECOND), int(back * SECOND), number))
+            at = back + random.exponential(1 / task.fails)
+    return sorted(found)
 
 
 def _counted(task: Task, requests: Sequence[Request], found: Outcome) -> Counted:
@@ -344,6 +373,7 @@ def _counted(task: Task, requests: Sequence[Request], found: Outcome) -> Counted
         ended=tuple(map(int, sums(ended))),
         refused=tuple(map(int, sums(came & found.refused))),
         left=tuple(map(int, sums(found.left >= begins))),
+        lost=tuple(map(int, sums(came & found.lost))),
         wrote=tuple(map(int, sums(ended, found.wrote.astype(float)))),
         waited=tuple(sums(taken, waited)),
         waits=tuple(tuple(histogram(waited[taken & (of == number)])) for number in range(len(names))),

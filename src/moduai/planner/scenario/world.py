@@ -135,6 +135,9 @@ class Pool:
     devices: int
     """That one replica spans."""
     availability: float
+    mtbf_hours: float
+    """Of one accelerator; 0: none fails."""
+    start_s: float
     begins: date | None
     ends: date | None
 
@@ -310,6 +313,8 @@ def _pools(row: schema.FleetRow, parts: Parts) -> list[Pool]:
             count=count * here * part,
             devices=devices,
             availability=row.availability,
+            mtbf_hours=row.mtbf_hours,
+            start_s=row.start_s,
             begins=row.begins,
             ends=row.ends,
         )
