@@ -114,8 +114,8 @@ def test_a_sample_of_the_busiest_hour_and_one_that_is_too_small(planned):
     peak = sampled.plan(made, plant, flow, 4, peak=True)
     assert len(peak.strata) == 1
     assert len(peak.strata[0].windows) == 4
-    with pytest.raises(ValueError, match="need 2 cells at least"):
-        sampled.plan(made, plant, flow, 1)
+    with pytest.raises(ValueError, match="4 cells at least"):
+        sampled.plan(made, plant, flow, 3)
 
 
 def test_engines_die_as_often_as_the_fleet_says(tmp_path, machine_code):

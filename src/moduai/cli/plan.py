@@ -182,16 +182,8 @@ def run(
     if not found.whole:
         _keep(flow, scenario)
     if sampled:
-        options = plan_sampled.Options(cells=cells, peak=peak, processes=processes, ray=ray, go_on=go_on)
-        with _progress("cells") as progress:
-            drawn = plan_sampled.run(world, plant, flow, options, progress)
-        said = plan_sampled.result(world, plant, flow, *drawn)
-        if json:
-            typer.echo(to_json({"fluid": found, "sampled": said}))
-        elif said:
-            plan_sampled.tell(said, language)
-        if len(drawn[1]) < len(drawn[0].tasks):
-            plan_sampled.keep(*drawn, scenario)
+        options = plan_sampled.Options(cells, peak, processes, ray, go_on)
+        _sample(scenario, world, plant, flow, found, options, "json" if json else language)
 
 
 @app.command(
@@ -344,6 +336,21 @@ def _bands(world: World, plant: Plant, progress: Progress | None) -> tuple[Colum
     columns = fluid.drawn(world, plant)
     flow = fluid.run(world, plant, columns, regions=False, progress=progress)
     return (columns, flow) if flow.done == len(flow.served) else None
+
+
+def _sample(
+    scenario: str, world: World, plant: Plant, flow: Flow, found: Outcome, options: plan_sampled.Options,
+    how: str,
+) -> None:  # fmt: skip
+    """``how``: json, or the language to tell it in."""
+    with _progress("cells") as progress:
+        drawn = plan_sampled.run(world, plant, flow, options, progress)
+    said = plan_sampled.result(world, plant, flow, *drawn)
+    if how == "json":
+        typer.echo(to_json({"fluid": found, "sampled": said}))
+    elif said:
+        plan_sampled.tell(said, how)
+    plan_sampled.keep(*drawn, scenario)
 
 
 def _begun(file: Path, world: World) -> Flow:

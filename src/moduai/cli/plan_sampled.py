@@ -40,7 +40,7 @@ STRATA: Final = {
 }
 
 
-class Options(Struct, frozen=True, kw_only=True):
+class Options(Struct, frozen=True):
     """What is asked of a sample."""
 
     cells: int
@@ -109,7 +109,9 @@ def result(world: World, plant: Plant, flow: Flow, plan: Plan, counted: list[Cou
 
 
 def keep(plan: Plan, counted: list[Counted], scenario: str) -> None:
-    """What is done goes into a file beside; the command fails, for it was not all."""
+    """Where it was not all, what is done goes into a file beside, and the command fails."""
+    if len(counted) == len(plan.tasks):
+        return
     file = Path(f"modu-plan-{Path(scenario).stem}.cells")
     file.write_bytes(msgspec.msgpack.encode(_Kept(plan.name, counted)))
     words = [word for word in sys.argv[1:] if word != "--go-on" and not word.endswith(".cells")]

@@ -1,14 +1,14 @@
 """Intervals of what a stratified sample says, 95 % of which hold the truth.
 
-Formulas, by W. G. Cochran, Sampling Techniques, third edition (1977). Stratum ``h`` stands for ``M`` units,
-of which ``n`` were drawn with replacement:
+Formulas, by W. G. Cochran, Sampling Techniques, third edition (1977), chapters 5 and 6. Stratum ``h`` stands
+for ``M`` units, of which ``n`` were drawn with replacement:
 
-* a total is ``Σ M ȳ`` (5.2), its variance ``Σ M² s²/n`` (5.6, without the factor for small populations: the
-  same cell at the same time would go otherwise another time);
-* a ratio ``R = Y/X`` of totals has the variance of the total of ``(y - R x)/X`` (6.11, combined);
-* where the total of x is known, ``R`` times it is a better estimate of that of y (6.2): its error is that of
+* a total is ``Σ M ȳ``, its variance ``Σ M² s²/n`` (without the factor for small populations: the same cell
+  at the same time would go otherwise another time);
+* a ratio ``R = Y/X`` of totals has the variance of the total of ``(y - R x)/X`` (combined ratio estimate);
+* where the total of x is known, ``R`` times it is a better estimate of that of y: its error is that of
   the total of ``y - R x``;
-* Student's t, with the degrees of freedom of Satterthwaite: ``(Σ a)² / Σ a²/(n-1)``, ``a = M² s²/n`` (5.16);
+* Student's t, with the degrees of freedom of Satterthwaite: ``(Σ a)² / Σ a²/(n-1)``, ``a = M² s²/n``;
 * a quantile's bounds are the quantiles at the bounds of the part below it (R. S. Woodruff, Confidence
   Intervals for Medians and Other Position Measures, JASA 47, 1952).
 

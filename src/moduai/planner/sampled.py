@@ -211,17 +211,17 @@ def plan(
     asked = load.shape(world)[: supply.windows * supply.each]
     asked = asked.reshape(supply.windows, supply.each, -1).mean(1)
     kinds = [kind for kind in supply.kinds if _asked(supply, kind, asked).any()]
-    if cells < EACH * len(kinds):
-        raise ValueError(f"{len(kinds)} kinds of replicas need {EACH * len(kinds)} cells at least")
+    least = EACH * len(kinds) * (1 if peak else 2)
+    if cells < least:
+        raise ValueError(f"{least} cells at least: two for the busiest hour and for the rest of each kind")
     levels = max(1, cells // (PER_LEVEL * max(1, len(kinds))))
     if peak:
         busy = np.sum([_accelerators(supply, one, asked) for one in kinds], axis=0)
         groups = {kind: [_busiest(supply, busy)] for kind in kinds}
     else:
         groups = {kind: _levels(supply, _asked(supply, kind, asked), levels) for kind in kinds}
-    strata = [
-        _stratum(supply, kind, level, windows) for kind in kinds for level, windows in enumerate(groups[kind])
-    ]
+    found = (_stratum(supply, kind, level, some) for kind in kinds for level, some in enumerate(groups[kind]))
+    strata = [one for one in found if one.windows]
     numbers = _shared_out(cells, [_questions(supply, one, asked) for one in strata])
     tasks = [
         _task(supply, flow, number, stratum, draw, lasts)
