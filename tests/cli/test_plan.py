@@ -13,11 +13,12 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from moduai.cli import plan, strategy
+from moduai.cli import plan, plan_sampled, strategy
 from moduai.planner import fluid
 from moduai.planner.handed import CannotHandOverError, handed
 from moduai.planner.report.words import korean
 from moduai.planner.scenario import read
+from tests.planner.conftest import machine_code  # noqa: F401  a fixture
 from tests.planner.given import GIVEN, TEXT, pack
 
 
@@ -205,3 +206,50 @@ def test_the_strategy_hands_over_and_writes_over_nothing(tmp_path: Path) -> None
     assert "File exists" in again.stderr
     money = ["price", "--money", "1e12", "--scenario", str(tmp_path / "other.toml")]
     assert CliRunner().invoke(strategy.app, money).exit_code == 2
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A minute of each cell."""
+    monkeypatch.setattr(plan_sampled.sampled, "WARM", 20)
+    monkeypatch.setattr(plan_sampled.sampled, "WINDOW", 60)
+
+
+@pytest.mark.usefixtures("machine_code")
+def test_a_sample_is_told_beside_the_fluid(small: Path, short: None) -> None:
+    options = ("run", small, "--sampled", "--cells", 4, "--processes", 1, "--draws", 0)
+    shown = run(*options)
+    assert shown.exit_code == 0, shown.output
+    for text in ("4 of 4 cells", "95% intervals", "busiest hour", "fluid", "hash"):
+        assert text in shown.stdout
+    found = said(*options)
+    assert found["fluid"]["missing"] < 1e-9
+    assert found["sampled"]["digest"] in shown.stdout
+    assert found["sampled"]["nation"]["answers_s"]["fluid"] > 0
+
+
+@pytest.mark.usefixtures("machine_code")
+def test_cells_that_were_done_are_kept_and_gone_on_from(
+    small: Path, short: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["run", str(small), "--sampled", "--cells", "4", "--processes", "1", "--draws", "0"]
+    whole = said(*words)["sampled"]["digest"]
+    real, done = plan_sampled.sampled.run, []
+
+    def stop(task: Any) -> Any:
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(task)
+        return real(task)
+
+    monkeypatch.setattr(plan_sampled.sampled, "run", stop)
+    monkeypatch.setattr(sys, "argv", ["modu", "plan", *words])
+    stopped = run(*words)
+    assert stopped.exit_code == 1
+    assert "Stopped after 3 of 4 cells" in stopped.stderr
+    assert stopped.stderr.strip().endswith("--go-on modu-plan-small.cells")
+    monkeypatch.setattr(plan_sampled.sampled, "run", real)
+    assert said(*words, "--go-on", "modu-plan-small.cells")["sampled"]["digest"] == whole
+    other = run("run", small, "--sampled", "--cells", "5", "--go-on", "modu-plan-small.cells")
+    assert "of another scenario, or with other options" in other.stderr
+    assert "is not what a sample has kept" in run(*words, "--go-on", str(small)).stderr

@@ -11,9 +11,10 @@ from hypothesis import strategies as some
 
 from moduai.planner import fluid, load
 from moduai.planner.fluid import Flow, share
-from moduai.planner.outcome import Waited, by_tick, outcome
+from moduai.planner.outcome import by_tick, outcome
 from moduai.planner.plant import Plant
 from moduai.planner.size import size
+from moduai.planner.waits import Waited
 from tests.planner.given import world
 
 LARGE = ("questions_a_day = [100, 2_000, 9_000]", "questions_a_day = [100, 300_000, 400_000]")
@@ -47,7 +48,12 @@ def test_sharing_is_weighted_max_min(children, total):
 
 
 def test_nothing_is_lost_with_patience_refusal_and_backlog(tmp_path):
-    made = world(tmp_path, LARGE, ("questions_a_day = 40\n", "questions_a_day = 4_000\n"))
+    made = world(
+        tmp_path,
+        LARGE,
+        ("questions_a_day = 40\n", "questions_a_day = 4_000\n"),
+        ("patience_s = 120", "patience_s = 5"),
+    )
     _, flow = ran(made)
     asked = fluid.asked(made, fluid.middle(made), flow)
     assert flow.missing(asked) < 1e-9
@@ -101,13 +107,37 @@ def test_mean_waits_are_what_little_s_law_says(tmp_path):
         assert (np.diff(came) * delay).sum() == pytest.approx(area, rel=0.02)
 
 
+def test_a_full_line_turns_away_and_a_gateway_more_lengthens_it(tmp_path):
+    waiting = []
+    for cell in (256, 1):  # one gateway, and one for each of the two accelerators
+        made = world(
+            tmp_path, ("draws = 4", f"draws = 4\ncell = {cell}"), ("patience_s = 120\n", ""),
+            ("questions_a_day = 40\n", "questions_a_day = 9_000\n"),
+        )  # fmt: skip
+        _, flow = ran(made)
+        waiting.append(flow.waiting[:, 0, 0].sum(-1).max())
+    most = made.policy.classes["resident"].limits.organisation
+    assert waiting == pytest.approx([most, 2 * most])
+
+
+def test_a_person_has_no_more_places_than_its_cap(tmp_path):
+    (tmp_path / "p.toml").write_text(
+        'name = "one"\ndefault = "a"\n[class.a]\ntitle = { en = "A" }\nperson_cap = 10\n'
+    )
+    event = '[[event]]\nid = "p"\nkind = "policy"\npolicy = "p.toml"\n'
+    three = ("count = 50", "count = 3"), ("[100, 2_000, 9_000]", "9_000_000")
+    _, flow = ran(world(tmp_path, *three, more=event))
+    assert 0.3 <= flow.used.max() < 0.4  # the three, and a little that others ask
+
+
 def test_patience_bounds_waits(tmp_path):
-    made = world(tmp_path, ("questions_a_day = 40\n", "questions_a_day = 40_000\n"))
+    patience = ("patience_s = 120", "patience_s = 5")
+    made = world(tmp_path, ("questions_a_day = 40\n", "questions_a_day = 40_000\n"), patience)
     plant, flow = ran(made)
     waited = Waited(made, plant, flow, np.zeros(2))
     assert flow.left.sum() > 0
-    # A tick is five minutes, so what leaves in it does so at its end.
-    assert max(waited.delay(0, 0, 0)) <= 120 + made.tick
+    # What leaves in a tick does so at its end.
+    assert max(waited.delay(0, 0, 0)) <= 5 + made.tick
 
 
 def test_chance_is_sakasegawa_s_where_nobody_queues(tmp_path):

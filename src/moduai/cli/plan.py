@@ -11,15 +11,16 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
-from moduai.cli import plan_ledger
+from moduai.cli import plan_ledger, plan_sampled
 from moduai.cli.common import JsonOption, done, examples, fail, new_app, safe, table, to_json, with_options
 from moduai.cli.scenarios import LanguageOption, ScenarioArgument, WhatIfs, given, progress_of
 from moduai.cli.scenarios import world as read_world
 from moduai.packs.pack import in_language
 from moduai.packs.read import told
 from moduai.planner import fluid, mix, outcome, size
+from moduai.planner.basis import Spread
 from moduai.planner.fluid import Columns, Flow, Progress
-from moduai.planner.outcome import ByClass, Outcome, Spread, Year
+from moduai.planner.outcome import ByClass, Outcome
 from moduai.planner.plant import Plant
 from moduai.planner.report import NoParquetError, write_parquet
 from moduai.planner.report import report as html
@@ -27,6 +28,7 @@ from moduai.planner.report.figures import short
 from moduai.planner.scenario import ScenarioError, World
 from moduai.planner.scenario import read as read_scenario
 from moduai.planner.scenario import shipped as scenarios
+from moduai.planner.spent import Year
 
 app = new_app("Plan accelerators: who waits how long with how many, where, and what it costs.")
 app.add_typer(plan_ledger.app)
@@ -98,6 +100,7 @@ def check(scenario: ScenarioArgument, json: JsonOption = False) -> None:
         "modu plan run kr-50000",
         "modu plan run kr-200000 --lose ulsan-sk-aws --launch 3 --report what-if.html",
         "modu plan run mine.toml --days 365 --json",
+        "modu plan run kr-200000 --sampled --peak --cells 24",
     )
 )
 @with_options
@@ -115,6 +118,17 @@ def run(
     draws: Annotated[
         int, typer.Option("--draws", min=-1, max=64, help="Runs for the bands; -1: as the scenario says.")
     ] = -1,
+    sampled: Annotated[
+        bool, typer.Option("--sampled", help="Draw cells too, each request simulated, and compare.")
+    ] = False,
+    cells: Annotated[int, typer.Option("--cells", min=2, max=100_000, help="How many are drawn.")] = 32,
+    peak: Annotated[bool, typer.Option("--peak", help="Draw from the busiest hour alone.")] = False,
+    processes: Annotated[
+        int, typer.Option("--processes", min=0, max=1024, help="That run cells; 0: one for each core.")
+    ] = 0,
+    ray: Annotated[
+        str, typer.Option("--ray", help="Run cells on this Ray cluster: its address, auto or local.")
+    ] = "",
     go_on: Annotated[
         Path | None, typer.Option("--go-on", help="Go on from what an interrupted run has kept.")
     ] = None,
@@ -127,7 +141,7 @@ def run(
     """
     world = read_world(scenario, what_if, fleet=fleet, draws=draws)
     plant = Plant(world)
-    begun = _begun(go_on, world) if go_on else None
+    begun = _begun(go_on, world) if go_on and not sampled else None
     with progress_of("days") as progress:
         flow = fluid.run(world, plant, fluid.middle(world), begun=begun, progress=progress)
     bands = None
@@ -136,12 +150,15 @@ def run(
             bands = _bands(world, plant, progress)
     found = outcome.outcome(world, plant, flow, bands)
     _write(world, plant, flow, found, report, parquet, language)
-    if json:
-        typer.echo(to_json(found))
-    else:
+    if not json:
         _tell(found, language)
+    elif not sampled:
+        typer.echo(to_json(found))
     if not found.whole:
         _keep(flow, scenario)
+    if sampled:
+        options = plan_sampled.Options(cells, peak, processes, ray, go_on)
+        _sample(scenario, world, plant, flow, found, options, "json" if json else language)
 
 
 @app.command(
@@ -231,6 +248,21 @@ def _bands(world: World, plant: Plant, progress: Progress | None) -> tuple[Colum
     columns = fluid.drawn(world, plant)
     flow = fluid.run(world, plant, columns, regions=False, progress=progress)
     return (columns, flow) if flow.done == len(flow.served) else None
+
+
+def _sample(
+    scenario: str, world: World, plant: Plant, flow: Flow, found: Outcome, options: plan_sampled.Options,
+    how: str,
+) -> None:  # fmt: skip
+    """``how``: json, or the language to tell it in."""
+    with progress_of("cells") as progress:
+        drawn = plan_sampled.run(world, plant, flow, options, progress)
+    said = plan_sampled.result(world, plant, flow, *drawn)
+    if how == "json":
+        typer.echo(to_json({"fluid": found, "sampled": said}))
+    elif said:
+        plan_sampled.tell(said, how)
+    plan_sampled.keep(*drawn, scenario)
 
 
 def _begun(file: Path, world: World) -> Flow:

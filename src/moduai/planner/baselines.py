@@ -33,7 +33,7 @@ class FirstCome:
         self.specs[name] = spec
         return []
 
-    def submit(self, ticket: Ticket, now: int) -> Grant | Queued | Refused:
+    def submit(self, ticket: Ticket, now: int, *, again: bool = False) -> Grant | Queued | Refused:
         """Send it on."""
         return self.send(ticket, min(self.load, key=self.load.__getitem__))
 
@@ -75,7 +75,7 @@ class RateLimited(FirstCome):
         self.a_minute = a_minute
         self._asked: dict[str, deque[int]] = {}
 
-    def submit(self, ticket: Ticket, now: int) -> Grant | Queued | Refused:
+    def submit(self, ticket: Ticket, now: int, *, again: bool = False) -> Grant | Queued | Refused:
         """Refuse what is more."""
         asked = self._asked.setdefault(ticket.path[-1], deque())
         while asked and asked[0] <= now - MINUTE:
@@ -93,7 +93,7 @@ class LateFirstCome(FirstCome):
         super().__init__()
         self.line: deque[Ticket] = deque()
 
-    def submit(self, ticket: Ticket, now: int) -> Grant | Queued | Refused:
+    def submit(self, ticket: Ticket, now: int, *, again: bool = False) -> Grant | Queued | Refused:
         """Run now, or stand at the end."""
         free = min(self.load, key=self.load.__getitem__)
         if self.load[free] < self.specs[free].capacity:
@@ -123,7 +123,7 @@ class LocalityOnly(FirstCome):
         self.common = common
         self._sent: dict[str, dict[int, None]] = {}
 
-    def submit(self, ticket: Ticket, now: int) -> Grant | Queued | Refused:
+    def submit(self, ticket: Ticket, now: int, *, again: bool = False) -> Grant | Queued | Refused:
         """Follow the prefix."""
         held = {name: self._held(name, ticket.blocks) for name in self.load}
         best = max(held, key=held.__getitem__)

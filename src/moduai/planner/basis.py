@@ -34,6 +34,14 @@ class Figure(Struct, frozen=True):
     """Part of the value: 0.15 for ± 15 %."""
 
 
+class Spread(Struct, frozen=True):
+    """A result with its bounds; where none are known all three are the same."""
+
+    low: float
+    middle: float
+    high: float
+
+
 def weakest(first: Basis, *others: Basis) -> Basis:
     """The basis of what is computed from all of these."""
     return max(first, *others, key=ORDER.index) if others else first

@@ -51,6 +51,8 @@ AT: Final = 12
 """Its place in the heap."""
 LAST: Final = 13
 """The step with which it ends."""
+HELD: Final = 14
+"""Tokens of its prompt that the replica is taken to have already, whatever its cache says."""
 BEGINS: Final = 15
 """Where its blocks begin in ``blocks.ids``, and how many its prompt fills."""
 FILLS: Final = 16
@@ -460,7 +462,7 @@ def admit(s: Ints, jobs: Ints, ids: Ints, cache: Ints, job: int) -> bool:
         held += whole
     if running and used(s) + private + new * BLOCK > s[ROOM]:
         return False
-    hit = min(held * BLOCK, jobs[job, IN] - 1)
+    hit = min(max(held * BLOCK, jobs[job, HELD]), jobs[job, IN] - 1)
     if jobs[job, LEFT] < 0:
         jobs[job, CACHED] = hit
     jobs[job, LEFT] = jobs[job, IN] + jobs[job, WROTE] - hit
@@ -655,6 +657,32 @@ def give(states: Ints, dues: Ints, jobs: Ints, which: int, job: int, expected: i
     jobs[job, EXPECTED] = expected
     send(s, jobs, job, now)
     dues[which] = s[DUE]
+
+
+@_compiled
+def take_back(states: Ints, dues: Ints, jobs: Ints, which: int, job: int, now: int) -> None:
+    """The client of a request that a replica of a cell has is gone."""
+    s = states[which]
+    drop(s, jobs, job, now)
+    dues[which] = s[DUE]
+
+
+@_compiled
+def crash(
+    states: Ints, dues: Ints, jobs: Ints, ids: Ints, caches: Ints, which: int, now: int, back: int
+) -> None:
+    """A replica of a cell dies, and with it all that it was sent; it is ready again at ``back``. Who sent it
+    knows what that was, and may send it elsewhere.
+    """
+    s = states[which]
+    fail(s, jobs, ids, caches[which], now, back)
+    while s[WAIT_HEAD] >= 0:
+        job = s[WAIT_HEAD]
+        unlink(s, jobs, job, WAIT_HEAD, WAIT_TAIL)
+        s[WAITERS] -= 1
+        jobs[job, STATE], jobs[job, LEFT] = NEW, -1
+    s[DUE] = -1
+    dues[which] = NEVER
 
 
 @_compiled

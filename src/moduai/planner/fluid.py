@@ -9,21 +9,23 @@ figures drawn from their ranges, or a size that is tried), and all columns run s
 * In each tick a supply is shared as the live policy shares places: classes, below them organisations, below
   them those who ask. A node has at least its guarantee, at most its cap or what it wants, else shares stand
   as the weights do: weighted max-min, which is where the queue's least virtual time leads in the long run.
-* What is not served waits, first come first served in its leaf. Who waits longer than the patience leaves;
-  where the policy refuses beyond a wait, what comes beyond it is turned away. Nothing is lost: what was asked
-  is served, turned away, has left or waits (``Flow.missing`` is nothing).
+* What is not served waits, first come first served in its leaf. Who waits longer than the patience leaves.
+  What comes is turned away where a line is full (its organisation's, its class's or all: the policy's limits
+  count for each gateway, and there is one for each ``scenario.cell`` accelerators), and beyond the wait where
+  the policy refuses, if its asker waits for something already. Batch work comes again. Nothing is lost: what
+  was asked is served, turned away, has left or waits (``Flow.missing`` is nothing).
 * A wait is the time between a curve of what came and the curve of what went, at the same count; to it comes
   what chance adds: with ``c`` slots, a question finds all of them busy with probability ``ρ^(√(2(c+1)) - 1)``
   (Sakasegawa 1977) and then waits an exponential time of mean ``h × v / (1 - ρ')``: ``ρ'`` is the load of
   those who do not queue, ``v = (1 + cs²) / 2`` for lengths that vary.
 
-Not in this mode: answers cut short under pressure, the lighter model, caps of single persons, limits on the
-number of waiting requests, prefill and decoding as separate steps. The cell mode has them.
+Not in this mode: answers cut short under pressure, the lighter model, prefill and decoding as separate steps,
+room kept for answers that turn out shorter. The cell mode has them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -35,7 +37,7 @@ from numpy.typing import NDArray
 
 from moduai.planner import load
 from moduai.planner.load import DAY, Floats
-from moduai.planner.plant import Plant
+from moduai.planner.plant import Plant, Spell
 from moduai.planner.scenario.world import Demand, World
 from moduai.scheduling.policy import NodeRule, Policy
 from moduai.scheduling.types import WHOLE
@@ -149,8 +151,28 @@ class Tree(Struct, frozen=True):
     """3 × parents × organisations."""
     weight: Floats
     """Of an asker of each demand."""
+    person: Floats
+    """Cap of an asker of each demand."""
     refuse: float
     """Seconds of waiting beyond which what is new is refused; 0: never."""
+    lines: tuple[Line, ...]
+    """Of organisations, of classes, and all of a model."""
+
+
+class Line(Struct, frozen=True):
+    """Lines that have a bound, of one level."""
+
+    of: Floats
+    """Lines × demands: 1 where a demand stands in it."""
+    most: Floats
+    """Questions in each line of one gateway."""
+
+    def full(self, waiting: Floats, new: Floats, gateways: Floats) -> Floats:
+        """Columns × demands: the part of what is new that finds its line full; all but the last are columns ×
+        demands.
+        """
+        over = waiting @ self.of.T - self.most * (gateways @ self.of.T / self.of.sum(1))
+        return np.asarray(np.clip(over / np.maximum(new @ self.of.T, NEARLY), 0, 1) @ self.of)
 
 
 def tree(policy: Policy, demands: tuple[Demand, ...], models: list[str]) -> Tree:
@@ -176,8 +198,21 @@ def tree(policy: Policy, demands: tuple[Demand, ...], models: list[str]) -> Tree
         class_rules=_rules(class_rules)[:, classes],
         group_rules=_rules(group_rules)[:, below],
         weight=np.array([at.weight for at in placed], dtype=float),
+        person=np.array([policy.classes[at.class_name].person_cap / WHOLE for at in placed]),
         refuse=float(policy.pressure.refuse_after_s),
+        lines=(
+            _line(keys, [policy.classes[name].limits.organisation for _, name, _ in keys]),
+            _line([key[:2] for key in keys], [policy.classes[name].limits.total for _, name, _ in keys]),
+            _line([key[:1] for key in keys], [policy.limits.total] * len(keys)),
+        ),
     )
+
+
+def _line(keys: Sequence[Hashable], most: list[int]) -> Line:
+    """``keys``: in which line each demand stands."""
+    lines = list(dict.fromkeys(keys))
+    of = np.array([[float(key == line) for key in keys] for line in lines])
+    return Line(of, np.array([float(most[keys.index(line)]) for line in lines]))
 
 
 def _padded(rows: list[list[int]]) -> NDArray[np.int64]:
@@ -299,8 +334,7 @@ class _Step:
         self.waits = np.array([one.kind == "batch" for one in world.demands])
         self.lag = np.array([one.patience / world.tick if one.patience else np.inf for one in world.demands])
         self.askers = np.array([max(1.0, one.askers * one.most.middle) for one in world.demands])
-        vary = [(1 + np.expm1(one.spread**2)) / 2 for one in world.demands]
-        self.vary = np.array([(1 + each) / 2 for each in vary])
+        self.vary = np.array([one.vary / 2 for one in world.demands])
         self.bytes = np.array(
             [BYTES_IN * one.tokens_read + BYTES_OUT * one.tokens_out for one in world.demands]
         )
@@ -318,13 +352,15 @@ class _Step:
         rules = self.tree(now.policy)
         new = (asked * self.columns.demand)[..., None] * self.spread
         waiting = flow.came[tick] - flow.went[tick] + new
-        served = self._served(rules, waiting, cost)
+        served = self._served(rules, waiting, cost, now.slots(self.columns))
         rest = np.maximum(waiting - served, 0.0)
         refused = np.zeros_like(rest)
         if rules.refuse:
             most = served * (rules.refuse / flow.tick)
-            refused = np.where(self.waits[:, None], 0.0, np.clip(rest - most, 0.0, new))
-            rest -= refused
+            several = -np.expm1(-rest.sum(-1) / self.askers)[..., None]
+            refused = np.where(self.waits[:, None], 0.0, np.clip(rest - most, 0.0, new * several))
+        refused = np.maximum(refused, new * self._full(rules, rest, new, now)[..., None])
+        rest -= refused
         flow.came[tick + 1] = flow.came[tick] + new - refused
         went = flow.went[tick] + served
         left = np.clip(self._too_late(flow, tick) - went, 0.0, rest)
@@ -334,13 +370,26 @@ class _Step:
         flow.turned += refused
         self._busy(flow, tick, now.slots(self.columns), served, rest - left, cost)
 
-    def _served(self, rules: Tree, waiting: Floats, cost: Floats) -> Floats:
+    def _full(self, rules: Tree, rest: Floats, new: Floats, now: Spell) -> Floats:
+        """Columns × demands: the part of what is new that finds a line full. Batch work stands outside."""
+        gateways = now.gateways(self.columns)[:, self.model_of]
+        waiting, came = rest.sum(-1), np.where(self.waits, 0.0, new.sum(-1))
+        inside = np.minimum(waiting, rules.lines[1].most @ rules.lines[1].of * gateways)
+        organisations, classes, all_ = rules.lines
+        others = np.where(self.waits, 0.0, waiting)
+        full = np.maximum(organisations.full(others, came, gateways), classes.full(others, came, gateways))
+        full = np.maximum(full, all_.full(inside, came, gateways))
+        return np.where(self.waits, 0.0, full)
+
+    def _served(self, rules: Tree, waiting: Floats, cost: Floats, slots: Floats) -> Floats:
         """Questions of each leaf that are served in the tick."""
         columns, demands, regions = waiting.shape
         reachable = np.isfinite(cost)
         part = np.where(reachable, cost, 0.0)[..., None] / self.world.tick
-        want = waiting * part
-        weight = np.minimum(waiting, self.askers[:, None] * self.spread) * rules.weight[:, None]
+        askers = np.minimum(waiting, self.askers[:, None] * self.spread)
+        places = np.maximum(rules.person, 1 / slots[:, self.model_of])[..., None]
+        want = np.minimum(waiting * part, np.where(places < 1, askers * places, np.inf))
+        weight = askers * rules.weight[:, None]
         by_group = np.zeros((columns, len(rules.leaves)))
         for place, group in enumerate(rules.group):
             by_group[:, group] += want[:, place].sum(-1)

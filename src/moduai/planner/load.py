@@ -3,14 +3,14 @@
 A demand's rate is a product: askers of a region × the part that uses it by then × questions a day × growth ×
 the day's curve × what events do. The first and the rest are independent, so a scenario's load is kept as
 ``shape`` (ticks × demands, questions a second in all regions) and ``spread`` (demands × regions, parts).
-Arrivals that are drawn from it are Poisson in each tick, from the scenario's seed.
+Arrivals that are drawn from it are Poisson in each tick, from a seed; a ``Stream`` has all that they need.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,6 +36,9 @@ LONG: Final = 62
 COLUMNS: Final = ("at_s", "tokens_in", "tokens_out")
 MOST_ROWS: Final = 5_000_000
 MOST_TRACE_FAULTS: Final = 5
+PIECE: Final = 300.0
+MOST_LENGTHS: Final = 10_000
+"""Of a trace's requests whose lengths arrivals are drawn from."""
 
 
 class Trace(Struct, frozen=True):
@@ -167,42 +170,113 @@ def spread(world: World) -> Floats:
     return made
 
 
+class Stream(Struct, frozen=True, kw_only=True):
+    """The questions of one demand over some seconds; without a world, so that they can be sent around."""
+
+    name: str
+    place: tuple[str, str]
+    """Class and organisation."""
+    weight: int
+    pool: str
+    people: int
+    rates: tuple[float, ...]
+    """Questions a second, piece by piece of the time."""
+    read: float
+    held: float
+    wrote: float
+    spread: float
+    lengths: tuple[tuple[float, float], ...]
+    """Of a trace: tokens in and out."""
+    patience: float
+    insists: bool
+    waits: int = 0
+    """So many wait already when it begins."""
+
+
+def piece(world: World) -> float:
+    """Seconds in which the rates of a stream stay as they are."""
+    return min(world.tick, PIECE)
+
+
+def streams(world: World, begins: float, seconds: float, part: float | Floats = 1.0) -> tuple[Stream, ...]:
+    """All demands from ``begins`` (s after the start; before it is as the first tick, after the end as the
+    last); a ``part`` of all askers, or one for each demand.
+    """
+    rates, each = shape(world), piece(world)
+    times = begins + (np.arange(np.ceil(seconds / each)) + 0.5) * each
+    rates = rates[np.clip(times // world.tick, 0, len(rates) - 1).astype(int)]
+    parts = np.broadcast_to(part, len(world.demands))
+    return tuple(
+        _stream(one, rates[:, n], float(parts[n])) for n, one in enumerate(world.demands) if parts[n]
+    )
+
+
+def _stream(demand: Demand, rates: Floats, part: float) -> Stream:
+    trace = demand.trace
+    step = 1 + len(trace.at) // MOST_LENGTHS if trace else 1
+    rows = zip(trace.tokens_in[::step], trace.tokens_out[::step], strict=True) if trace else ()
+    return Stream(
+        name=demand.id,
+        place=(demand.service_class, demand.organisation),
+        weight=demand.weight,
+        pool=demand.model,
+        people=max(1, round(demand.askers * demand.most.middle * part)),
+        rates=tuple((rates * part).tolist()),
+        read=demand.tokens_read,
+        held=demand.tokens_held,
+        wrote=demand.tokens_out,
+        spread=demand.spread,
+        lengths=tuple((float(read), float(wrote)) for read, wrote in rows),
+        patience=demand.patience,
+        insists=demand.kind == "batch",
+    )
+
+
 def arrivals(world: World, begins: float, seconds: float, part: float = 1.0) -> Iterator[Request]:
     """Requests of so many seconds from ``begins`` (s after the start), of a ``part`` of all askers, in order
     of time; drawn from the scenario's seed.
     """
-    random = np.random.default_rng([world.head.seed, round(begins)])
-    rates, first = shape(world) * part, int(begins // world.tick)
-    drawn: list[tuple[Floats, NDArray[np.int64], int]] = []
-    for number, demand in enumerate(world.demands):
-        times: list[Any] = []
-        for tick in range(first, int(np.ceil((begins + seconds) / world.tick))):
-            low, high = max(begins, tick * world.tick), min(begins + seconds, (tick + 1) * world.tick)
-            times.append(random.uniform(low, high, random.poisson(rates[tick, number] * (high - low))))
-        at = np.sort(np.concatenate(times)) - begins
-        who = random.integers(0, max(1, round(demand.askers * demand.most.middle * part)), len(at))
-        drawn.append((at, who, number))
-    at = np.concatenate([one[0] for one in drawn])
-    who = np.concatenate([one[1] for one in drawn])
-    of = np.concatenate([np.full(len(one[0]), one[2]) for one in drawn])
-    lengths = np.concatenate([_lengths(world.demands[one[2]], len(one[0]), random) for one in drawn])
-    for place in np.argsort(at, kind="stable"):
-        demand = world.demands[of[place]]
-        read, wrote = lengths[place]
-        path = (demand.service_class, demand.organisation, f"{demand.id}-{who[place]}")
+    some = streams(world, begins, seconds, part)
+    return drawn(some, piece(world), [world.head.seed, round(begins)], seconds)
+
+
+def drawn(some: Sequence[Stream], tick: float, seed: list[int], seconds: float) -> Iterator[Request]:
+    """Requests of these streams, whose pieces last a ``tick``, in order of time."""
+    random = np.random.default_rng(seed)
+    parts = [_drawn(number, one, tick, seconds, random) for number, one in enumerate(some)]
+    rows = np.concatenate(parts) if parts else np.zeros((0, 6), np.int64)
+    patience = [int(one.patience * SECOND) for one in some]
+    for at, number, who, read, wrote, held in rows[np.argsort(rows[:, 0], kind="stable")].tolist():
+        one = some[number]
         yield Request(
-            int(at[place] * SECOND), path, int(read), int(wrote), app=demand.id, weight=demand.weight,
-            pool=demand.model, patience=int(demand.patience * SECOND),
+            at, (*one.place, f"{one.name}-{who}"), read, wrote, app=one.name, weight=one.weight, held=held,
+            insists=one.insists, patience=patience[number], pool=one.pool,
         )  # fmt: skip
 
 
-def _lengths(demand: Demand, count: int, random: np.random.Generator) -> Floats:
-    """Tokens in and out: lognormal with the demand's means, or rows of its trace."""
-    if demand.trace is not None:
-        rows = random.integers(0, len(demand.trace.at), count)
-        return np.stack([demand.trace.tokens_in[rows], demand.trace.tokens_out[rows]], axis=1)
-    means = np.array([demand.tokens_read, demand.tokens_out])
-    made = random.lognormal(-(demand.spread**2) / 2, demand.spread, (count, 2)) * means
+def _drawn(
+    number: int, one: Stream, tick: float, seconds: float, random: np.random.Generator
+) -> NDArray[np.int64]:
+    """Rows of one stream: when (ns), its number, who, tokens computed, written and held."""
+    times: list[Any] = [np.zeros(one.waits)]
+    for place, rate in enumerate(one.rates):
+        low, high = place * tick, min(seconds, (place + 1) * tick)
+        if high > low:
+            times.append(random.uniform(low, high, random.poisson(rate * (high - low))))
+    at = np.concatenate(times)
+    who = random.integers(0, one.people, len(at))
+    lengths = _lengths(one, len(at), random)
+    held = random.uniform(0, 2 * one.held, len(at))  # any turn of a conversation
+    rows = np.stack([at * SECOND, np.full(len(at), number), who, lengths[:, 0], lengths[:, 1], held], axis=1)
+    return rows.astype(np.int64)
+
+
+def _lengths(one: Stream, count: int, random: np.random.Generator) -> Floats:
+    """Tokens computed and written: lognormal with the demand's means, or rows of its trace."""
+    if one.lengths:
+        return np.array(one.lengths)[random.integers(0, len(one.lengths), count)]
+    means = np.array([one.read, one.wrote])
+    made = random.lognormal(-(one.spread**2) / 2, one.spread, (count, 2)) * means
     return np.asarray(np.maximum(1.0, np.round(made)))
 
 

@@ -11,34 +11,23 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
 from moduai.packs.schema import Words
 from moduai.planner import load
-from moduai.planner.basis import Basis, weakest
+from moduai.planner.basis import Basis, Spread, weakest
 from moduai.planner.fluid import Columns, Flow
 from moduai.planner.load import DAY, Floats
 from moduai.planner.plant import Plant
-from moduai.planner.scenario.world import Band, Rests, World
+from moduai.planner.scenario.world import Rests, World
+from moduai.planner.spent import Year, power_of, years_of
+from moduai.planner.waits import Waited, by_class
 
 if TYPE_CHECKING:
     from moduai.planner.scenario.schema import GoalRow
 
-HOURS_A_YEAR: Final = 8_760
-BISECTIONS: Final = 48
-FAR: Final = 40.0
-"""Mean waits beyond which chance makes nobody wait."""
 COLUMNS: Final = ("at", "service_class", "asked", "served", "refused", "left", "waiting", "wait_s")
 MOST_POINTS: Final = 400
 """Of a curve over the whole run."""
-
-
-class Spread(Struct, frozen=True):
-    """A result with its band; without drawn runs all three are the same."""
-
-    low: float
-    middle: float
-    high: float
 
 
 class ByClass(Struct, frozen=True, kw_only=True):
@@ -137,19 +126,6 @@ class ByPool(Struct, frozen=True, kw_only=True):
     error: float
 
 
-class Year(Struct, frozen=True, kw_only=True):
-    """A calendar year at the pace of the run's days in it; money in the currency."""
-
-    year: int
-    bought: Spread
-    energy_mwh: Spread | None
-    """Of a whole year; None: no day of it was run."""
-    bill: Spread | None
-    budget: float | None
-    part: float | None
-    """What is bought and the bill, as a part of the budget."""
-
-
 class Outcome(Struct, frozen=True, kw_only=True):
     """All of it."""
 
@@ -190,91 +166,14 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """Of waits, energy and money: the weakest of what each rests on."""
 
 
-class Waits:
-    """Seconds in line of all questions that some leaves took, in one column."""
-
-    def __init__(self, count: Floats, delay: Floats, chance: Floats, pause: Floats) -> None:
-        some = count > 0
-        self.count, self.delay, self.chance, self.pause = (
-            each[some] for each in np.broadcast_arrays(count, delay, chance, pause)
-        )
-
-    def within(self, seconds: float) -> float:
-        """Part that waits no longer; all of it where nobody asks."""
-        if not len(self.count):
-            return 1.0
-        rest = seconds - self.delay
-        tail = self.chance * np.exp(-np.clip(rest / np.maximum(self.pause, 1e-12), 0, FAR))
-        return float((self.count * np.where(rest >= 0, 1 - tail, 0.0)).sum() / self.count.sum())
-
-    def quantile(self, part: float) -> float:
-        """Seconds that this part does not wait longer than."""
-        if not len(self.count):
-            return 0.0
-        low, high = 0.0, float(self.delay.max() + FAR * self.pause.max())
-        if self.within(0.0) >= part:
-            return 0.0
-        for _ in range(BISECTIONS):
-            middle = (low + high) / 2
-            low, high = (low, middle) if self.within(middle) >= part else (middle, high)
-        return high
-
-    def mean(self) -> float:
-        """Seconds."""
-        if not len(self.count):
-            return 0.0
-        return float((self.count * (self.delay + self.chance * self.pause)).sum() / self.count.sum())
-
-
-class Waited:
-    """Waits of a whole flow: from the curves of what came and what went."""
-
-    def __init__(self, world: World, plant: Plant, flow: Flow, rtt: Floats) -> None:
-        self.world, self.plant, self.flow, self.rtt = world, plant, flow, rtt
-        self.model_of = np.array([plant.models.index(one.model) for one in world.demands])
-
-    def of(self, column: int, demands: list[int], region: int | None = None) -> Waits:
-        """Of these demands, in one region or in all."""
-        done = self.flow.done
-        regions = list(range(self.flow.came.shape[-1])) if region is None else [region]
-        found = [self.leaf(column, demand, each) for demand in demands for each in regions]
-        if not found or not done:
-            none = np.zeros(0)
-            return Waits(none, none, none, none)
-        count, delay, chance, pause = (np.concatenate(each) for each in zip(*found, strict=True))
-        return Waits(count, delay, chance, pause)
-
-    def leaf(self, column: int, demand: int, region: int) -> tuple[Floats, Floats, Floats, Floats]:
-        """By tick: how many came, how long they stand in line, and what chance adds."""
-        flow, done, model = self.flow, self.flow.done, self.model_of[demand]
-        count = np.diff(flow.came[: done + 1, column, demand, region])
-        delay = self.delay(column, demand, region) + self.rtt[region if len(self.rtt) > 1 else 0]
-        return count, delay, flow.chance[:done, column, model], flow.pause[:done, column, model]
-
-    def delay(self, column: int, demand: int, region: int) -> Floats:
-        """How long those who come in the middle of each tick stand in line; those who still do at the end: as
-        long as they have.
-        """
-        flow, done = self.flow, self.flow.done
-        came, went = (each[: done + 1, column, demand, region] for each in (flow.came, flow.went))
-        if not np.any(came[1:] - went[1:] > 1e-9 * np.maximum(came[1:], 1)):
-            return np.zeros(done)
-        edges = np.arange(done + 1) * flow.tick
-        middle = (came[:-1] + came[1:]) / 2
-        # Where nothing goes for a while the curve is flat: a slope of next to nothing makes it one-to-one.
-        rising = went + edges * (1e-9 * max(1.0, float(came[-1])) / max(edges[-1], 1.0))
-        leaves = np.interp(middle, rising, edges)
-        return np.asarray(np.maximum(0.0, leaves - (edges[:-1] + flow.tick / 2)))
-
-
 def outcome(world: World, plant: Plant, flow: Flow, bands: tuple[Columns, Flow] | None) -> Outcome:
     """What a run comes to. ``bands``: drawn runs beside it, regions together."""
     ones = Columns(np.ones((1, len(world.demands))), np.ones((1, len(world.pools))), np.ones(1))
     asked = load.shape(world)[: flow.done] * world.tick
-    classes = _classes(world)
+    classes = by_class(world)
     waited = Waited(world, plant, flow, plant.rtt(world))
     beside = Waited(world, plant, bands[1], np.array([plant.rtt(world).mean()])) if bands else None
-    power = _power(world, plant, flow, ones)
+    power = power_of(world, plant, flow, ones)
     share = _shares(plant, flow, ones, classes)
     spell = plant.at(max(0, flow.done - 1))
     serving = float((spell.replicas(ones)[0] * plant.span)[~plant.trains].sum())
@@ -308,20 +207,10 @@ def outcome(world: World, plant: Plant, flow: Flow, bands: tuple[Columns, Flow] 
         curve=tuple(_curve(world, plant, flow, power)),
         sites=tuple(_sites(world, plant, flow, power, ones)),
         pools=tuple(_pools(world, plant, ones)),
-        years=tuple(_years(world, flow, power)),
+        years=tuple(years_of(world, flow, power)),
         rests=world.rests,
         basis=_basis(world, plant),
     )
-
-
-def _classes(world: World) -> dict[str, list[int]]:
-    """Class to its demands, in the order of the policy."""
-    found: dict[str, list[int]] = {}
-    for name in world.policy.classes:
-        mine = [place for place, one in enumerate(world.demands) if one.service_class == name]
-        if mine:
-            found[name] = mine
-    return found
 
 
 def _by_class(
@@ -368,24 +257,12 @@ def _spread(values: list[float]) -> Spread:
 
 
 def _shares(plant: Plant, flow: Flow, ones: Columns, classes: dict[str, list[int]]) -> dict[str, float]:
-    """Part of the accelerator time that is used, by class: all supplies together, by their accelerators."""
+    """Part of the accelerator time that is used, by class: all supplies together."""
     took = np.zeros(flow.served.shape[2])
     for spell, mine in plant.by_tick(flow.done):
-        cost = spell.cost(ones)[0]
-        size = _supply(plant, spell.replicas(ones)[0] * plant.span)
-        each = np.where(np.isfinite(cost), cost, 0.0) * size
-        took += flow.served[: flow.done, 0][mine].sum(0) * each
+        took += flow.served[: flow.done, 0][mine].sum(0) * spell.accelerator_seconds(ones)[0]
     whole = max(float(took.sum()), 1e-12)
     return {name: float(took[mine].sum()) / whole for name, mine in classes.items()}
-
-
-def _supply(plant: Plant, accelerators: Floats) -> Floats:
-    """Accelerators behind each demand's model."""
-    by_model = {
-        model: float(sum(accelerators[n] for n, pool in enumerate(plant.world.pools) if pool.model == model))
-        for model in plant.models
-    }
-    return np.array([by_model[one.model] for one in plant.world.demands])
 
 
 def _regions(world: World, flow: Flow, waited: Waited) -> list[ByRegion]:
@@ -416,7 +293,7 @@ def kept(world: World, plant: Plant, flow: Flow, columns: Columns, column: int) 
     """Whether all goals are kept in a column."""
     rtt = plant.rtt(world)
     rtt = rtt if flow.came.shape[-1] == len(rtt) else np.array([rtt.mean()])
-    waited, classes = Waited(world, plant, flow, rtt), _classes(world)
+    waited, classes = Waited(world, plant, flow, rtt), by_class(world)
     more = columns.demand[column]
     return all(_kept(world, flow, waited, classes, goal, column, more).kept for goal in world.goals)
 
@@ -428,7 +305,7 @@ def by_tick(world: World, plant: Plant, flow: Flow) -> dict[str, list[object]]:
     asked = load.shape(world)[: flow.done] * world.tick
     times = [load.local(world.head.start, tick * flow.tick) for tick in range(flow.done)]
     waiting = flow.waiting[:, 0].sum(-1)
-    for name, mine in _classes(world).items():
+    for name, mine in by_class(world).items():
         counts = (asked, flow.served[: flow.done, 0], flow.refused[: flow.done, 0], flow.left[: flow.done, 0])
         sums = [each[:, mine].sum(1) for each in (*counts, waiting)]
         values = (times, [name] * flow.done, *sums, _mean_by_tick(flow, waited, mine))
@@ -489,23 +366,6 @@ def _mean_by_tick(flow: Flow, waited: Waited, demands: list[int]) -> Floats:
 
 def _weighted(values: Floats, weights: Floats) -> float:
     return float((values * weights).sum() / max(float(weights.sum()), 1e-12))
-
-
-def _power(world: World, plant: Plant, flow: Flow, ones: Columns) -> Floats:
-    """Watts of each site at each tick, with all that it needs: ticks × sites."""
-    made = np.zeros((flow.done, len(plant.sites)))
-    idle, server = world.power.idle, Band.of(world.power.server).middle
-    pue = np.array([world.sites[name].pue.middle for name in plant.sites])
-    where = np.eye(len(plant.sites))[plant.site_of] * pue
-    model_of = np.array([plant.models.index(p.model) if p.model in plant.models else -1 for p in world.pools])
-    for spell, mine in plant.by_tick(flow.done):
-        on = spell.replicas(ones)[0] * plant.span * plant.watts * server
-        used = np.ones((int(mine.sum()), len(world.pools)))
-        serves = model_of >= 0
-        used[:, serves] = flow.used[: flow.done, 0][mine][:, model_of[serves]]
-        used[:, ~serves & ~plant.trains] = 0.0
-        made[mine] = (on * (idle + (1 - idle) * used)) @ where
-    return made
 
 
 def _curve(world: World, plant: Plant, flow: Flow, power: Floats) -> list[Point]:
@@ -574,48 +434,6 @@ def _pools(world: World, plant: Plant, ones: Columns) -> list[ByPool]:
             )
         )
     return made
-
-
-def _years(world: World, flow: Flow, power: Floats) -> list[Year]:
-    of_tick = _year_of(world, flow)
-    run = set(of_tick.tolist())
-    bought = {one.year for one in world.bought if one.year}
-    made = []
-    for year in sorted(run | bought):
-        paid = [(one.count, one.price) for one in world.bought if one.year == year]
-        cost = Spread(*(sum(count * price[at] for count, price in paid) for at in range(3)))
-        energy = bill = None
-        if year in run:
-            energy = _energy(world, float(power[of_tick == year].sum(1).mean()))
-            prices = (world.kwh.low, world.kwh.middle, world.kwh.high)
-            mwh = (energy.low, energy.middle, energy.high)
-            bill = Spread(*(each * 1000 * price for each, price in zip(mwh, prices, strict=True)))
-        budget = world.budgets.get(year)
-        spent = cost.middle + (bill.middle if bill else 0.0)
-        made.append(
-            Year(
-                year=year, bought=cost, energy_mwh=energy, bill=bill, budget=budget,
-                part=spent / budget if budget else None,
-            )
-        )  # fmt: skip
-    return made
-
-
-def _energy(world: World, watts: float) -> Spread:
-    """MWh of a year at a mean power, with the ranges of servers and of what sites need."""
-    middle = watts * HOURS_A_YEAR / 1e6
-    server = Band.of(world.power.server)
-    pue = [world.sites[pool.site].pue for pool in world.pools]
-    low, high = (
-        server[at] / server.middle * float(np.mean([one[at] / one.middle for one in pue])) for at in (0, 2)
-    )
-    return Spread(middle * low, middle, middle * high)
-
-
-def _year_of(world: World, flow: Flow) -> NDArray[np.int64]:
-    start = np.datetime64(world.head.start, "s")
-    times = start + load.ticks(world)[: flow.done].astype("timedelta64[s]")
-    return np.asarray(times.astype("datetime64[Y]").astype(np.int64) + 1970)
 
 
 def _basis(world: World, plant: Plant) -> dict[str, Basis]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from moduai.planner import load
 from moduai.planner.load import DAY, Floats
 from moduai.planner.scenario.world import Pool, World
-from moduai.planner.steptime import Capacity, capacity
+from moduai.planner.steptime import Capacity, More, capacity
 
 if TYPE_CHECKING:
     from moduai.planner.fluid import Columns
@@ -43,7 +43,9 @@ class Plant:
                         pool.accelerator,
                         pool.devices,
                         one.tokens_read,
+                        one.tokens_held,
                         one.tokens_out,
+                        one.vary,
                         one.tpot_ms,
                     )
         shape = (len(world.pools), len(world.demands))
@@ -93,11 +95,12 @@ class Plant:
                 yield spell, mine
 
     def _capacity(
-        self, model: str, accelerator: str, devices: int, read: float, wrote: float, tpot: float
-    ) -> Capacity:
-        world = self.world
-        device = world.devices[accelerator]
-        return capacity(world.models[model], device, devices, read, wrote, world.fit, most_tpot_ms=tpot)
+        self, model: str, accelerator: str, devices: int, read: float, held: float, wrote: float,
+        vary: float, tpot: float,
+    ) -> Capacity:  # fmt: skip
+        world, more = self.world, More(held, vary)
+        of, device = world.models[model], world.devices[accelerator]
+        return capacity(of, device, devices, read, wrote, world.fit, more=more, most_tpot_ms=tpot)
 
     def region_bytes(self, world: World, regions: int) -> Floats:
         """Bytes a second that each region's links carry together; without end where one has no limit."""
@@ -167,6 +170,23 @@ class Spell:
     def cost(self, columns: Columns) -> Floats:
         """Columns × demands: seconds of the whole supply for one question; inf: nothing runs its model."""
         return self._made(columns)[0]
+
+    def gateways(self, columns: Columns) -> Floats:
+        """Columns × models: one for each ``scenario.cell`` accelerators that answer, and one at least."""
+        plant = self.plant
+        runs = np.array([[pool.model == model for model in plant.models] for pool in plant.world.pools])
+        serving = (self.replicas(columns) * plant.span) @ runs
+        return np.asarray(np.maximum(1.0, serving / plant.world.head.cell))
+
+    def accelerator_seconds(self, columns: Columns) -> Floats:
+        """Columns × demands: what one question takes of the accelerators; nothing where nobody answers it."""
+        plant = self.plant
+        accelerators = self.replicas(columns) * plant.span
+        runs = np.array(
+            [[pool.model == one.model for one in plant.world.demands] for pool in plant.world.pools]
+        )
+        cost = self.cost(columns)
+        return np.asarray(np.where(np.isfinite(cost), cost, 0.0) * (accelerators @ runs))
 
     def slots(self, columns: Columns) -> Floats:
         """Columns × models: questions at once."""

@@ -37,6 +37,8 @@ class Job(Struct, eq=False):
     """How long its answer will be."""
     blocks: tuple[int, ...] = ()
     """Chained hashes of its prompt's blocks of ``BLOCK`` tokens."""
+    held: int = 0
+    """Tokens of ``tokens_in`` that the engine is taken to have already, whatever its cache says."""
     cached: int = 0
     """Prompt tokens that were in the cache when it began."""
     read: int = 0
@@ -113,6 +115,7 @@ class Engine:
         self._planned = 0
         self._chunks: list[tuple[Job, int]] = []
         self._dropped: list[Job] = []
+        self._ready = 0
 
     def send(self, job: Job, now: int) -> None:
         """Give it a job; it joins the batch at the next step."""
@@ -138,6 +141,26 @@ class Engine:
     def used(self) -> int:
         """Tokens of KV room in use at the last event, without idle blocks."""
         return self._private + len(self.cache.used) * BLOCK
+
+    def die(self, now: int, back: int) -> None:
+        """Forget everything, the cache too; it answers again at ``back``."""
+        if self._planned:
+            steps = self._done(now)
+            self._steps += steps
+            self.busy += now - self._began
+        for job in self.writing:
+            job.wrote += self._steps - job.mark
+        for job in (*self.writing, *self.reading, *self.waiting):
+            job.mark = job.left = -1
+        self.waiting.clear()
+        self.reading.clear()
+        self.writing.clear()
+        self._ends.clear()
+        self._chunks.clear()
+        self._dropped.clear()
+        self.cache = PrefixCache()
+        self._planned = self._context = self._private = 0
+        self.due, self._ready = -1, back
 
     def advance(self, now: int) -> tuple[list[Job], list[Job]]:
         """End the steps that were due now and begin the next; returns jobs whose first token came, and those
@@ -169,7 +192,8 @@ class Engine:
     def _interrupt(self, now: int) -> None:
         """Look again at the end of the step that is under way."""
         if self.due < 0:
-            self._began = self.due = now
+            self._began = now
+            self.due = max(now, self._ready)
         elif self._planned > 1 and now < self.due:
             self._planned = self._done(now) + 1
             self.due = self._began + self._lasts(self._planned)
@@ -269,7 +293,7 @@ class Engine:
             return False
         held = self.cache.held(blocks)
         # The last token is always read: its output is the first of the answer.
-        hit = min(held * BLOCK, job.tokens_in - 1)
+        hit = min(max(held * BLOCK, job.held), job.tokens_in - 1)
         if job.left < 0:
             job.cached = hit
         job.left = job.tokens_in + job.wrote - hit

@@ -18,6 +18,8 @@ from moduai.planner.traffic import POOL, Request
 from moduai.scheduling import Grant, Queued, Refused, ReplicaSpec, Telemetry, Ticket, Used
 
 TICK = SECOND // 10
+ATTEMPTS = 3
+"""Engines that a request is sent to, as by the gateway: where one dies before the first token."""
 PROGRESS = 5
 """Ticks from one report of progress to the next."""
 
@@ -26,7 +28,7 @@ class Dispatcher(Protocol):
     """Who runs next and where: what the twin needs of ``scheduling.FairQueue``."""
 
     def set_replica(self, name: str, spec: ReplicaSpec, *, is_open: bool, now: int) -> list[Grant]: ...  # noqa: D102
-    def submit(self, ticket: Ticket, now: int) -> Grant | Queued | Refused: ...  # noqa: D102
+    def submit(self, ticket: Ticket, now: int, *, again: bool = False) -> Grant | Queued | Refused: ...  # noqa: D102
     def place(self, ticket: Ticket, now: int) -> Queued | None: ...  # noqa: D102
     def progress(self, grant: Grant, tokens_out: int, now: int) -> list[Grant]: ...  # noqa: D102
     def finish(self, grant: Grant, used: Used | None, first: int, ran: int, now: int) -> list[Grant]: ...  # noqa: D102
@@ -50,6 +52,8 @@ class Record(Struct, eq=False):
     """When its last token came; it stays -1 if the client left before."""
     left: int = -1
     """When the client left."""
+    lost: bool = False
+    """Its engine died in the middle of the answer, or too often before it."""
 
     @property
     def waited(self) -> int:
@@ -74,12 +78,14 @@ class Twin:
         self.running: dict[Job, Record] = {}
         self._waiting: dict[int, Record] = {}
         self._ticks = 0
+        self._specs: dict[str, ReplicaSpec] = {}
         self.on_grant: Callable[[Record], None] | None = None
         """Called at each grant: closed loops ask again here."""
         self.on_end: Callable[[Record], None] | None = None
         """Called when an answer has ended or its client has left."""
         for name, engine in engines.items():
             spec = ReplicaSpec(frozenset({POOL}), engine.slots, room=engine.time.room if room else 0)
+            self._specs[name] = spec
             dispatcher.set_replica(name, spec, is_open=True, now=0)
         self.clock.at(TICK, self._tick)
 
@@ -124,7 +130,7 @@ class Twin:
     def leave(self, record: Record) -> None:
         """The client goes away: its place is given up, or its answer is stopped."""
         now = self.clock.now
-        if record.ended >= 0 or record.left >= 0 or record.refused:
+        if record.ended >= 0 or record.left >= 0 or record.refused or record.lost:
             return
         record.left = now
         if record.grant is None:
@@ -137,6 +143,42 @@ class Twin:
             self._finish(record, record.grant)
         if self.on_end is not None:
             self.on_end(record)
+
+    def die(self, name: str, back: int) -> None:
+        """An engine dies now, and answers again at ``back`` (ns). What has no first token goes elsewhere."""
+        engine, spec = self.engines[name], self._specs[name]
+        engine.die(self.clock.now, back)
+        self.clock.at(back, self._come_back, name)
+        self._start(self.dispatcher.set_replica(name, spec, is_open=False, now=self.clock.now))
+        gone = [one for one in self.running.values() if one.grant and one.grant.replica == name]
+        for record in gone:
+            self._lose(record)
+        for record in gone:
+            if not record.lost:
+                self._again(record, name)
+
+    def _lose(self, record: Record) -> None:
+        job, now = record.job, self.clock.now
+        del self.running[job]
+        record.lost = job.first > 0 or len(record.ticket.avoid) + 1 >= ATTEMPTS
+        if record.grant is not None:
+            used = Used(job.tokens_in, job.cached, job.wrote)
+            self._start(self.dispatcher.finish(record.grant, used, 0, -1, now))
+
+    def _again(self, record: Record, name: str) -> None:
+        ticket = record.ticket
+        ticket.avoid, record.grant = (*ticket.avoid, name), None
+        self._waiting[ticket.id] = record
+        match self.dispatcher.submit(ticket, self.clock.now, again=True):
+            case Grant() as grant:
+                self._start([grant])
+            case Refused():
+                record.lost = True
+                del self._waiting[ticket.id]
+
+    def _come_back(self, name: str) -> None:
+        now = self.clock.now
+        self._start(self.dispatcher.set_replica(name, self._specs[name], is_open=True, now=now))
 
     def work(self, record: Record) -> int:
         """What it has had so far, in tokens: those of its prompt that were read, and twice its answer."""

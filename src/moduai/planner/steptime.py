@@ -18,6 +18,7 @@ from __future__ import annotations
 import tomllib
 from functools import cache
 from importlib import resources
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -278,6 +279,15 @@ class Capacity(Struct, frozen=True):
         return Figure(float(getattr(self, field)), self.basis, self.source, self.error)
 
 
+class More(NamedTuple):
+    """What else is known of requests than their mean lengths."""
+
+    held: float = 0.0
+    """Tokens of earlier turns that the engine has."""
+    vary: float = 1.0
+    """Mean square of the answers' lengths, by the square of their mean."""
+
+
 def capacity(
     model: Model,
     device: Device,
@@ -286,29 +296,32 @@ def capacity(
     mean_output: float,
     fit: Coefficients | None = None,
     *,
+    more: More = More(),  # noqa: B008  a tuple
     most_tpot_ms: float = 0.0,
-    slots: int = SLOTS,
 ) -> Capacity:
     """What one replica of ``tp`` devices serves of requests that are so long on average.
 
     In the long run a step writes one token for each of ``batch`` sequences, and reads the prompts of as many
-    requests as end in it. ``most_tpot_ms``: the batch is kept so small that the time per output token stays
-    below this, but one at least; 0: any. ``mean_input`` counts what is computed (without what is cached).
+    requests as end in it. ``mean_input`` counts what is computed. What else the engine holds of a
+    conversation is not, but takes room and is read in each step as all context is. Who looks into a batch
+    finds long answers more often, half through: ``mean_output × more.vary / 2``. ``most_tpot_ms``: the batch
+    is kept so small that the time per output token stays below this, but one at least; 0: any.
     Raises DoesNotFitError where the memory has no room for one such request.
     """
     fit = fit or shipped()
     time = step_time(model, device, tp, fit=fit)
-    held = mean_input + mean_output
+    held = more.held + mean_input + mean_output
     if time.room < held:
         least_tp(model, device, int(held))
         raise DoesNotFitError(f"{model.name} on {tp} × {device.name}: no room for {held:.0f} tokens")
-    most = max(1, min(slots, int(time.room // (mean_input + mean_output / 2))))
-    curve = [_load(time, 1, mean_input, mean_output)]
+    mean = _Mean(mean_input, mean_output, more.held + mean_input + mean_output * more.vary / 2)
+    most = max(1, min(SLOTS, int(time.room // mean.context)))
+    curve = [_load(time, 1, mean)]
     while curve[-1].batch < most:
-        load = _load(time, min(2 * curve[-1].batch, most), mean_input, mean_output)
+        load = _load(time, min(2 * curve[-1].batch, most), mean)
         if most_tpot_ms and load.tpot_ms > most_tpot_ms:
-            most = _within(time, curve[-1].batch, load.batch, mean_input, mean_output, most_tpot_ms)
-            load = _load(time, most, mean_input, mean_output)
+            most = _within(time, curve[-1].batch, load.batch, mean, most_tpot_ms)
+            load = _load(time, most, mean)
             if most == curve[-1].batch:
                 break
         curve.append(load)
@@ -328,18 +341,24 @@ def capacity(
     )
 
 
-def _load(time: StepTime, batch: int, mean_input: float, mean_output: float) -> Load:
-    reads = batch * mean_input / mean_output
-    context = int(batch * (mean_input + mean_output / 2))
-    step = time.steps(1, batch, context, int(reads))
-    return Load(batch, batch / mean_output / step * 1e9, step / 1e6)
+class _Mean(NamedTuple):
+    """Tokens of one request in the mean: computed, written, and held while it is written."""
+
+    read: float
+    wrote: float
+    context: float
 
 
-def _within(time: StepTime, low: int, high: int, read: float, wrote: float, most: float) -> int:
+def _load(time: StepTime, batch: int, mean: _Mean) -> Load:
+    step = time.steps(1, batch, int(batch * mean.context), int(batch * mean.read / mean.wrote))
+    return Load(batch, batch / mean.wrote / step * 1e9, step / 1e6)
+
+
+def _within(time: StepTime, low: int, high: int, mean: _Mean, most: float) -> int:
     """The largest batch from ``low`` (which does) to ``high`` (which does not) that keeps the goal."""
     while high - low > 1:
         middle = (low + high) // 2
-        if _load(time, middle, read, wrote).tpot_ms > most:
+        if _load(time, middle, mean).tpot_ms > most:
             high = middle
         else:
             low = middle

@@ -39,6 +39,10 @@ class Request(Struct, frozen=True):
     blocks: tuple[int, ...] = ()
     app: str = "page"
     weight: int = 1000
+    held: int = 0
+    """Tokens of its conversation before ``tokens_in``, which the engine still has."""
+    insists: bool = False
+    """Its client comes again until it is taken, where a line is full: batch work."""
     patience: int = 0
     """The client leaves after this time (ns) without a first token; 0: never."""
     pool: str = POOL

@@ -17,9 +17,9 @@ from msgspec import Struct
 from moduai.planner import fluid, load
 from moduai.planner.fluid import Columns, Flow
 from moduai.planner.load import Floats
-from moduai.planner.outcome import Waited
 from moduai.planner.plant import Plant
 from moduai.planner.scenario.world import World
+from moduai.planner.waits import Waited
 
 CHANCE: Final = 1.645
 """Standard deviations within which nine of ten counts lie."""

@@ -10,7 +10,8 @@ from moduai.packs.numbers import grouped
 from moduai.packs.pack import in_language
 from moduai.packs.price import rounded
 from moduai.packs.schema import Words as Named
-from moduai.planner.outcome import Outcome, Spread
+from moduai.planner.basis import Spread
+from moduai.planner.outcome import Outcome
 from moduai.planner.report.figures import Bar, Line, Said, bars, lines, short
 from moduai.planner.report.words import Words
 

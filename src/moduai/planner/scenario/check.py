@@ -21,7 +21,7 @@ from moduai.planner.load import Trace, read_trace
 from moduai.planner.models import Model, models
 from moduai.planner.scenario import schema
 from moduai.planner.scenario.rows import Problem, Rows
-from moduai.planner.scenario.world import PUE, Band, Region, Rests, Site, computed, span
+from moduai.planner.scenario.world import PUE, Band, Region, Rests, Site, conversation, span
 from moduai.planner.steptime import DoesNotFitError, capacity
 from moduai.scheduling.policy import Policy
 
@@ -393,7 +393,7 @@ def _fits(rows: Rows, made: Parts) -> Found:
     run: set[str] = set()
     longest: dict[str, tuple[float, float]] = {}
     for demand in rows.demands:
-        lengths = computed(demand, demand.tokens_in, demand.tokens_out), demand.tokens_out
+        lengths = sum(conversation(demand, demand.tokens_in, demand.tokens_out)), demand.tokens_out
         longest[demand.model] = max(lengths, longest.get(demand.model, (1, 1)))
     for fleet in rows.fleets:
         device = made.devices.get(fleet.accelerator)

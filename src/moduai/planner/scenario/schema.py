@@ -64,6 +64,9 @@ class Head(Row, frozen=True, kw_only=True):
     """Step of the nation mode; runs of more than 62 days take 60."""
     seed: int = 1
     """Of what is drawn: the same seed gives the same result."""
+    cell: Annotated[int, Meta(ge=1, le=4096)] = 256
+    """Accelerators behind one gateway: the limits of the policy on waiting requests count for each. Sampled
+    cells are so large."""
     draws: Annotated[int, Meta(ge=0, le=64)] = 16
     """Runs with figures drawn from their ranges, for the bands; 0: none."""
     regions: tuple[Region, ...] = ()
@@ -218,6 +221,12 @@ class FleetRow(Rested, frozen=True, kw_only=True):
     """Last day of service."""
     availability: Part = 0.97
     """Part that works at any time."""
+    mtbf_hours: Annotated[float, Meta(ge=0, le=1e7)] = 0.0
+    """Mean time between failures of one accelerator, hours: an engine dies when one of its accelerators does,
+    and ends the answers that it has begun. 0: never. Sampled cells alone: in the mean over years it is a part
+    of `availability`."""
+    start_s: Annotated[float, Meta(ge=0, le=86_400)] = 300.0
+    """Until an engine that died answers again, s."""
     price: Range | None = None
     """Of one with its server and network, in the currency; empty: the pack's."""
     bought: Year | None = None

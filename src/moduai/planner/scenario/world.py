@@ -93,6 +93,8 @@ class Demand:
     model: str
     tokens_read: float
     """Tokens of a question that are computed: new ones, and of earlier turns what is not cached."""
+    tokens_held: float
+    """Tokens of earlier turns that the engine still has: they take room and are read with each step."""
     tokens_out: float
     spread: float
     trace: Trace | None
@@ -100,6 +102,14 @@ class Demand:
     patience: float
     """Seconds; 0: without end."""
     regions: Mapping[str, float]
+
+    @cached_property
+    def vary(self) -> float:
+        """Mean square of the answers' lengths, by the square of their mean."""
+        if self.trace is None:
+            return float(np.exp(self.spread**2))
+        wrote = self.trace.tokens_out
+        return float((wrote**2).mean() / wrote.mean() ** 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +135,9 @@ class Pool:
     devices: int
     """That one replica spans."""
     availability: float
+    mtbf_hours: float
+    """Of one accelerator; 0: none fails."""
+    start_s: float
     begins: date | None
     ends: date | None
 
@@ -249,6 +262,7 @@ def _demand(row: schema.DemandRow, rows: Rows, parts: Parts) -> Demand:
     read = float(trace.tokens_in.mean()) if trace else row.tokens_in
     wrote = float(trace.tokens_out.mean()) if trace else row.tokens_out
     rule = parts.policy.classes[row.service_class]
+    computed, held = conversation(row, read, wrote)
     return Demand(
         id=row.id,
         name=row.name,
@@ -266,7 +280,8 @@ def _demand(row: schema.DemandRow, rows: Rows, parts: Parts) -> Demand:
         hours=curve.hours if curve else FLAT,
         weekend=curve.weekend if curve else 1.0,
         model=row.model,
-        tokens_read=computed(row, read, wrote),
+        tokens_read=computed,
+        tokens_held=held,
         tokens_out=wrote,
         spread=row.spread,
         trace=trace,
@@ -276,11 +291,12 @@ def _demand(row: schema.DemandRow, rows: Rows, parts: Parts) -> Demand:
     )
 
 
-def computed(row: schema.DemandRow, read: float, wrote: float) -> float:
-    """Tokens of a question that are computed, in the mean over a conversation: what is new, and of what is
-    read again the part that the engine no longer has.
+def conversation(row: schema.DemandRow, read: float, wrote: float) -> tuple[float, float]:
+    """Tokens of a question's prompt, in the mean over a conversation: those that are computed (what is new,
+    and of what is read again the part that the engine no longer has), and those that it still has.
     """
-    return read + (row.session - 1) / 2 * (read + wrote) * (1 - row.cached)
+    again = (row.session - 1) / 2 * (read + wrote)
+    return read + again * (1 - row.cached), again * row.cached
 
 
 def span(row: schema.FleetRow, model: Model, device: Device) -> int:
@@ -304,6 +320,8 @@ def _pools(row: schema.FleetRow, parts: Parts) -> list[Pool]:
             count=count * here * part,
             devices=devices,
             availability=row.availability,
+            mtbf_hours=row.mtbf_hours,
+            start_s=row.start_s,
             begins=row.begins,
             ends=row.ends,
         )
