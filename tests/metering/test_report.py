@@ -12,6 +12,7 @@ from moduai.accounts.keys import create_key
 from moduai.cli.usage import app
 from moduai.metering.report import BY, By, total, usage
 from moduai.metering.row import UsageRow
+from moduai.metering.rows import rows
 from moduai.metering.tables import usage as table
 from moduai.store import migrate
 from moduai.store.database import Database
@@ -53,6 +54,14 @@ async def test_sums_and_means_of_a_model(filled: Database) -> None:
     assert (line.queue_us, line.first_token_us, line.duration_us) == (50, 300, 500)
     assert (line.accelerator_us, line.energy_mj) == (7, 3)
     assert all(type(value) is int for value in msgspec.structs.astuple(line)[1:])
+
+
+async def test_single_rows_are_read_in_order_and_the_newest_are_left_out(filled: Database) -> None:
+    async with filled.connect() as connection:
+        found = await rows(connection, START, START + DAY)
+        few = await rows(connection, START, START + 2 * DAY, most=2)
+    assert (found.rows, found.left_out) == (list(ROWS[:3]), 0)
+    assert (few.rows, few.left_out) == (list(ROWS[:2]), 2)
 
 
 async def test_groups(filled: Database) -> None:

@@ -65,7 +65,7 @@ def test_what_was_not_measured_is_assumed_and_carries_more_error():
     assert 0 < seen.error < other.error
     assert other.figure("requests_per_s").error == other.error
     assert weakest(Basis.FITTED, Basis.PUBLISHED, Basis.MEASURED) is Basis.PUBLISHED
-    assert devices()["atom-max"].figure("watts").basis is Basis.ASSUMED
+    assert devices()["atom-max"].figure("link_gbs").basis is Basis.ASSUMED
 
 
 def test_what_does_not_fit_says_what_is_there_and_what_it_takes():

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import inspect
 import shutil
 import sys
 import unicodedata
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar, get_type_hints
 
 import msgspec
 import typer
+from msgspec import Struct
 
 from moduai import settings
 
@@ -44,6 +47,42 @@ def new_app(summary: str, *, group: bool = True) -> typer.Typer:
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
+
+
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """A command of which each parameter that is a Struct becomes options, one for each of its fields: so
+    options that several commands have are written once. Such a parameter is keyword-only.
+    """
+    own = inspect.signature(command, eval_str=True)
+    groups: dict[str, type[Struct]] = {
+        name: one.annotation for name, one in own.parameters.items() if _is_struct(one.annotation)
+    }
+
+    @functools.wraps(command)
+    def called(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{field: given.pop(field) for field in group.__struct_fields__})
+        command(**given)
+
+    parameters = [
+        each
+        for name, one in own.parameters.items()
+        for each in (_fields(groups[name]) if name in groups else [one])
+    ]
+    called.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return called
+
+
+def _is_struct(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Struct)
+
+
+def _fields(group: type[Struct]) -> Iterator[inspect.Parameter]:
+    hints = get_type_hints(group, include_extras=True)
+    for field in msgspec.structs.fields(group):
+        yield inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
 
 
 def examples(*lines: str) -> str:

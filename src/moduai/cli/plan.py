@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import msgspec
 import typer
 
-from moduai.cli import plan_sampled
-from moduai.cli.common import JsonOption, done, examples, fail, new_app, safe, table, to_json
-from moduai.gateway.policy_text import parse, shipped_text
-from moduai.packs import choose, where
-from moduai.packs.pack import Pack, in_language
-from moduai.packs.read import PackError, told
-from moduai.packs.read import read as read_pack
-from moduai.planner import fluid, outcome, size
+from moduai.cli import plan_ledger, plan_sampled
+from moduai.cli.common import JsonOption, done, examples, fail, new_app, safe, table, to_json, with_options
+from moduai.cli.scenarios import LanguageOption, ScenarioArgument, WhatIfs, given, progress_of
+from moduai.cli.scenarios import world as read_world
+from moduai.packs.pack import in_language
+from moduai.packs.read import told
+from moduai.planner import fluid, mix, outcome, size
 from moduai.planner.basis import Spread
 from moduai.planner.fluid import Columns, Flow, Progress
 from moduai.planner.outcome import ByClass, Outcome
@@ -28,14 +25,14 @@ from moduai.planner.plant import Plant
 from moduai.planner.report import NoParquetError, write_parquet
 from moduai.planner.report import report as html
 from moduai.planner.report.figures import short
-from moduai.planner.scenario import Given, ScenarioError, World
+from moduai.planner.scenario import ScenarioError, World
 from moduai.planner.scenario import read as read_scenario
 from moduai.planner.scenario import shipped as scenarios
 from moduai.planner.spent import Year
 
 app = new_app("Plan accelerators: who waits how long with how many, where, and what it costs.")
+app.add_typer(plan_ledger.app)
 
-DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 CLASSES: Final = {
     "class": "class",
     "asked": "questions",
@@ -54,6 +51,7 @@ REGIONS: Final = {
     "mean": "mean wait s",
     "p99": "p99 s",
 }
+MIX: Final = {"kind": "accelerator", "now": "now", "alone": "fewest, others as now", "mix": "in the mix"}
 YEARS: Final = {
     "year": "year",
     "bought": "bought",
@@ -62,32 +60,12 @@ YEARS: Final = {
     "budget": "budget",
     "part": "of the budget",
 }
-ScenarioArgument = Annotated[
-    str, typer.Argument(help="One that comes with Modu (`modu plan list`), or a file.")
-]
-LanguageOption = Annotated[str, typer.Option("--language", help="Of names and of the report: en or ko.")]
-LoseOption = Annotated[
-    list[str] | None, typer.Option("--lose", help="What if: this site is lost all the time.")
-]
-LaunchOption = Annotated[
-    float, typer.Option("--launch", min=0, help="What if: so many times the questions, all the time.")
-]
-FasterOption = Annotated[
-    list[str] | None, typer.Option("--faster", help="What if: KIND=FACTOR, such as rebel-quad=2.")
-]
-PolicyOption = Annotated[
-    Path | None, typer.Option("--policy", help="What if: this policy file in place of all others.")
-]
-DaysOption = Annotated[int, typer.Option("--days", min=0, help="Run so many days; 0: as the scenario says.")]
-FleetOption = Annotated[
-    float, typer.Option("--fleet", min=0, help="What if: all fleets so many times as large.")
-]
 
 
 @app.command("list", epilog=examples("modu plan list", "modu plan list --json"))
 def list_scenarios(language: LanguageOption = "en", json: JsonOption = False) -> None:
     """List the scenarios that come with Modu."""
-    worlds = {name: _read(name) for name in scenarios()}
+    worlds = {name: read_world(name) for name in scenarios()}
     rows = [
         {
             "name": name,
@@ -106,7 +84,7 @@ def list_scenarios(language: LanguageOption = "en", json: JsonOption = False) ->
 def check(scenario: ScenarioArgument, json: JsonOption = False) -> None:
     """Look for all that is wrong with a scenario, each with its file and line. Status 1 if there is any."""
     try:
-        world = read_scenario(scenario, _given())
+        world = read_scenario(scenario, given())
     except ScenarioError as error:
         if json:
             typer.echo(to_json({"valid": False, "faults": error.faults}))
@@ -125,6 +103,7 @@ def check(scenario: ScenarioArgument, json: JsonOption = False) -> None:
         "modu plan run kr-200000 --sampled --peak --cells 24",
     )
 )
+@with_options
 def run(
     scenario: ScenarioArgument,
     *,
@@ -132,12 +111,10 @@ def run(
     parquet: Annotated[
         Path | None, typer.Option("--parquet", help="Write a row for each tick and class.")
     ] = None,
-    lose: LoseOption = None,
-    launch: LaunchOption = 1.0,
-    faster: FasterOption = None,
-    fleet: FleetOption = 1.0,
-    policy: PolicyOption = None,
-    days: DaysOption = 0,
+    what_if: WhatIfs,
+    fleet: Annotated[
+        float, typer.Option("--fleet", min=0, help="What if: all fleets so many times as large.")
+    ] = 1.0,
     draws: Annotated[
         int, typer.Option("--draws", min=-1, max=64, help="Runs for the bands; -1: as the scenario says.")
     ] = -1,
@@ -162,16 +139,14 @@ def run(
 
     Ctrl-C ends it: what is done is shown and kept, and it says how to go on.
     """
-    head = {"days": days} if days else {}
-    head |= {"draws": draws} if draws >= 0 else {}
-    world = _read(scenario, _what_if(lose, launch, faster, head), policy, fleet)
+    world = read_world(scenario, what_if, fleet=fleet, draws=draws)
     plant = Plant(world)
     begun = _begun(go_on, world) if go_on and not sampled else None
-    with _progress("days") as progress:
+    with progress_of("days") as progress:
         flow = fluid.run(world, plant, fluid.middle(world), begun=begun, progress=progress)
     bands = None
     if flow.done == len(flow.served) and world.head.draws:
-        with _progress("bands") as progress:
+        with progress_of("bands") as progress:
             bands = _bands(world, plant, progress)
     found = outcome.outcome(world, plant, flow, bands)
     _write(world, plant, flow, found, report, parquet, language)
@@ -187,26 +162,38 @@ def run(
 
 
 @app.command(
-    "size", epilog=examples("modu plan size kr-200000", "modu plan size mine.toml --sure 0.9 --json")
+    "size",
+    epilog=examples(
+        "modu plan size kr-200000",
+        "modu plan size kr-200000-npu --by-kind",
+        "modu plan size mine.toml --sure 0.9 --json",
+    ),
 )
+@with_options
 def size_(
     scenario: ScenarioArgument,
     *,
     sure: Annotated[
         float, typer.Option("--sure", min=0, max=1, help="Keep the goals in this part of the drawn runs too.")
     ] = 0.0,
-    lose: LoseOption = None,
-    launch: LaunchOption = 1.0,
-    faster: FasterOption = None,
-    policy: PolicyOption = None,
-    days: DaysOption = 0,
+    by_kind: Annotated[
+        bool, typer.Option("--by-kind", help="Then one kind at a time: the fewest of each, and a cheap mix.")
+    ] = False,
+    what_if: WhatIfs,
     json: JsonOption = False,
 ) -> None:
     """Search for the fewest accelerators that keep the goals; all fleets grow or shrink together."""
-    world = _read(scenario, _what_if(lose, launch, faster, {"days": days} if days else {}), policy)
+    if by_kind and sure:
+        fail("--by-kind asks the middle of all figures only: leave --sure out", 2)
+    world = read_world(scenario, what_if)
     try:
-        with _progress("sizes") as progress:
+        with progress_of("sizes") as progress:
             found = size.size(world, Plant(world), sure, progress)
+        if by_kind:
+            with progress_of("mixes") as progress:
+                mixed = mix.mix(world, found, progress)
+            _tell_mix(mixed, json=json)
+            return
     except ValueError as error:
         fail(safe(str(error)))
     if json:
@@ -229,24 +216,20 @@ def size_(
 @app.command(
     epilog=examples("modu plan compare kr-start kr-50000 kr-200000", "modu plan compare a.toml b.toml --json")
 )
+@with_options
 def compare(
     scenario: Annotated[list[str], typer.Argument(help="Two or more.")],
     *,
-    lose: LoseOption = None,
-    launch: LaunchOption = 1.0,
-    faster: FasterOption = None,
-    policy: PolicyOption = None,
-    days: DaysOption = 0,
+    what_if: WhatIfs,
     language: LanguageOption = "en",
     json: JsonOption = False,
 ) -> None:
     """Put scenarios side by side. What-ifs count for all of them."""
     found: dict[str, Outcome] = {}
     for name in scenario:
-        changes = _what_if(lose, launch, faster, {"days": days} if days else {})
-        world = _read(name, changes, policy)
+        world = read_world(name, what_if)
         plant = Plant(world)
-        with _progress(name) as progress:
+        with progress_of(name) as progress:
             flow = fluid.run(world, plant, fluid.middle(world), progress=progress)
         found[name] = outcome.outcome(world, plant, flow, None)
         if not found[name].whole:
@@ -258,78 +241,7 @@ def compare(
     table(_side_by_side(found, language), ["", *found])
 
 
-# reading
-
-
-def _given(instead: str = "") -> Given:
-    return Given(parse, shipped_text(), _pack, instead)
-
-
-@cache
-def _pack(name: str) -> Pack:
-    folder = where.folder(name, Path.cwd())
-    if not folder.is_dir():
-        raise PackError([choose.absent(folder)])
-    return read_pack(folder, parse)
-
-
-def _read(
-    scenario: str, changes: dict[str, Any] | None = None, policy: Path | None = None, fleet: float = 1.0
-) -> World:
-    """A world; one with faults ends the command."""
-    try:
-        instead = policy.read_text("utf-8") if policy else ""
-        parse(instead or shipped_text())
-    except (OSError, ValueError) as error:
-        fail(safe(f"{policy}: {error}"))
-    try:
-        world = read_scenario(scenario, _given(instead), changes)
-    except ScenarioError as error:
-        for fault in error.faults:
-            typer.echo(safe(told(fault)), err=True)
-        fail(f"the scenario cannot be used: {len(error.faults)} faults")
-    return world if fleet == 1.0 else world.grown(fleet)
-
-
-def _what_if(
-    lose: list[str] | None, launch: float, faster: list[str] | None, head: dict[str, Any]
-) -> dict[str, Any]:
-    """Options as tables of a scenario."""
-    events: list[dict[str, Any]] = [
-        {"id": f"what-if.lost.{number}", "kind": "site-lost", "site": site}
-        for number, site in enumerate(lose or ())
-    ]
-    if launch != 1.0:
-        events.append({"id": "what-if.launch", "kind": "launch", "factor": launch})
-    for number, one in enumerate(faster or ()):
-        kind, _, factor = one.partition("=")
-        try:
-            times = float(factor or 2)
-        except ValueError:
-            fail(f"write --faster KIND=FACTOR, such as rebel-quad=2, not {safe(one)!r}", 2)
-        events.append(
-            {"id": f"what-if.faster.{number}", "kind": "faster", "accelerator": kind, "factor": times}
-        )
-    return {**({"scenario": head} if head else {}), **({"event": events} if events else {})}
-
-
 # running
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Progress | None]:
-    """A bar with the time left, where someone looks."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console  # noqa: PLC0415  Rich costs 0.1 s, so only where it is seen
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-    from rich.progress import Progress as Shown  # noqa: PLC0415
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Shown(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task(what, total=None)
-        yield lambda ticks, all_: shown.update(task, completed=ticks, total=all_)
 
 
 def _bands(world: World, plant: Plant, progress: Progress | None) -> tuple[Columns, Flow] | None:
@@ -343,7 +255,7 @@ def _sample(
     how: str,
 ) -> None:  # fmt: skip
     """``how``: json, or the language to tell it in."""
-    with _progress("cells") as progress:
+    with progress_of("cells") as progress:
         drawn = plan_sampled.run(world, plant, flow, options, progress)
     said = plan_sampled.result(world, plant, flow, *drawn)
     if how == "json":
@@ -443,6 +355,19 @@ def _tell(found: Outcome, language: str) -> None:
     typer.echo(
         f"\nBasis, the weakest of what each rests on: {said}. --json has every figure with its source."
     )
+
+
+def _tell_mix(found: mix.Mix, *, json: bool) -> None:
+    if json:
+        typer.echo(to_json(found))
+        return
+    table(map(msgspec.structs.asdict, found.kinds), MIX)
+    typer.echo(
+        f"\nThe mix costs {short(found.cost_mix)} {safe(found.unit)}, the scenario {short(found.cost_now)}. "
+        "It is the cheapest that was found; another mix may be cheaper."
+    )
+    if not found.whole:
+        typer.echo("Stopped: fewer may do. Run it again to search to the end.", err=True)
 
 
 def _class(one: ByClass, language: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
+from msgspec import Struct
 
 from moduai.cli import proposals
 from moduai.cli.common import (
@@ -21,6 +22,7 @@ from moduai.cli.common import (
     safe,
     table,
     to_json,
+    with_options,
 )
 from moduai.cli.pack import open_pack
 from moduai.packs import strategy
@@ -44,13 +46,22 @@ from moduai.settings import Loaded
 app = new_app("Read the plan of a country pack, as of any day; compute with it; propose changes of it.")
 app.add_typer(proposals.app)
 
-AsOfOption = Annotated[
-    str,
-    typer.Option("--as-of", help="The plan as it stood on a day, such as 2025-06-03 [default: the last]."),
-]
-PackOption = Annotated[
-    str, typer.Option("--pack", help="Another pack than the one in use: an id or a folder.")
-]
+
+class At(Struct, frozen=True):
+    """Which plan, as of which day."""
+
+    as_of: Annotated[
+        str,
+        typer.Option(
+            "--as-of", help="The plan as it stood on a day, such as 2025-06-03 [default: the last]."
+        ),
+    ] = ""
+    pack: Annotated[
+        str, typer.Option("--pack", help="Another pack than the one in use: an id or a folder.")
+    ] = ""
+    home: HomeOption = None
+
+
 LanguageOption = Annotated[str, typer.Option("--language", help="Of the texts, where the pack has it.")]
 ITEMS = {
     "id": "item",
@@ -87,19 +98,19 @@ FIGURES = {
     "list",
     epilog=examples("modu strategy list", "modu strategy list --kind pledge --as-of 2025-06-03 --json"),
 )
+@with_options
 def list_items(
+    *,
     kind: Annotated[str, typer.Option("--kind", help=f"{', '.join(get_args(ItemKind))}.")] = "",
     pillar: Annotated[str, typer.Option("--pillar", help=f"{', '.join(get_args(Pillar))}.")] = "",
-    as_of: AsOfOption = "",
     language: LanguageOption = "en",
-    pack: PackOption = "",
-    home: HomeOption = None,
+    at: At,
     json: JsonOption = False,
 ) -> None:
     """List what is followed: goals, pledges, programmes, facilities, posts, criticism."""
     _among("kind", kind, get_args(ItemKind))
     _among("pillar", pillar, get_args(Pillar))
-    plan = _plan(open_loaded(home), pack, as_of)
+    plan = _plan(at)
     wanted = [
         _item(plan.pack, entry, language)
         for entry in plan.entries.values()
@@ -109,16 +120,16 @@ def list_items(
 
 
 @app.command(epilog=examples("modu strategy show ITEM", "modu strategy show ITEM --as-of 2025-06-03 --json"))
+@with_options
 def show(
     item: Annotated[str, typer.Argument(help="Id of an item: `modu strategy list`.")],
-    as_of: AsOfOption = "",
+    *,
     language: LanguageOption = "en",
-    pack: PackOption = "",
-    home: HomeOption = None,
+    at: At,
     json: JsonOption = False,
 ) -> None:
     """Show one item: who said what of it and when, with sources; what it waits for; what is missing."""
-    plan = _plan(open_loaded(home), pack, as_of)
+    plan = _plan(at)
     if item not in plan.entries:
         fail(f"there is no item {safe(item)!r} on {plan.day}; `modu strategy list` lists them", 2)
     entry = plan.entries[item]
@@ -144,17 +155,17 @@ def show(
 
 
 @app.command(epilog=examples("modu strategy gaps", "modu strategy gaps --gap money --json"))
+@with_options
 def gaps(
+    *,
     gap: Annotated[str, typer.Option("--gap", help=f"Only this one: {', '.join(get_args(Gap))}.")] = "",
-    as_of: AsOfOption = "",
     language: LanguageOption = "en",
-    pack: PackOption = "",
-    home: HomeOption = None,
+    at: At,
     json: JsonOption = False,
 ) -> None:
     """Say what the documents do not give: owner, money, date, measure or prerequisite of each item."""
     _among("gap", gap, get_args(Gap))
-    plan = _plan(open_loaded(home), pack, as_of)
+    plan = _plan(at)
     found = [
         _item(plan.pack, entry, language)
         for entry in plan.entries.values()
@@ -166,16 +177,16 @@ def gaps(
 
 
 @app.command(epilog=examples("modu strategy compare", "modu strategy compare WHO WHO --as-of 2025-06-03"))
+@with_options
 def compare(
     who: Annotated[list[str] | None, typer.Argument(help="Ids of who pledged [default: all].")] = None,
-    as_of: AsOfOption = "",
+    *,
     language: LanguageOption = "en",
-    pack: PackOption = "",
-    home: HomeOption = None,
+    at: At,
     json: JsonOption = False,
 ) -> None:
     """Put pledges side by side. Nothing is added up: what different people said stays apart."""
-    plan = _plan(open_loaded(home), pack, as_of)
+    plan = _plan(at)
     found = strategy.compare(plan, who or ())
     if unknown := set(who or ()) - found.keys():
         fail(safe(f"no pledge of {', '.join(sorted(unknown))} stands on {plan.day}"), 2)
@@ -203,6 +214,7 @@ def compare(
         "modu strategy price CLAIM --scenario mine.toml && modu plan run mine.toml",
     )
 )
+@with_options
 def price(
     claim: Annotated[str, typer.Argument(help="Id of a claim: `modu strategy show`.")] = "",
     *,
@@ -218,9 +230,7 @@ def price(
     scenario: Annotated[
         Path | None, typer.Option("--scenario", help="Write a scenario for `modu plan` too; a new file.")
     ] = None,
-    as_of: AsOfOption = "",
-    pack: PackOption = "",
-    home: HomeOption = None,
+    at: At,
     json: JsonOption = False,
 ) -> None:
     """Compute what a pledge costs or buys: money, accelerators, power, energy, parts of the budget.
@@ -229,8 +239,7 @@ def price(
     """
     if sum(map(bool, (claim, accelerators, money))) != 1:
         fail("name a claim, or say --accelerators or --money", 2)
-    loaded, terms = open_loaded(home), Terms(private=private, year=year, per=per)
-    plan = _plan(loaded, pack, as_of)
+    loaded, plan, terms = open_loaded(at.home), _plan(at), Terms(private=private, year=year, per=per)
     try:
         if claim:
             priced = price_claim(plan, claim, terms)
@@ -241,7 +250,7 @@ def price(
     except PriceError as error:
         fail(safe(str(error)))
     if scenario:
-        _hand_over(loaded, plan, pack, plan.standing[claim].claim if claim else accelerators, scenario)
+        _hand_over(loaded, plan, at.pack, plan.standing[claim].claim if claim else accelerators, scenario)
     if json:
         typer.echo(to_json(priced))
         return
@@ -277,14 +286,15 @@ def _tell(pack: Pack, priced: Priced) -> None:
         )
 
 
-def _plan(loaded: Loaded, pack: str, as_of: str) -> Plan:
+def _plan(at: At) -> Plan:
     """The plan as the page has it; of a pack that is named, as its files have it."""
     try:
-        day = date.fromisoformat(as_of) if as_of else None
+        day = date.fromisoformat(at.as_of) if at.as_of else None
     except ValueError:
-        fail(f"{safe(as_of)!r} is no day: write 2025-06-03", 2)
-    found = open_pack(loaded, pack)
-    return strategy.as_of(found if pack else proposals.present(loaded, found), day)
+        fail(f"{safe(at.as_of)!r} is no day: write 2025-06-03", 2)
+    loaded = open_loaded(at.home)
+    found = open_pack(loaded, at.pack)
+    return strategy.as_of(found if at.pack else proposals.present(loaded, found), day)
 
 
 def _among(name: str, value: str, known: Iterable[str]) -> None:

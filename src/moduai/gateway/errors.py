@@ -62,6 +62,9 @@ CATALOGUE: dict[str, ErrorKind] = {
     "expectation_failed": ErrorKind(417, _REQUEST, "Only Expect: 100-continue is understood."),
     "host_not_allowed": ErrorKind(421, _REQUEST, "This service does not answer to this host name."),
     "engine_not_usable": ErrorKind(422, _REQUEST, "There is no engine that can be used at this address."),
+    "planner_too_much": ErrorKind(
+        422, _REQUEST, "This is more than may be run here: choose fewer days, or modu plan run."
+    ),
     "line_full": ErrorKind(429, "rate_limit_error", "The line for this model is full; come back later."),
     "person_line_full": ErrorKind(
         429, "rate_limit_error", "You have as many requests in line as one person may; wait for one to end."
@@ -71,6 +74,9 @@ CATALOGUE: dict[str, ErrorKind] = {
     ),
     "overloaded": ErrorKind(
         429, "rate_limit_error", "The wait for this model is too long to be worth it; come back later."
+    ),
+    "planner_busy": ErrorKind(
+        429, "rate_limit_error", "Others are running scenarios now; ask again in a few seconds."
     ),
     "head_too_large": ErrorKind(431, _REQUEST, "The request's head is larger than this service takes."),
     "client_left": ErrorKind(499, _REQUEST, "The client left before the answer (only in the ledger)."),

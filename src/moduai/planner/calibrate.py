@@ -248,6 +248,13 @@ def to_toml(fitted: Coefficients) -> str:
         lines += ["", f"[{title}]", *(f"{_quoted(key)} = {value:.4g}" for key, value in table.items())]
     lines += ["", "[errors]"]
     lines += [f"{_quoted(key)} = [{a:.3f}, {b:.3f}]" for key, (a, b) in fitted.errors.items()]
+    for one in fitted.replicas:
+        factors = ", ".join(f"{each:.4g}" for each in one.factors)
+        lines += [
+            "", "[[replicas]]", f"model = {_quoted(one.model)}", f"device = {_quoted(one.device)}",
+            f"devices = {one.devices}", f"factors = [{factors}]", f"error = {one.error:.3f}",
+            f"requests = {one.requests}", f"source = {_quoted(one.source)}",
+        ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
@@ -314,22 +321,26 @@ def tune(
     if not seen.any():
         raise ValueError("no request was served in the time to learn from")
     truth = _spans(np.array([(one.at, one.first, one.ended, one.tokens_out) for one in known], np.int64))
+    # A first token takes a step at least; one that came sooner tells no more.
+    step = float(np.median(truth[seen[:, 1], 1])) if seen[:, 1].any() else 0.0
+    truth[:, 0] = np.maximum(truth[:, 0], step)
 
     def error(factors: Floats) -> float:
         model = _spans(played(scaled(before, factors), known, slots, chunk))
+        model[:, 0] = np.maximum(model[:, 0], step)
         off = sum(_off(model[some, kind], truth[some, kind]) for kind, some in enumerate(seen.T))
         return off + LEAN * float(((factors - factors.mean()) ** 2).sum())
 
-    at, step = np.zeros(3), 0.5
+    at, width = np.zeros(3), 0.5
     best = error(at)
-    while step > FINE:
-        tries = [at + step * way for way in WAYS]
+    while width > FINE:
+        tries = [at + width * way for way in WAYS]
         errors = [error(one) for one in tries]
         if min(errors) < best:
             best = min(errors)
             at = tries[errors.index(best)]
         else:
-            step /= 2
+            width /= 2
     return Tuned(scaled(before, at), tuple(float(one) for one in np.exp(at)), best)
 
 
@@ -341,15 +352,7 @@ def _off(model: Floats, truth: Floats) -> float:
 
 def scaled(time: StepTime, logs: Floats) -> StepTime:
     """A step time after factors (logarithms): each step, what is held, each token read."""
-    each, held, read = (float(one) for one in np.exp(logs))
-    return StepTime(
-        base=round(time.base * each),
-        sequence=round(time.sequence * held),
-        context=round(time.context * held),
-        prefill=round(time.prefill * read),
-        room=time.room,
-        experts=tuple(round(one * each) for one in time.experts),
-    )
+    return time.scaled(*(float(one) for one in np.exp(logs)))
 
 
 def played(time: StepTime, served: Sequence[Served], slots: int, chunk: int) -> Ints:

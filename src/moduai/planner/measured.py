@@ -18,6 +18,8 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
+from moduai.lined import near
+from moduai.planner.devices import devices
 from moduai.planner.models import Model, Precision, models
 
 NAMES = {
@@ -61,6 +63,72 @@ class Point(Struct, frozen=True, kw_only=True):
     def group(self) -> tuple[str, str, str]:
         """Model, system and engine."""
         return self.name, self.device, self.engine
+
+
+OWN = ("model", "device", "engine", "tp", "batch", "tokens_in", "tokens_out", "tpot_ms")
+"""Columns of an own table of points: keys of the planner's tables, the engine's software, devices of a
+replica, clients at once, mean lengths, ms for each output token."""
+MOST_FAULTS = 20
+
+
+class PointsError(ValueError):
+    """Points that cannot be used: a line for each fault, with its file and line."""
+
+
+def read_points(where: Path) -> list[Point]:
+    """All points of a CSV file, or of those in a folder. Raises PointsError: one fault, and none is used."""
+    files = sorted(where.glob("*.csv")) if where.is_dir() else [where]
+    if not files:
+        raise PointsError(f"{where}: there is no CSV file in it")
+    found: list[Point] = []
+    faults: list[str] = []
+    for file in files:
+        try:
+            with file.open(encoding="utf-8", newline="") as text:
+                head = next(csv.reader(text), [])
+            if "silicon_tpot_ms" in head:
+                found += aiconfigurator(file)
+            elif missing := [name for name in OWN if name not in head]:
+                faults.append(f"{file}:1: columns are missing: {', '.join(missing)}")
+            else:
+                _read_own(file, found, faults)
+        except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+            faults.append(f"{file}: it cannot be read: {error}")
+        except ValueError as error:
+            faults.append(f"{file}: a number is none: {error}")
+    if not found and not faults:
+        faults.append(f"{where}: there is no point in it")
+    if faults:
+        raise PointsError("\n".join(faults[:MOST_FAULTS]))
+    return found
+
+
+def _read_own(file: Path, found: list[Point], faults: list[str]) -> None:
+    with file.open(encoding="utf-8", newline="") as text:
+        for number, row in enumerate(csv.DictReader(text), 2):
+            point = _own(row)
+            if isinstance(point, str):
+                faults.append(f"{file}:{number}: {point}")
+            else:
+                found.append(point)
+
+
+def _own(row: dict[str, str]) -> Point | str:
+    """A row of an own table, or what is wrong with it."""
+    if row["model"] not in models():
+        return f"there is no model {row['model']!r}; {near(row['model'] or '', list(models()))}"
+    if row["device"] not in devices():
+        return f"there is no accelerator {row['device']!r}; {near(row['device'] or '', list(devices()))}"
+    try:
+        tp, batch, read, wrote, tpot = (float(row[name]) for name in OWN[3:])
+    except (TypeError, ValueError):
+        return f"{', '.join(OWN[3:])} are numbers"
+    if not all(0 < each < 1e9 for each in (tp, batch, read, wrote, tpot)):
+        return f"{', '.join(OWN[3:])} are above 0"
+    return Point(
+        name=row["model"], model=models()[row["model"]], device=row["device"], engine=row["engine"],
+        tp=int(tp), batch=batch, tokens_in=read, tokens_out=wrote, tpot_s=tpot / 1e3,
+    )  # fmt: skip
 
 
 def aiconfigurator(file: Path) -> list[Point]:

@@ -98,8 +98,9 @@ class Plant:
         self, model: str, accelerator: str, devices: int, read: float, held: float, wrote: float,
         vary: float, tpot: float,
     ) -> Capacity:  # fmt: skip
-        of, device = self.world.models[model], self.world.devices[accelerator]
-        return capacity(of, device, devices, read, wrote, more=More(held, vary), most_tpot_ms=tpot)
+        world, more = self.world, More(held, vary)
+        of, device = world.models[model], world.devices[accelerator]
+        return capacity(of, device, devices, read, wrote, world.fit, more=more, most_tpot_ms=tpot)
 
     def region_bytes(self, world: World, regions: int) -> Floats:
         """Bytes a second that each region's links carry together; without end where one has no limit."""

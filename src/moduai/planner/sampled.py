@@ -308,7 +308,7 @@ def _task(supply: Supply, flow: Flow, number: int, stratum: Stratum, draw: int, 
         for one in load.streams(world, begins, seconds, part)
     )
     spell = supply.spell(window)
-    time = step_time(world.models[kind.model], world.devices[kind.accelerator], kind.devices)
+    time = step_time(world.models[kind.model], world.devices[kind.accelerator], kind.devices, fit=world.fit)
     fast = max(spell.fast[n] for n, one in enumerate(world.pools) if one.accelerator == kind.accelerator)
     batches = [
         capacity.batch

@@ -54,6 +54,21 @@ PARTS = (
 ``eight`` is what computing at 8 bits takes on top of half the time of 16."""
 
 
+class Replica(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a ledger tells of one kind of replica: how much slower it is than the fit says."""
+
+    model: str
+    """Its name, and below that of the accelerator."""
+    device: str
+    devices: int
+    factors: tuple[float, float, float]
+    """Of each step, of each token and sequence that is held, of each token that is read."""
+    error: float
+    """Nine of ten of the times per output token that it had not seen lie within."""
+    requests: int
+    source: str
+
+
 class Coefficients(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A fit: one factor for each part."""
 
@@ -69,13 +84,22 @@ class Coefficients(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """Kinds of accelerators that were measured."""
     points: int
     source: str
+    replicas: tuple[Replica, ...] = ()
+    """What a ledger says of some, beside the points."""
 
-    def error(self, model: Model, device: Device) -> Figure:
+    def replica(self, model: Model, device: Device, tp: int) -> Replica | None:
+        """What a ledger says of such a one."""
+        wanted = model.name, device.name, tp
+        return next((one for one in self.replicas if (one.model, one.device, one.devices) == wanted), None)
+
+    def error(self, model: Model, device: Device, tp: int = 0) -> Figure:
         """Within what part of the truth nine of ten step times lie, and how that is known."""
+        if (own := self.replica(model, device, tp)) is not None:
+            return Figure(own.error, Basis.FITTED, own.source)
         measured = [devices()[key] for key in self.devices]
         seen = device in measured
         split = ("half" if seen else "system") + ("-mixture" if model.experts else "")
-        error = self.errors[split][1]
+        error = self.errors[split][1] if split in self.errors else OTHER_MAKER
         if device.maker not in {each.maker for each in measured}:
             error = max(error, OTHER_MAKER)
         return Figure(error, Basis.FITTED if seen else Basis.ASSUMED, self.source)
@@ -102,6 +126,17 @@ class StepTime(Struct, frozen=True):
         each = self.base + self.sequence * batch + self.prefill * prefill
         each += self.experts[min(batch + prefill, len(self.experts) - 1)]
         return (count * each + self.context * grown) // 1000
+
+    def scaled(self, each: float, held: float, read: float) -> StepTime:
+        """After factors: of each step, of what is held, of each token that is read."""
+        return StepTime(
+            base=round(self.base * each),
+            sequence=round(self.sequence * held),
+            context=round(self.context * held),
+            prefill=round(self.prefill * read),
+            room=self.room,
+            experts=tuple(round(one * each) for one in self.experts),
+        )
 
     def slower(self, per_mille: int) -> StepTime:
         """The same engine at this part of its speed."""
@@ -182,7 +217,7 @@ def step_time(
     tokens = 0
     while model.experts and model.touched(tokens) < ALL_TOUCHED:
         tokens += 1
-    return StepTime(
+    found = StepTime(
         base=round(base),
         sequence=round(pico(sequences=1) - base),
         context=round(pico(context=1) - base),
@@ -190,6 +225,8 @@ def step_time(
         room=room(model, device, tp),
         experts=tuple(round(pico(met=model.touched(number)) - base) for number in range(tokens + 1)),
     )
+    own = fit.replica(model, device, tp)
+    return found.scaled(*own.factors) if own else found
 
 
 def least_tp(model: Model, device: Device, tokens: int = 1) -> int:
@@ -289,7 +326,7 @@ def capacity(
                 break
         curve.append(load)
     best = curve[-1]
-    error = fit.error(model, device)
+    error = fit.error(model, device, tp)
     return Capacity(
         requests_per_s=best.requests_per_s,
         tokens_per_s=best.requests_per_s * mean_output,
@@ -300,7 +337,7 @@ def capacity(
         devices=tp,
         basis=error.basis,
         error=error.value,
-        source=fit.source,
+        source=error.source,
     )
 
 

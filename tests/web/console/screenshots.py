@@ -38,6 +38,7 @@ async def take(browser: Browser, url: str, desk: Office, look: tuple[str, str, s
         "keys": "/console/keys",
         "settings": "/console/settings",
         "audit": "/console/audit",
+        "scenarios": "/console/scenarios?scenario=kr-50000&days=2&launch=8",
     }
     for name, path in pages.items():
         await page.goto(url + path)

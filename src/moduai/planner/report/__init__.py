@@ -4,7 +4,7 @@ Rule: every figure has a table behind it that says the same, every number its ba
 loaded from elsewhere and nothing runs. It reads in light and dark, on paper and with a screen reader.
 """
 
-from moduai.planner.report.html import report
+from moduai.planner.report.html import report, sections
 from moduai.planner.report.parquet import NoParquetError, write_parquet
 
-__all__ = ["NoParquetError", "report", "write_parquet"]
+__all__ = ["NoParquetError", "report", "sections", "write_parquet"]

@@ -65,26 +65,18 @@ def report(outcome: Outcome, language: str = "en") -> str:
     """The whole file."""
     words = Words(language)
     page = _Page(outcome, words)
-    body = "".join(
-        (
-            page.head(),
-            page.short(),
-            page.goals(),
-            page.waits(),
-            page.load(),
-            page.regions(),
-            page.money(),
-            page.sites(),
-            page.engines(),
-            page.rests(),
-        )
-    )
+    body = page.head() + page.sections()
     title = escape(page.name(outcome.name) or outcome.scenario)
     return (
         f'<!doctype html>\n<html lang="{words.language}"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title} – Modu</title><style>{STYLE}</style></head><body><main>{body}</main></body></html>\n"
     )
+
+
+def sections(outcome: Outcome, language: str = "en") -> str:
+    """What stands below its head, for another page."""
+    return _Page(outcome, Words(language)).sections()
 
 
 class _Page:
@@ -95,6 +87,13 @@ class _Page:
 
     def name(self, words: Named, other: str = "") -> str:
         return in_language(words, self.words.language) or other
+
+    def sections(self) -> str:
+        parts = (
+            self.short(), self.goals(), self.waits(), self.load(), self.regions(), self.money(),
+            self.sites(), self.engines(), self.rests(),
+        )  # fmt: skip
+        return "".join(parts)
 
     def head(self) -> str:
         o, w = self.outcome, self.words

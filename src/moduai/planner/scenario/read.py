@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -17,13 +17,16 @@ from typing import Any, Final, NamedTuple
 from msgspec import Struct
 
 from moduai.lined import Lined, LinedError, near
-from moduai.packs import typed
+from moduai.packs import choose, typed
+from moduai.packs import where as packs
 from moduai.packs.pack import Fault, Pack
-from moduai.packs.read import ParsePolicy, told
+from moduai.packs.read import PackError, ParsePolicy, told
+from moduai.packs.read import read as read_pack
 from moduai.planner.handed import everything
 from moduai.planner.scenario import check, units
 from moduai.planner.scenario.rows import KINDS, Problem, Rows
 from moduai.planner.scenario.world import World, build
+from moduai.planner.steptime import Coefficients
 
 MOST_BYTES: Final = 1_048_576
 MOST_FILES: Final = 8
@@ -53,6 +56,19 @@ class Given(NamedTuple):
     instead: str = ""
     """The text of a policy that counts in place of all others."""
 
+    @classmethod
+    def here(cls, parse_policy: ParsePolicy, policy: str, folder: Path, instead: str = "") -> Given:
+        """With packs by their ids, or by their paths below a folder, each read once."""
+
+        @cache
+        def pack(name: str) -> Pack:
+            found = packs.folder(name, folder)
+            if not found.is_dir():
+                raise PackError([choose.absent(found)])
+            return read_pack(found, parse_policy)
+
+        return cls(parse_policy, policy, pack, instead)
+
 
 @cache
 def shipped() -> Mapping[str, Path]:
@@ -60,9 +76,15 @@ def shipped() -> Mapping[str, Path]:
     return {name: file for name, file in everything().items() if not name.startswith("_")}
 
 
-def read(where: str | Path, given: Given, changes: Mapping[str, Any] | None = None) -> World:
+def read(
+    where: str | Path,
+    given: Given,
+    changes: Mapping[str, Any] | None = None,
+    fit: Coefficients | None = None,
+) -> World:
     """The world of a scenario: one that comes with Modu, by its name, or a file. ``changes``: tables as a
-    scenario that extends it would have them. Raises ScenarioError with all faults. Fails closed.
+    scenario that extends it would have them; ``fit``: another than Modu's. Raises ScenarioError with all
+    faults. Fails closed.
     """
     file = shipped().get(str(where)) or Path(where)
     reading = _Reading(file)
@@ -78,7 +100,8 @@ def read(where: str | Path, given: Given, changes: Mapping[str, Any] | None = No
     reading.faults += parts.faults
     if reading.faults:
         raise ScenarioError(_in_order(reading.faults))
-    return build(rows, parts)
+    world = build(rows, parts)
+    return world if fit is None else replace(world, fit=fit)
 
 
 def _in_order(faults: list[Fault]) -> list[Fault]:

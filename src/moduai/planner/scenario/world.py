@@ -22,7 +22,7 @@ from moduai.planner.load import DAY, LONG, Trace
 from moduai.planner.models import Model
 from moduai.planner.scenario import schema
 from moduai.planner.scenario.rows import Rows
-from moduai.planner.steptime import least_tp
+from moduai.planner.steptime import Coefficients, least_tp, shipped
 from moduai.scheduling.policy import Policy
 from moduai.scheduling.ticket import ONE
 
@@ -178,6 +178,8 @@ class World:
     policies: Mapping[str, Policy]
     """By the event that brings each."""
     rests: tuple[Rests, ...] = field(default=())
+    fit: Coefficients = field(default_factory=shipped)
+    """How fast engines are."""
 
     @cached_property
     def tick(self) -> float:
@@ -215,10 +217,15 @@ class World:
         """Its name."""
         return in_language(self.head.name, language) or self.file
 
-    def grown(self, times: float) -> World:
-        """The same with all fleets so many times as large."""
-        pools = tuple(replace(pool, count=pool.count * times) for pool in self.pools)
-        bought = tuple(replace(one, count=one.count * times) for one in self.bought)
+    def grown(self, times: float | Mapping[str, float]) -> World:
+        """The same with fleets so many times as large: all, or by their kind of accelerator."""
+
+        def of(kind: str) -> float:
+            return times.get(kind, 1.0) if isinstance(times, Mapping) else times
+
+        kinds = {pool.fleet: pool.accelerator for pool in self.pools}
+        pools = tuple(replace(pool, count=pool.count * of(pool.accelerator)) for pool in self.pools)
+        bought = tuple(replace(one, count=one.count * of(kinds.get(one.fleet, ""))) for one in self.bought)
         return replace(self, pools=pools, bought=bought)
 
 

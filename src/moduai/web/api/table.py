@@ -13,6 +13,7 @@ from moduai.web.api import (
     plan,
     policy,
     reports,
+    scenarios,
     shares,
     switches,
     usage,
@@ -32,6 +33,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *reports.OPERATIONS,
     *knowledge.OPERATIONS,
     *plan.OPERATIONS,
+    *scenarios.OPERATIONS,
     *oversight.OPERATIONS,
 )
 BY_NAME = {operation.name: operation for operation in OPERATIONS}

@@ -22,6 +22,7 @@ MENU = (
     Item("/console/engines", "engines", lambda t: t.gettext("Engines")),
     Item("/console/knowledge", "knowledge", lambda t: t.gettext("Public documents")),
     Item("/console/plan", "plan", lambda t: t.gettext("The plan")),
+    Item("/console/scenarios", "usage", lambda t: t.gettext("What if")),
     Item("/console/switches", "switch", lambda t: t.gettext("Banner and stop")),
     Item("/console/reports", "reports", lambda t: t.gettext("Reports")),
     Item("/console/look", "look", lambda t: t.gettext("Look at text")),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
+from markupsafe import Markup
 from starlette.responses import Response
 
 from moduai.accounts.roles import ROLES
@@ -16,12 +18,18 @@ from moduai.gateway.errors import ApiError
 from moduai.knowledge.due import due_at
 from moduai.packs.pack import in_language
 from moduai.web.api.now import Now
+from moduai.web.api.scenarios import Choice, ScenarioWanted
 from moduai.web.api.usage import UsageTable
 from moduai.web.console.visit import Visit
 from moduai.web.plan import words as plan_words
 
 SHOWN = 50
 """Items on one page of a list."""
+SCENARIO_FIELDS = frozenset(ScenarioWanted.__struct_fields__) - {"report"}
+TOLD_BESIDE = frozenset(
+    {"planner_busy", "planner_too_much", "value_not_allowed", "invalid_parameter", "not_found"}
+)
+"""Errors of a scenario that are told beside its controls."""
 
 
 class View(NamedTuple):
@@ -112,6 +120,34 @@ async def plan(visit: Visit) -> Response:
         claim=visit.query.get("claim", ""),
         text=lambda texts: in_language(texts, language),
         statuses=[(one, plan_words.say(plan_words.STATUSES, visit.t, one)) for one in plan_words.STATUSES],
+    )
+
+
+async def scenarios(visit: Visit) -> Response:
+    """A scenario of the planner with a few changes, beside the same without; a form that asks with GET."""
+    wanted = {name: value for name, value in visit.query.items() if value and name in SCENARIO_FIELDS}
+    plain = {name: wanted[name] for name in ("scenario", "days") if name in wanted}
+    code = visit.site.language(visit.request).code
+    choices: tuple[Choice, ...] = ()
+    found = before = None
+    try:
+        choices = (await visit.ask("scenario.list")).items
+        if "scenario" in wanted:
+            before = await visit.ask("scenario.run", **plain)
+            found = await visit.ask("scenario.run", **wanted, report="ko" if code == "ko" else "en")
+    except ApiError as error:
+        if error.code not in TOLD_BESIDE:
+            raise
+        visit = replace(visit, problem=error)
+    return visit.page(
+        "scenarios",
+        choices=choices,
+        chosen=next((one for one in choices if one.name == wanted.get("scenario")), None),
+        wanted=wanted,
+        found=found,
+        before=before,
+        report=Markup(found.report if found else ""),  # noqa: S704  drawn and escaped by our own child
+        text=lambda texts: in_language(texts, code),
     )
 
 
@@ -232,6 +268,7 @@ VIEWS = (
     View("/console/knowledge", "knowledge", knowledge),
     View("/console/knowledge/{collection}", "knowledge", collection),
     View("/console/plan", "plan", plan),
+    View("/console/scenarios", "usage", scenarios),
     View("/console/switches", "switch", switches),
     View("/console/reports", "reports", reports),
     View("/console/look", "look", look),

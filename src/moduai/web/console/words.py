@@ -40,6 +40,10 @@ _PROBLEMS: dict[str, Says] = {
     "engine_not_usable": lambda t: t.gettext("There is no engine that can be used at this address."),
     "database_unavailable": lambda t: t.gettext("The database does not answer. Please try again soon."),
     "keyring_lost": lambda t: t.gettext("A key that this needs is lost: see modu doctor."),
+    "planner_busy": lambda t: t.gettext(
+        "Others are running scenarios now. Please try again in a few seconds."
+    ),
+    "planner_too_much": lambda t: t.gettext("This is more than may be run here. Choose fewer days."),
     "not_ready": lambda t: t.gettext("The service is starting. Please try again in a moment."),
 }
 

@@ -1,0 +1,154 @@
+"""How few of each kind of accelerator keep the goals, and which mix of them is cheapest: a simple search.
+
+Rule: for each kind in turn there is as much of it as may be; of the others only what the goals cannot do
+without, the costliest taken away first; then as little of it as does. Told is the cheapest of these mixes and
+of all kinds growing or shrinking together; another may be cheaper yet. What a kind costs is its price when
+it is bought, without electricity; where a scenario has no prices, its watts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from moduai.planner import fluid
+from moduai.planner.outcome import kept
+from moduai.planner.plant import Plant
+from moduai.planner.scenario.world import World
+from moduai.planner.size import LEAST, MOST, Size
+
+STEPS: Final = 12
+"""Runs of one search, about."""
+NEAR: Final = 1.03
+"""A number is found to within this factor."""
+Counts = dict[str, float]
+"""Multiples of the scenario's accelerators, by kind."""
+
+
+class Kind(Struct, frozen=True, kw_only=True):
+    """One kind of accelerator. Counts include what does not answer."""
+
+    kind: str
+    now: int
+    alone: int | None
+    """The fewest while the other kinds stay as they are; None: however many there are, it is not enough."""
+    mix: int
+    """In the cheapest mix that was found."""
+
+
+class Mix(Struct, frozen=True, kw_only=True):
+    """The answer."""
+
+    scenario: str
+    kinds: tuple[Kind, ...]
+    unit: str
+    """The currency, or W."""
+    cost_now: float
+    cost_mix: float
+    runs: int
+    whole: bool
+    """Whether the search came to its end."""
+
+
+class _Search:
+    """Runs of one scenario with other numbers of each kind."""
+
+    def __init__(self, world: World, progress: Callable[[int, int], None] | None) -> None:
+        self.world, self.runs, self.progress = world, 0, progress
+        self.kinds = list(dict.fromkeys(pool.accelerator for pool in world.pools))
+        prices: Counts = {}
+        for kind in self.kinds:
+            fleets = {pool.fleet for pool in world.pools if pool.accelerator == kind}
+            prices[kind] = sum(one.count * one.price.middle for one in world.bought if one.fleet in fleets)
+        self.unit = world.currency if all(prices.values()) else "W"
+        watts = {
+            kind: sum(pool.count for pool in world.pools if pool.accelerator == kind)
+            * world.devices[kind].watts
+            for kind in self.kinds
+        }
+        self.cost: Counts = prices if self.unit != "W" else watts
+
+    def keeps(self, counts: Mapping[str, float]) -> bool:
+        """Whether these keep the goals. Raises KeyboardInterrupt."""
+        world = self.world.grown(counts)
+        plant, columns = Plant(world), fluid.middle(world)
+        flow = fluid.run(world, plant, columns, regions=False)
+        if flow.done < len(flow.served):
+            raise KeyboardInterrupt
+        self.runs += 1
+        if self.progress:
+            count = len(self.kinds)
+            self.progress(self.runs, count * count * STEPS + count * STEPS)
+        return kept(world, plant, flow, columns, 0)
+
+    def least(self, kind: str, others: Mapping[str, float], high: float) -> float | None:
+        """The smallest multiple of a kind, from nothing to ``high``, with these others."""
+        if self.keeps({**others, kind: 0.0}):
+            return 0.0
+        if not self.keeps({**others, kind: high}):
+            return None
+        low = high * LEAST / MOST
+        while high / low > NEAR:
+            middle = (low * high) ** 0.5
+            if self.keeps({**others, kind: middle}):
+                high = middle
+            else:
+                low = middle
+        return high
+
+    def of_one(self, kind: str) -> Counts | None:
+        """A mix with as much of one kind as may be; None: none keeps the goals."""
+        counts = dict.fromkeys(self.kinds, MOST)
+        others = [one for one in self.kinds if one != kind]
+        for one in (*sorted(others, key=self.cost.__getitem__, reverse=True), kind):
+            found = self.least(one, counts, MOST)
+            if found is None:
+                return None
+            counts[one] = found
+        return counts
+
+    def of(self, counts: Mapping[str, float]) -> float:
+        """What these cost."""
+        return sum(self.cost[kind] * times for kind, times in counts.items())
+
+
+def mix(world: World, uniform: Size, progress: Callable[[int, int], None] | None = None) -> Mix:
+    """Search, from the size at which all kinds grow or shrink together. An interrupt ends it with what was
+    found. Raises ValueError: no such size keeps the goals.
+    """
+    if uniform.fewest is None:
+        raise ValueError("no size of all fleets together keeps the goals: there is no mix to begin with")
+    search = _Search(world, progress)
+    best = dict.fromkeys(search.kinds, uniform.multiple)
+    alone: dict[str, float | None] = {}
+    whole = True
+    try:
+        for kind in search.kinds:
+            found = search.of_one(kind)
+            if found is not None and search.of(found) < search.of(best):
+                best = found
+        for kind in search.kinds:
+            alone[kind] = search.least(kind, dict.fromkeys(search.kinds, 1.0), MOST)
+    except KeyboardInterrupt:
+        whole = False
+    return Mix(
+        scenario=world.file,
+        kinds=tuple(_kind(world, kind, alone.get(kind), best[kind]) for kind in search.kinds),
+        unit=search.unit,
+        cost_now=search.of(dict.fromkeys(search.kinds, 1.0)),
+        cost_mix=search.of(best),
+        runs=search.runs,
+        whole=whole,
+    )
+
+
+def _kind(world: World, kind: str, alone: float | None, times: float) -> Kind:
+    now = sum(pool.count for pool in world.pools if pool.accelerator == kind)
+    return Kind(
+        kind=kind,
+        now=round(now),
+        alone=None if alone is None else round(now * alone),
+        mix=round(now * times),
+    )

@@ -1,0 +1,87 @@
+"""The process that runs one scenario for a page: a request on standard input, an answer on standard output.
+
+It bounds itself before it reads: time, memory, and one at a time on this machine (``scenario.lock`` in the
+home folder's ``run``). It reads files and writes none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import resource
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from moduai.gateway.policy_text import parse, shipped_text
+from moduai.packs.read import told
+from moduai.planner import fluid, load, outcome
+from moduai.planner.plant import Plant
+from moduai.planner.report import sections
+from moduai.planner.scenario import Given, ScenarioError, World, read
+from moduai.web.scenario_runs import MOST_TICKS, Asked, Said
+
+LANGUAGES: Final = ("en", "ko")
+NICE: Final = 10
+MOST_TOLD: Final = 5
+"""Faults of a scenario."""
+
+
+def main() -> None:
+    """Bound ourselves, read, answer."""
+    cpu, memory = map(int, sys.argv[1:3])
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
+    with contextlib.suppress(ValueError, OSError):  # macOS does not have it
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    os.nice(NICE)
+    asked = msgspec.json.decode(sys.stdin.buffer.read(), type=Asked)
+    with _alone(Path(asked.home)):
+        sys.stdout.buffer.write(msgspec.json.encode(answer(asked)))
+
+
+@contextlib.contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """While no other worker's child runs."""
+    folder = home / "run"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "scenario.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def answer(asked: Asked) -> Said:
+    """Run the scenario."""
+    given = Given.here(parse, shipped_text(), Path(asked.home), asked.policy)
+    try:
+        world = read(Path(asked.file), given, asked.what_if.tables())
+    except ScenarioError as error:
+        return Said(error="value_not_allowed", text="; ".join(map(told, error.faults[:MOST_TOLD])))
+    if asked.what_if.fleet != 1.0:
+        world = world.grown(asked.what_if.fleet)
+    ticks = len(load.ticks(world))
+    if ticks > MOST_TICKS:
+        most = f"{world.head.days} days are {ticks:,} steps of time and {MOST_TICKS:,} may be run here"
+        return Said(error="planner_too_much", text=f"{most}: choose fewer days, or modu plan run.")
+    return _run(world)
+
+
+def _run(world: World) -> Said:
+    plant = Plant(world)
+    flow = fluid.run(world, plant, fluid.middle(world))
+    bands = None
+    if world.head.draws:
+        columns = fluid.drawn(world, plant)
+        bands = columns, fluid.run(world, plant, columns, regions=False)
+    found = outcome.outcome(world, plant, flow, bands)
+    return Said(
+        outcome=msgspec.Raw(msgspec.json.encode(found)),
+        figures={language: sections(found, language) for language in LANGUAGES},
+    )
+
+
+if __name__ == "__main__":
+    main()
