@@ -8,7 +8,8 @@ to *drain* is to take nothing new and end what runs. Rules:
 * A child that ends is started again after 0.1 s, doubling to 30 s (the worker: to 5 s), and after 0.1 s
   once more when it had proven well: the worker had answered, any child had lived for 30 s. One that
   ends with status 78 cannot run as things are and is left alone.
-* A worker that answers nothing three times in a row is killed and started again (fails closed).
+* A worker that answers nothing three times in a row is killed and started again (fails closed). Where there
+  are several, each is asked at a socket of its own.
 * Children are stopped in the reverse order of the list, so the process that keeps usage goes last.
   The first signal drains, a second stops now.
 """
@@ -65,6 +66,8 @@ class Child:
     """Longest pause before it is started again."""
     when_ready: bool = False
     """Started only once the service is ready, so that the first answer comes sooner."""
+    live: str = ""
+    """Address at which it answers for itself, of a worker."""
 
 
 class Kept:
@@ -169,7 +172,7 @@ async def supervise(
     children: Sequence[Child],
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Keep the children until a signal comes, then stop them. The worker is the last of ``children``.
+    """Keep the children until a signal comes, then stop them. The workers have an address to answer at.
 
     Raises NotStartedError when a needed child cannot run.
     """
@@ -180,20 +183,29 @@ async def supervise(
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, _asked_to_stop, stop, hurry)
     tasks = [asyncio.create_task(one.keep()) for one in kept]
-    watch = asyncio.create_task(_watch(home, url, kept, on_ready))
+    watches = [asyncio.create_task(_watch(one)) for one in kept if one.child.live]
+    watches.append(asyncio.create_task(_announce(home, url, ready, on_ready)))
     stopped = asyncio.create_task(stop.wait())
     try:
-        await _until(stopped, [*tasks, watch])
+        await _until(stopped, [*tasks, *watches])
     finally:
         stop.set()
-        watch.cancel()
+        for watch in watches:
+            watch.cancel()
         listening.close()
         (home / "run" / "service.json").unlink(missing_ok=True)
         log.info("stopping")
-        for one, task in zip(reversed(kept), reversed(tasks), strict=True):
+        for task in tasks:
             task.cancel()
-            await one.stop(hurry)
+        for together in _in_turn(kept):
+            await asyncio.gather(*(one.stop(hurry) for one in together))
         log.info("stopped")
+
+
+def _in_turn(kept: list[Kept]) -> list[list[Kept]]:
+    """In which order children stop: the last one first, all workers at once."""
+    workers = [one for one in kept if one.child.live]
+    return [workers, *([one] for one in reversed(kept) if one not in workers)]
 
 
 def _wake(kept: list[Kept]) -> None:
@@ -214,21 +226,27 @@ async def _until(stopped: asyncio.Task[bool], tasks: list[asyncio.Task[None]]) -
             task.result()
 
 
-async def _watch(home: Path, url: str, kept: list[Kept], on_ready: Callable[[], None]) -> None:
-    """Say when the service is ready, then kill a worker that no longer answers."""
+async def _announce(home: Path, url: str, ready: asyncio.Event, on_ready: Callable[[], None]) -> None:
+    """Say when the service is ready."""
     while await probe(url, "/health/ready", within_s=LIVE_WITHIN_S) is None:  # noqa: ASYNC110
         await asyncio.sleep(0.02)
-    worker = kept[-1]
-    worker.well = True
-    worker.ready.set()
+    ready.set()
     write_status(home, Service(os.getpid(), url, int(time.time())))
     on_ready()
+
+
+async def _watch(worker: Kept) -> None:
+    """Kill a worker that no longer answers."""
+    live = worker.child.live
+    while await probe(live, "/health/ready", within_s=LIVE_WITHIN_S) is None:  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+    worker.well = True
     failures, process = 0, worker.process
     while True:
         await _started(worker, LIVE_EVERY_S)
         if worker.process is not process:
             failures, process = 0, worker.process
-        answer = await probe(url, "/health/live", within_s=LIVE_WITHIN_S)
+        answer = await probe(live, "/health/live", within_s=LIVE_WITHIN_S)
         if worker.process is not process:
             continue  # another process may have answered
         worker.well = answer is not None and answer.status == 200

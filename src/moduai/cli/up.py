@@ -19,6 +19,7 @@ from typing import Annotated, Any
 import typer
 
 from moduai import __version__, log, service
+from moduai.child import socket_path
 from moduai.cli.common import HomeOption, examples, fail, new_app, open_loaded
 from moduai.cli.prepare import Prepared, Start, in_child, prepare_database, prepare_home
 from moduai.cli.settings import variable
@@ -184,15 +185,35 @@ def plan(
         from_start = {"MODU_ENGINE_URL": prepared.embedded_url, "MODU_ENGINE_KEY": start.key}
         command = (*python, "moduai.engines.embedded")
         children.append(Child("engine", command, {**environ, **from_start}, needed=False))
-    worker = Child(
-        "worker",
-        (*python, "moduai.app"),
-        {**environ, "MODU_LISTEN_FD": str(listening.fileno())},
-        (listening.fileno(),),
-        drain_s=loaded.settings.gateway.drain_s + 2,
-        longest_pause_s=WORKER_PAUSE_S,
-    )
-    return [*children, worker]
+    if loaded.shared_line and loaded.settings.cells.dispatch:
+        dispatcher = Child("dispatcher", (*python, "moduai.cells"), environ, longest_pause_s=WORKER_PAUSE_S)
+        children.append(dispatcher)
+    return [*children, *_workers(loaded, listening, environ)]
+
+
+def _workers(loaded: Loaded, listening: socket.socket, environ: Mapping[str, str]) -> list[Child]:
+    """The gateway's workers, all at the one address; one of several also answers for itself."""
+    gateway, handle = loaded.settings.gateway, listening.fileno()
+    from_start = {**environ, "MODU_LISTEN_FD": str(handle)}
+    url = service.url_of(listening, tls=bool(gateway.tls_certificate))
+    workers = []
+    for number in range(1, gateway.workers + 1):
+        own = {}
+        if gateway.workers > 1:
+            path = socket_path(loaded.home, f"worker-{number}")
+            own, url = {"MODU_OWN_SOCKET": str(path)}, f"unix://{path}"
+        workers.append(
+            Child(
+                f"worker {number}" if own else "worker",
+                (sys.executable, "-m", "moduai.app"),
+                from_start | own,
+                (handle,),
+                drain_s=gateway.drain_s + 2,
+                longest_pause_s=WORKER_PAUSE_S,
+                live=url,
+            )
+        )
+    return workers
 
 
 def environ_of(loaded: Loaded, overrides: Mapping[str, Any], url: str) -> dict[str, str]:

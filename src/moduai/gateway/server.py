@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import ssl
 import time
 from collections.abc import Callable
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 from moduai.accounts.principal import Principal
@@ -77,6 +79,14 @@ class Server:
         self._listeners.append(server)
         host, port = server.sockets[0].getsockname()[:2]
         return host, port
+
+    async def listen_alone(self, path: Path) -> None:
+        """Listen on a socket of this worker's own too, for its supervisor: who asks there asks this one."""
+        before = os.umask(0o177)
+        try:
+            self._listeners.append(await self._loop.create_unix_server(lambda: ClientConnection(self), path))
+        finally:
+            os.umask(before)
 
     async def drain(self, seconds: float) -> int:
         """Take no new connections, end what runs; returns how many requests were cut off."""
