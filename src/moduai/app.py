@@ -58,6 +58,7 @@ from moduai.knowledge.client import Search
 from moduai.knowledge.watch import Watch
 from moduai.metering.machine import machine_id
 from moduai.metering.segment import Appender, SegmentWriter
+from moduai.metering.taken import Taken
 from moduai.parent import CHECK_S, Parent
 from moduai.scheduling import FairQueue
 from moduai.settings import Loaded, SettingsError, load
@@ -109,6 +110,7 @@ class Worker:
         if self.link and remote:
             self.link.line, remote.lane, self.fleet.seen = remote, self.lane, remote.seen
         self.lane.recorder = self.recorder
+        self.taken = self.lane.taken = _taken(loaded, name)
         self.roots = b""
         """The published roots of the audit log, in JSON."""
         self.started = time.time()
@@ -172,6 +174,9 @@ class Worker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for appender in self._appenders:
             appender.close()
+        if self.taken is not None:
+            self._taken_written()
+            self.taken.close()
         self.recorder.close()
         self.subjects.close()
         await self.database.dispose()
@@ -250,10 +255,15 @@ class Worker:
         async with self.database.begin() as connection:
             await set_models(connection, engine.id, engine.models)
 
+    def _taken_written(self) -> None:
+        if self.taken is not None and not self.writer.rows_waiting:
+            self.taken.written()
+
     async def _flush(self, seconds: float) -> None:
         while True:
             for appender in self._appenders:
                 appender.flush()
+            self._taken_written()
             await asyncio.sleep(seconds)
 
     async def _record(self) -> None:
@@ -311,6 +321,15 @@ class Worker:
             for name, can in self.fleet.models().items()
             if can.chat and any(replica.is_open for replica in self.fleet.serving(name))
         ]
+
+
+def _taken(loaded: Loaded, name: str) -> Taken | None:
+    """Where requests under way are kept. Without it those of a worker that dies leave no row: fails open."""
+    try:
+        return Taken(loaded.path("usage"), name)
+    except OSError as error:
+        log.warning("requests under way cannot be kept", extra={"why": str(error)})
+        return None
 
 
 async def _end_with(parent: Parent) -> None:

@@ -29,6 +29,7 @@ from moduai.gateway.tee import Tee
 from moduai.history.record import NEW, TurnPlace
 from moduai.history.recorder import Recorder
 from moduai.metering.row import UsageRow
+from moduai.metering.taken import Taken
 from moduai.scheduling import (
     BusyClock,
     FairQueue,
@@ -86,6 +87,8 @@ class Lane:
         self.settings = settings
         self.fleet = fleet
         self.ledger = ledger
+        self.taken: Taken | None = None
+        """Where requests under way are kept, should this process die."""
         self.recorder: Recorder | None = None
         """Keeps turns of people who want that."""
         self.line = line or FairQueue(shipped())
@@ -275,6 +278,8 @@ class Lane:
         if isinstance(exchange.sink, Tee):
             exchange.sink.over(row)
         self.exchanges.discard(exchange)
+        if self.taken is not None:
+            self.taken.end(exchange.slot)
         if grant is not None:
             if row.outcome == "cancelled" and not row.stream:  # nobody knows what ran: the estimate stands
                 used = Used(used.tokens_in, used.tokens_cached, max(used.tokens_out, grant.ticket.out))
