@@ -117,8 +117,7 @@ def clock() -> Clock:
 def dispatcher(clock: Clock, queue: FairQueue | None = None, slots: int = 1, **options) -> Dispatcher:
     queue = queue or FairQueue(policy())
     queue.set_replica("r", ReplicaSpec(M, slots, prefill_budget=1 << 30), is_open=True, now=clock.now)
-    made = Dispatcher(queue, lambda _engine, _ok: None, clock=clock, **options)
-    return made
+    return Dispatcher(queue, lambda _engine, _ok: None, clock=clock, **options)
 
 
 def settle(clock: Clock, found: Dispatcher, *gateways: Gateway) -> None:
@@ -327,57 +326,79 @@ def test_what_gateways_saw_of_engines(clock: Clock) -> None:
     assert one.inbox == [wire.Bye()]
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_whoever_dies_each_request_runs_once_and_ends(seed: int, clock: Clock) -> None:
-    """Three gateways, a dispatcher that is replaced, connections that break, messages that are lost."""
-    random, slots = Random(seed), 3
-    lines: list[bytes] = []
-    found = dispatcher(clock, Journal(policy(), lines.append), slots)
-    gateways = [Gateway(str(n)) for n in range(3)]
-    left: set[tuple[str, int]] = set()
-    for step in range(400):
-        clock.now += TICK
-        for gateway in gateways:
-            if gateway.dispatcher is None and random.random() < 0.7:
-                gateway.connect(found)
-            if random.random() < 0.5:
-                gateway.ask(f"{random.choice('cd')}/o/{random.randrange(4)}", clock.now)
-            if gateway.running and random.random() < 0.7:
-                gateway.finish(random.choice(list(gateway.running)))
-            if gateway.line._asked and random.random() < 0.1:
-                ticket = random.choice(list(gateway.line._asked.values()))
-                gateway.line.cancel(ticket, clock.now)
-                left.add((gateway.name, ticket.id))
-            if random.random() < 0.9:
+class Chaos:
+    """Gateways that ask, end, leave and are cut off, and dispatchers that come one after the other."""
+
+    def __init__(self, seed: int, clock: Clock) -> None:
+        self.random, self.clock = Random(seed), clock
+        self.gateways = [Gateway(str(n)) for n in range(3)]
+        self.log: list[bytes] = []
+        self.found = dispatcher(clock, Journal(policy(), self.log.append), 3)
+        self.first = self.found
+        self.left: set[tuple[str, int]] = set()
+
+    def chance(self, part: float) -> bool:
+        return self.random.random() < part
+
+    def step(self) -> None:
+        self.clock.now += TICK
+        for gateway in self.gateways:
+            if gateway.dispatcher is None and self.chance(0.7):
+                gateway.connect(self.found)
+            self.people(gateway)
+            if self.chance(0.9):
                 gateway.pass_on()
-            if random.random() < 0.05:
+            if self.chance(0.05):
                 gateway.cut()
-        if random.random() < 0.02:
-            state, old = found.line.dump(clock.now), found
-            for gateway in gateways:
-                gateway.cut()
-            found = dispatcher(clock, slots=slots, restored=TICK)
-            assert found.line.restore(state, clock.now, TICK)
-            old.end()
-        found.tick([("r", True)])
-    for _ in range(2000):
-        clock.now += TICK
-        for gateway in gateways:
+        if self.chance(0.02):
+            self.replace()
+        self.found.tick([("r", True)])
+
+    def people(self, gateway: Gateway) -> None:
+        if self.chance(0.5):
+            gateway.ask(f"{self.random.choice('cd')}/o/{self.random.randrange(4)}", self.clock.now)
+        if gateway.running and self.chance(0.7):
+            gateway.finish(self.random.choice(list(gateway.running)))
+        if gateway.line._asked and self.chance(0.1):
+            ticket = self.random.choice(list(gateway.line._asked.values()))
+            gateway.line.cancel(ticket, self.clock.now)
+            self.left.add((gateway.name, ticket.id))
+
+    def replace(self) -> None:
+        """The dispatcher dies, and another one goes on."""
+        state, old = self.found.line.dump(self.clock.now), self.found
+        for gateway in self.gateways:
+            gateway.cut()
+        self.found = dispatcher(self.clock, slots=3, restored=TICK)
+        assert self.found.line.restore(state, self.clock.now, TICK)
+        old.end()
+
+    def calm(self) -> None:
+        """Nobody asks any more, and all that runs ends."""
+        self.clock.now += TICK
+        for gateway in self.gateways:
             if gateway.dispatcher is None:
-                gateway.connect(found)
+                gateway.connect(self.found)
             for id_ in list(gateway.running):
                 gateway.finish(id_)
             gateway.pass_on()
-        found.tick([("r", True)])
-    for gateway in gateways:
+        self.found.tick([("r", True)])
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whoever_dies_each_request_runs_once_and_ends(seed: int, clock: Clock) -> None:
+    chaos = Chaos(seed, clock)
+    for _ in range(400):
+        chaos.step()
+    for _ in range(2000):
+        chaos.calm()
+    for gateway in chaos.gateways:
         assert sorted(gateway.begun) == sorted(set(gateway.begun)), "one ran twice"
-        went = {id_ for name, id_ in left if name == gateway.name}
+        went = {id_ for name, id_ in chaos.left if name == gateway.name}
         assert set(gateway.begun) | went == set(range(1, gateway.count + 1))
         assert not gateway.line._asked
         assert not gateway.line._under_way
-    assert found.line.running() == {"r": 0}
-    assert not found._whose
-    assert step
-    if isinstance(found.line, Journal):
-        found.line.close()
-        assert replay(lines).agrees
+    assert chaos.found.line.running() == {"r": 0}
+    assert not chaos.found._whose
+    chaos.first.line.close()
+    assert replay(chaos.log).agrees

@@ -1,4 +1,4 @@
-"""The lease, on a file and on a real server: one holder, greater epochs, and what the next one goes on from."""
+"""The lease, on a file and on a real server: one holder, greater epochs, what the next one goes on from."""
 
 from __future__ import annotations
 

@@ -44,6 +44,8 @@ from moduai.store.keyring import Keyring, KeyringError
 
 LOOK_S = 0.1
 """Between two tries to become the dispatcher."""
+CANCEL_S = 0.2
+"""Between two cancellings of what did not end."""
 SAVE_S = 1.0
 """Between two savings of what the next dispatcher goes on from."""
 
@@ -233,15 +235,16 @@ def _bound(loaded: Loaded) -> Iterator[tuple[str, str]]:
 
 async def _first(*works: Coroutine[Any, Any, Any]) -> None:
     """Run until the first one ends; raises what it raised."""
-    tasks = [asyncio.ensure_future(work) for work in works]
+    pending = {asyncio.ensure_future(work) for work in works}
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while pending:  # a client whose time is over at this very moment takes the cancelling for its own
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=CANCEL_S)
 
 
 async def _with_parent() -> None:

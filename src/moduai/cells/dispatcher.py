@@ -101,6 +101,7 @@ class Dispatcher:
             if session.peer is not None:
                 session.peer.end()
             session.peer = peer
+        self._early = [one for one in self._early if one[0] is not session]  # they are told again
         session.unnamed = {*session.waiting, *session.runs}
         return session
 
@@ -136,6 +137,8 @@ class Dispatcher:
             if grant is not None:  # it never heard of it
                 session.send(wire.Granted(ask.id, grant.replica, grant.max_out))
             return
+        if ask.id in session.waiting or ask.id in session.runs:
+            return  # it was asked before
         if self._clock() < self._settled:
             self._early.append((session, ask))
             return

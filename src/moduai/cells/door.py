@@ -8,7 +8,6 @@ is the one, it hears nothing: what was said waits.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import secrets
@@ -87,7 +86,7 @@ class _Peer(asyncio.Protocol):
         self._frames = wire.Frames(MOST_GREETING)
         self._nonce = secrets.token_bytes(16)
         self._session: Session | None = None
-        self._held: list[bytes] = []
+        self._held = bytearray()
         self._out: list[wire.Message] = []
         self._ending = False
         self._late = self._loop.call_later(GREET_S, self.close)
@@ -107,9 +106,10 @@ class _Peer(asyncio.Protocol):
             self._door.dispatcher.leave(self._session, self)
 
     def data_received(self, data: bytes) -> None:
-        if not self._door.sure():
-            self._held.append(data)
-            self._transport.pause_reading()
+        if not self._door.sure():  # reading is not paused: libuv spins where the other end goes meanwhile
+            self._held += data
+            if len(self._held) > wire.MOST_BYTES:
+                self.close()
             return
         try:
             for message in self._frames.feed(data):
@@ -124,9 +124,7 @@ class _Peer(asyncio.Protocol):
     def hear_held(self) -> None:
         """Hear what was said while it was not sure."""
         if self._held:
-            held, self._held = b"".join(self._held), []
-            with contextlib.suppress(RuntimeError):  # it has closed
-                self._transport.resume_reading()
+            held, self._held = bytes(self._held), bytearray()
             self.data_received(held)
 
     def _greet(self, message: wire.Message) -> None:
