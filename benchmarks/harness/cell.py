@@ -72,6 +72,11 @@ class Part:
             process.stop(self.process)
             self.process = None
 
+    def replace(self) -> None:
+        """Have another process take its place, as an upgrade does."""
+        self.stop()
+        self.start()
+
     @property
     def gone(self) -> bool:
         """It has ended by itself."""
@@ -89,6 +94,15 @@ class Gateway(Part):
         self.fds = (handle,)
         self.url = f"http://127.0.0.1:{self.listening.getsockname()[1]}"
         self._key = home.key
+
+    def replace(self) -> None:
+        """Another process takes new connections, and this one ends when its own have ended."""
+        old = self.process
+        self.start()
+        self.wait()
+        if old is not None:
+            old.send_signal(signal.SIGUSR1)
+            old.wait(60)
 
     def wait(self) -> None:
         """Until it answers."""

@@ -350,9 +350,10 @@ def _must_not_fail(task: asyncio.Task[None]) -> None:
 
 
 async def serve(loaded: Loaded) -> None:
-    """Run until told to stop."""
+    """Run until told to stop, or until another process takes our place (SIGUSR1)."""
     worker = Worker(loaded)
     stop = asyncio.Event()
+    handing_over = False
     loop = asyncio.get_running_loop()
 
     def told() -> None:
@@ -360,10 +361,18 @@ async def serve(loaded: Loaded) -> None:
             os._exit(1)
         stop.set()
 
+    def replaced() -> None:
+        nonlocal handing_over
+        handing_over = True
+        stop.set()
+
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, told)
+    loop.add_signal_handler(signal.SIGUSR1, replaced)
     await worker.start()
     await stop.wait()
+    if handing_over:
+        await worker.server.hand_over(loaded.settings.gateway.drain_s)
     await worker.stop()
 
 

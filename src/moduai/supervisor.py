@@ -8,8 +8,10 @@ to *drain* is to take nothing new and end what runs. Rules:
 * A child that ends is started again after 0.1 s, doubling to 30 s (the worker: to 5 s), and after 0.1 s
   once more when it had proven well: the worker had answered, any child had lived for 30 s. One that
   ends with status 78 cannot run as things are and is left alone.
-* A worker that answers nothing three times in a row is killed and started again (fails closed). Where there
-  are several, each is asked at a socket of its own.
+* A worker that answers nothing three times in a row is killed and started again (fails closed). Each is asked
+  at a socket of its own.
+* At SIGUSR1 (`modu reload`) each child but the engine is replaced, one after the other: a worker by another
+  one that takes new connections while it ends its own, the others by a restart. So an upgrade fails nobody.
 * Children are stopped in the reverse order of the list, so the process that keeps usage goes last.
   The first signal drains, a second stops now.
 """
@@ -40,6 +42,8 @@ SETTLED_S = 30.0
 """A child that lived this long starts with the first pause again."""
 WORKER_PAUSE_S = 5.0
 """Longest pause before the worker is started again: without it nobody is served."""
+ENGINE = "engine"
+"""The child that is not replaced: what runs there would be lost."""
 CANNOT_RUN = os.EX_CONFIG
 """Exit status (78) of a child that must not be started again; it has said why."""
 FIRST_STARTS = 6
@@ -83,6 +87,8 @@ class Kept:
         """Set at each start, for who watches it to clear."""
         self.well = False
         """The present process has proven well."""
+        self._retiring: list[subprocess.Popen[bytes]] = []
+        """Whose place another one has taken."""
 
     async def keep(self) -> None:
         """Start it, and again when it ends. Raises NotStartedError when a needed child cannot run."""
@@ -121,6 +127,26 @@ class Kept:
             await self.changed.wait()
         return status if self.process is not None and status is not None else 0
 
+    async def replace(self) -> None:
+        """Start another worker beside it; once that answers, this one ends what it has and goes. Where it
+        never does, this one stays.
+        """
+        old = self.process
+        with suppress(FileNotFoundError):
+            os.unlink(self.child.live.removeprefix("unix://"))  # noqa: PTH108  (there the new one answers)
+        self.process, self.well = _start(self.child), False
+        self.started.set()
+        if old is not None:
+            self._retiring.append(old)
+        while await probe(self.child.live, "/health/ready", within_s=LIVE_WITHIN_S) is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        if old is not None and old.poll() is None:
+            old.send_signal(signal.SIGUSR1)
+
+    def reap(self) -> None:
+        """Forget those that have gone."""
+        self._retiring = [old for old in self._retiring if old.poll() is None]
+
     def signal(self, number: int) -> None:
         """Send a signal to the present process, if there is one."""
         if self.process is not None and self.process.poll() is None:
@@ -129,6 +155,8 @@ class Kept:
     async def stop(self, hurry: asyncio.Event) -> None:
         """Drain; when ``hurry`` is set or the time is over, stop now; at last kill."""
         self.signal(signal.SIGTERM)
+        for old in self._retiring:
+            old.send_signal(signal.SIGTERM)
         over = asyncio.ensure_future(self.ended())
         hurried = asyncio.ensure_future(hurry.wait())
         await asyncio.wait({over, hurried}, timeout=self.child.drain_s, return_when=asyncio.FIRST_COMPLETED)
@@ -140,6 +168,9 @@ class Kept:
             log.error("process did not stop and was killed", extra={"child": self.child.name})
             self.signal(signal.SIGKILL)
         await over
+        for old in self._retiring:
+            old.kill()
+            old.wait()
 
 
 def _start(child: Child) -> subprocess.Popen[bytes]:
@@ -182,9 +213,14 @@ async def supervise(
     loop.add_signal_handler(signal.SIGCHLD, _wake, kept)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, _asked_to_stop, stop, hurry)
+    renew = asyncio.Event()
+    loop.add_signal_handler(signal.SIGUSR1, renew.set)
     tasks = [asyncio.create_task(one.keep()) for one in kept]
     watches = [asyncio.create_task(_watch(one)) for one in kept if one.child.live]
-    watches.append(asyncio.create_task(_announce(home, url, ready, on_ready)))
+    watches += [
+        asyncio.create_task(_announce(home, url, ready, on_ready)),
+        asyncio.create_task(_renew(kept, renew)),
+    ]
     stopped = asyncio.create_task(stop.wait())
     try:
         await _until(stopped, [*tasks, *watches])
@@ -210,6 +246,7 @@ def _in_turn(kept: list[Kept]) -> list[list[Kept]]:
 
 def _wake(kept: list[Kept]) -> None:
     for one in kept:
+        one.reap()
         one.changed.set()
 
 
@@ -233,6 +270,20 @@ async def _announce(home: Path, url: str, ready: asyncio.Event, on_ready: Callab
     ready.set()
     write_status(home, Service(os.getpid(), url, int(time.time())))
     on_ready()
+
+
+async def _renew(kept: list[Kept], asked: asyncio.Event) -> None:
+    """Replace the children whenever it is asked for."""
+    while True:
+        await asked.wait()
+        asked.clear()
+        log.info("children are replaced")
+        for one in kept:
+            if one.child.live:
+                await one.replace()
+            elif one.child.name != ENGINE:
+                one.signal(signal.SIGTERM)
+        log.info("children are replaced: all")
 
 
 async def _watch(worker: Kept) -> None:

@@ -25,7 +25,7 @@ from moduai.cli.prepare import Prepared, Start, in_child, prepare_database, prep
 from moduai.cli.settings import variable
 from moduai.service import NotStartedError, PortTakenError
 from moduai.settings import Loaded
-from moduai.supervisor import WORKER_PAUSE_S, Child, supervise
+from moduai.supervisor import ENGINE, WORKER_PAUSE_S, Child, supervise
 
 app = new_app("Start the service on this machine.", group=False)
 
@@ -184,7 +184,7 @@ def plan(
     if prepared.embedded_url:
         from_start = {"MODU_ENGINE_URL": prepared.embedded_url, "MODU_ENGINE_KEY": start.key}
         command = (*python, "moduai.engines.embedded")
-        children.append(Child("engine", command, {**environ, **from_start}, needed=False))
+        children.append(Child(ENGINE, command, {**environ, **from_start}, needed=False))
     if loaded.shared_line and loaded.settings.cells.dispatch:
         dispatcher = Child("dispatcher", (*python, "moduai.cells"), environ, longest_pause_s=WORKER_PAUSE_S)
         children.append(dispatcher)
@@ -192,28 +192,21 @@ def plan(
 
 
 def _workers(loaded: Loaded, listening: socket.socket, environ: Mapping[str, str]) -> list[Child]:
-    """The gateway's workers, all at the one address; one of several also answers for itself."""
+    """The gateway's workers, all at the one address; each also answers for itself at a socket of its own."""
     gateway, handle = loaded.settings.gateway, listening.fileno()
-    from_start = {**environ, "MODU_LISTEN_FD": str(handle)}
-    url = service.url_of(listening, tls=bool(gateway.tls_certificate))
-    workers = []
-    for number in range(1, gateway.workers + 1):
-        own = {}
-        if gateway.workers > 1:
-            path = socket_path(loaded.home, f"worker-{number}")
-            own, url = {"MODU_OWN_SOCKET": str(path)}, f"unix://{path}"
-        workers.append(
-            Child(
-                f"worker {number}" if own else "worker",
-                (sys.executable, "-m", "moduai.app"),
-                from_start | own,
-                (handle,),
-                drain_s=gateway.drain_s + 2,
-                longest_pause_s=WORKER_PAUSE_S,
-                live=url,
-            )
+    own = [socket_path(loaded.home, f"worker-{number}") for number in range(1, gateway.workers + 1)]
+    return [
+        Child(
+            path.stem.replace("-", " ") if len(own) > 1 else "worker",
+            (sys.executable, "-m", "moduai.app"),
+            {**environ, "MODU_LISTEN_FD": str(handle), "MODU_OWN_SOCKET": str(path)},
+            (handle,),
+            drain_s=gateway.drain_s + 2,
+            longest_pause_s=WORKER_PAUSE_S,
+            live=f"unix://{path}",
         )
-    return workers
+        for path in own
+    ]
 
 
 def environ_of(loaded: Loaded, overrides: Mapping[str, Any], url: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import os
 import ssl
@@ -87,6 +88,19 @@ class Server:
             self._listeners.append(await self._loop.create_unix_server(lambda: ClientConnection(self), path))
         finally:
             os.umask(before)
+
+    async def hand_over(self, seconds: float) -> None:
+        """Take no new connections, for another process does; those that are open are served once more and
+        closed, so that nobody sees one that closes while he asks. What is left after so many seconds is
+        drained.
+        """
+        self.draining = True
+        for listener in self._listeners:
+            listener.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._connections:  # noqa: ASYNC110  (no event tells it)
+                    await asyncio.sleep(0.05)
 
     async def drain(self, seconds: float) -> int:
         """Take no new connections, end what runs; returns how many requests were cut off."""
