@@ -2,8 +2,8 @@
 
 *gap*: people of equal weight, a quarter of whom ask for long answers, ask at all gateways without a pause.
 What each was served is summed as answers end; the gap is the largest difference of two people at any time,
-divided by what the whole pool serves in a second. *skew*: two classes of weight 4 and 1; all of the second, who
-are more and ask for more, at one gateway of four.
+divided by what the whole pool serves in a second. *skew*: two classes of weight 4 and 1; all of the second,
+who are more and ask for more, at one gateway of four.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ POLICY = """
 name = "two classes"
 default = "many"
 [class.few]
+title = { en = "Few" }
 weight = 4
 [class.many]
+title = { en = "Many" }
 weight = 1
 """
 WARM_S = 2.0

@@ -30,7 +30,7 @@ def reload(environ: dict[str, str]) -> None:
 async def test_nobody_is_failed(tmp_path: Path, count: int) -> None:
     cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
     with process.engine_process(tmp_path / "engine.log", on=cpus) as engine:
-        home = modu.prepare(tmp_path / "home", [engine], concurrency=4)
+        home = await modu.aprepare(tmp_path / "home", [engine], concurrency=4)
         given = {"gateway__workers": str(count), "knowledge__enabled": "false"}
         with modu.up(home, tmp_path / "modu.log", on=cpus, settings=given) as supervisor:
             url = await asyncio.to_thread(
