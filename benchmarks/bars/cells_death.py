@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.bars import Bench, Measured, Row
-from benchmarks.bars.cells_world import World, known, make_people, world
+from benchmarks.bars.cells_world import World, known, large, make_people
 from benchmarks.harness import process
 from benchmarks.harness.cell import Part
 
@@ -22,9 +22,7 @@ SOAK_S = float(os.environ.get("MODU_BENCH_SOAK_S", "7200"))
 
 def failover(bench: Bench) -> Measured:
     """The dispatcher is killed under load: longest pause of answers; requests lost; charged twice."""
-    kills = 1 if bench.quick else 10
-    with world(bench, "failover", gateways=4, dispatchers=2, store=True) as each:
-        pauses, lost, twice, note = asyncio.run(_failover(each, kills))
+    pauses, lost, twice, note = asyncio.run(_failover(bench.shared(large), 1 if bench.quick else 10))
     holds = max(pauses) <= 3 and not lost and not twice
     value = [round(max(pauses), 2), lost, twice]
     return Measured(Row("failover", list(value), "<= 3 s; 0; 0", holds), [note], broken=bool(lost or twice))
@@ -40,8 +38,8 @@ async def _failover(each: World, kills: int) -> tuple[list[float], int, int, str
         leader.kill()
         at = time.monotonic()
         await asyncio.sleep(4)
-        times = sorted(t for person in each.people for t, _ in person.done if t > at - 0.5)
-        pauses.append(max((later - sooner for sooner, later in pairwise(times)), default=4.0))
+        times = sorted(t for person in each.people for t, _ in person.done if t > at)
+        pauses.append(max(later - sooner for sooner, later in pairwise([at, *times, time.monotonic()])))
         leader.start()
     await each.end(asking)
     await each.settled()
@@ -56,8 +54,7 @@ async def _failover(each: World, kills: int) -> tuple[list[float], int, int, str
 def books(bench: Bench) -> Measured:
     """Parts are killed at random: whole answers without a row, rows twice, rows beyond what was sent."""
     kills = 4 if bench.quick else 50
-    with world(bench, "books", gateways=4, dispatchers=2, store=True) as each:
-        found = asyncio.run(_books(each, kills, bench.quick))
+    found = asyncio.run(_books(bench.shared(large), kills, bench.quick))
     holds = not (found.missing or found.twice or found.beyond)
     value = [found.sent, found.rows, found.missing, found.twice]
     note = (
@@ -133,9 +130,8 @@ def _names(folder: Path, pattern: str) -> list[str]:
 
 def soak(bench: Bench) -> Measured:
     """Half load with a kill every minute: growth of memory and open files of each process, and lag."""
-    seconds = 20.0 if bench.quick else SOAK_S
-    with world(bench, "soak", gateways=4, dispatchers=2, store=True) as each:
-        grown, files, lag, note = asyncio.run(_soak(each, seconds))
+    seconds = 8.0 if bench.quick else SOAK_S
+    grown, files, lag, note = asyncio.run(_soak(bench.shared(large), seconds))
     holds = grown <= 5.0 and files <= 5 and lag <= 5.0
     must = "flat: memory <= 5 MB an hour more, open files <= 5 more; lag <= 5 s"
     return Measured(Row("soak", [grown, files, lag], must, holds or bench.quick), [note])
@@ -193,9 +189,7 @@ def _files(pid: int) -> int:
 
 def upgrade(bench: Bench) -> Measured:
     """Every part is replaced in turn under load, gateways by draining: failed requests."""
-    rounds = 1 if bench.quick else 5
-    with world(bench, "upgrade", gateways=4, dispatchers=2, store=True) as each:
-        failed, note = asyncio.run(_upgrade(each, rounds))
+    failed, note = asyncio.run(_upgrade(bench.shared(large), 1 if bench.quick else 5))
     return Measured(Row("upgrade", failed, "0", failed == 0), [note], broken=failed > 0)
 
 

@@ -31,7 +31,7 @@ SLOTS = 8
 PACE_S = 0.005
 """Time of one token: what a slot does in a second is 200 tokens."""
 QUESTION = [{"role": "user", "content": "?"}]
-ROWS = "SELECT id, outcome, tokens_in - tokens_cached + 2 * tokens_out, at + duration_us FROM usage"
+ROWS = "SELECT id, outcome, tokens_in - tokens_cached + 2 * tokens_out, at + duration_us, subject FROM usage"
 
 
 @dataclass
@@ -91,10 +91,11 @@ class World:
                     await asyncio.sleep(0.05)
 
     def rows(self) -> list[tuple[str, str, int, int]]:
-        """Of the ledger: id, outcome, work, and when it ended (Unix µs)."""
+        """Of the ledger, of these people: id, outcome, work, and when it ended (Unix µs)."""
         file = self.cell.home.folder / "modu.db"
+        own = {person.subject for person in self.people}
         with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as ledger:
-            return ledger.execute(ROWS).fetchall()
+            return [row[:4] for row in ledger.execute(ROWS) if row[4] in own]
 
     async def settled(self, within_s: float = 30.0) -> bool:
         """Whether every whole answer has come to the ledger in this time."""
@@ -105,6 +106,14 @@ class World:
                 return True
             await asyncio.sleep(0.1)
         return False
+
+
+@contextlib.contextmanager
+def large(bench: Bench) -> Iterator[World]:
+    """What dies in these bars: gateways, dispatchers and a store of the lease (for --quick half of each)."""
+    gateways = 2 if bench.quick else 4
+    with world(bench, "large", gateways=gateways, dispatchers=2, store=True) as each:
+        yield each
 
 
 @contextlib.contextmanager
