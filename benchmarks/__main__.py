@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import fairness, knowledge, machine_code, peers, people, plan, planner, service
+from benchmarks import cells, fairness, knowledge, machine_code, peers, people, plan, planner, service
 from benchmarks.fuzz import SHARE
 from benchmarks.fuzz import run as fuzz
 
@@ -16,6 +16,7 @@ AREAS = {
     "knowledge": (knowledge.BARS, knowledge.run),
     "plan": (plan.BARS, plan.run),
     "planner": (planner.BARS, planner.run),
+    "cells": (cells.BARS, cells.run),
 }
 
 

@@ -88,6 +88,7 @@ async def supervised(home, *others, slow=False):
         python(WORKER, home / "order", *(["slow"] if slow else [])),
         {"MODU_LISTEN_FD": str(listening.fileno())},
         (listening.fileno(),),
+        live=url,
     )
     ready = asyncio.Event()
     running = asyncio.create_task(supervise(home, url, listening, [*others, worker], ready.set))

@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -28,6 +29,9 @@ from moduai.accounts.audit_roots import keep_sealed, published
 from moduai.accounts.keys import load_principals
 from moduai.accounts.sessions import SessionTable
 from moduai.accounts.table import KeyTable
+from moduai.cells.link import Link
+from moduai.cells.open_lease import open_lease
+from moduai.cells.remote import RemoteLine
 from moduai.desk import Desk, Known
 from moduai.desk.api import Counter
 from moduai.desk.shelf import StoredShelf
@@ -54,6 +58,7 @@ from moduai.knowledge.client import Search
 from moduai.knowledge.watch import Watch
 from moduai.metering.machine import machine_id
 from moduai.metering.segment import Appender, SegmentWriter
+from moduai.metering.taken import Taken
 from moduai.parent import CHECK_S, Parent
 from moduai.scheduling import FairQueue
 from moduai.settings import Loaded, SettingsError, load
@@ -91,11 +96,21 @@ class Worker:
         """True while the record of an engine cannot be read."""
         self.policy = PolicyFile(loaded, self.keyring.secret("pages"))
         policy = self.policy.policy
-        decisions = DecisionLog(loaded, name, policy) if settings.line.journal else None
+        logged = settings.line.journal and not loaded.shared_line
+        decisions = DecisionLog(loaded, name, policy) if logged else None
         self._appenders: list[Appender[Any]] = [self.writer, *([decisions] if decisions else [])]
-        line = decisions.line if decisions else FairQueue(policy)
-        self.lane = Lane(settings, self.fleet, self.writer, secrets.token_hex(6), line)
+        boot = secrets.token_hex(6)
+        self.link = (
+            Link(open_lease(loaded), boot, self.keyring.secret("cells")) if loaded.shared_line else None
+        )
+        """To the dispatcher that holds the line; None: it is held here."""
+        remote = RemoteLine(policy, self.link.send) if self.link else None
+        line = remote or (decisions.line if decisions else FairQueue(policy))
+        self.lane = Lane(settings, self.fleet, self.writer, boot, line)
+        if self.link and remote:
+            self.link.line, remote.lane, self.fleet.seen = remote, self.lane, remote.seen
         self.lane.recorder = self.recorder
+        self.taken = self.lane.taken = _taken(loaded, name)
         self.roots = b""
         """The published roots of the audit log, in JSON."""
         self.started = time.time()
@@ -124,10 +139,10 @@ class Worker:
         settings = self.loaded.settings
         with contextlib.suppress(*self.database.errors):
             await self._read(frozenset({"keys", "engines"}))
-        watch = HealthWatch(self.fleet, settings.upstream, self._found, self.lane.loaded)
+        watch = HealthWatch(self.fleet, settings.upstream, self._found, self.lane.supply.loaded)
         works = [
             follow(self.database, settings.database.feed_s, self._read, self.feed),
-            watch.run(),
+            self.link.run() if self.link else watch.run(),
             self._flush(settings.ledger.flush_s),
             self._record(),
             self.policy.watch(self.lane.set_policy),
@@ -143,19 +158,25 @@ class Worker:
             task.add_done_callback(_must_not_fail)
             self._tasks.append(task)
         host, port = await self.server.listen(socket.socket(fileno=int(fd)) if fd else None)
+        if own := os.environ.get("MODU_OWN_SOCKET"):
+            await self.server.listen_alone(Path(own))
         log.info("listening", extra={"host": host, "port": port})
         gc.collect()
         gc.freeze()
 
     async def stop(self) -> None:
         """Drain, write the last rows, and let go."""
-        kept.keep(self.loaded.home, self.lane.line)
+        if self.link is None:
+            kept.keep(self.loaded.home, self.lane.line)
         cut_off = await self.server.drain(self.loaded.settings.gateway.drain_s)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for appender in self._appenders:
             appender.close()
+        if self.taken is not None:
+            self._taken_written()
+            self.taken.close()
         self.recorder.close()
         self.subjects.close()
         await self.database.dispose()
@@ -170,6 +191,7 @@ class Worker:
             "policy": bool(self.policy.found.problems),
             "engines": self.engines_unread
             or not any(replica.is_open for replica in self.fleet.replicas.values()),
+            "line": isinstance(self.lane.line, RemoteLine) and not self.lane.line.well,
             "search": self.watch is not None and not self.watch.ready,
         }
         return [name for name, bad in states.items() if bad]
@@ -199,7 +221,7 @@ class Worker:
                 self.lane.switches.replace(await load_switches(connection))
             if ROOTS in topics or not self.known:
                 self.roots = msgspec.json.encode(await published(connection, self.loaded.home))
-        if not self.known:
+        if not self.known and self.link is None:
             kept.take_back(self.loaded.home, self.lane.line)
         self.known = True
 
@@ -233,10 +255,15 @@ class Worker:
         async with self.database.begin() as connection:
             await set_models(connection, engine.id, engine.models)
 
+    def _taken_written(self) -> None:
+        if self.taken is not None and not self.writer.rows_waiting:
+            self.taken.written()
+
     async def _flush(self, seconds: float) -> None:
         while True:
             for appender in self._appenders:
                 appender.flush()
+            self._taken_written()
             await asyncio.sleep(seconds)
 
     async def _record(self) -> None:
@@ -296,6 +323,15 @@ class Worker:
         ]
 
 
+def _taken(loaded: Loaded, name: str) -> Taken | None:
+    """Where requests under way are kept. Without it those of a worker that dies leave no row: fails open."""
+    try:
+        return Taken(loaded.path("usage"), name)
+    except OSError as error:
+        log.warning("requests under way cannot be kept", extra={"why": str(error)})
+        return None
+
+
 async def _end_with(parent: Parent) -> None:
     """Without its supervisor the worker would keep the port that a new service needs: drain and end."""
     while not parent.gone:  # noqa: ASYNC110  (no event tells it)
@@ -314,9 +350,10 @@ def _must_not_fail(task: asyncio.Task[None]) -> None:
 
 
 async def serve(loaded: Loaded) -> None:
-    """Run until told to stop."""
+    """Run until told to stop, or until another process takes our place (SIGUSR1)."""
     worker = Worker(loaded)
     stop = asyncio.Event()
+    handing_over = False
     loop = asyncio.get_running_loop()
 
     def told() -> None:
@@ -324,10 +361,18 @@ async def serve(loaded: Loaded) -> None:
             os._exit(1)
         stop.set()
 
+    def replaced() -> None:
+        nonlocal handing_over
+        handing_over = True
+        stop.set()
+
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, told)
+    loop.add_signal_handler(signal.SIGUSR1, replaced)
     await worker.start()
     await stop.wait()
+    if handing_over:
+        await worker.server.hand_over(loaded.settings.gateway.drain_s)
     await worker.stop()
 
 

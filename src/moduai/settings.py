@@ -47,6 +47,12 @@ class Gateway(Struct, frozen=True, forbid_unknown_fields=True):
         tuple[str, ...],
         Meta(description="Host names the service answers to; loopback and `host` always count."),
     ] = ()
+    workers: Annotated[
+        int,
+        Meta(
+            ge=1, le=64, description="Processes that serve; more than one share a line through a dispatcher."
+        ),
+    ] = 1
     drain_s: Annotated[Seconds, Meta(description="How long running answers may take to end at a stop.")] = (
         30.0
     )
@@ -92,6 +98,37 @@ class Line(Struct, frozen=True, forbid_unknown_fields=True):
     journal_mb: Annotated[
         Positive, Meta(description="Most MB of one decision log, and of those that are kept from before.")
     ] = 256
+
+
+class Cells(Struct, frozen=True, forbid_unknown_fields=True):
+    """One line for several workers or machines, held by a dispatcher."""
+
+    name: Annotated[
+        str,
+        Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$", description="The cell: a pool of engines with one line."),
+    ] = "main"
+    lease: Annotated[
+        str,
+        Meta(
+            description="Valkey or Redis (redis://…) that says which process is the dispatcher; empty: this "
+            "machine alone has the cell."
+        ),
+    ] = ""
+    term_s: Annotated[
+        Seconds, Meta(description="How long a dispatcher that says nothing keeps its place.")
+    ] = 1.0
+    listen: Annotated[
+        str,
+        Meta(
+            description="HOST:PORT where the dispatcher takes gateways; empty: a socket in the home folder."
+        ),
+    ] = ""
+    address: Annotated[
+        str, Meta(description="HOST:PORT where gateways find it, if that is another one than `listen`.")
+    ] = ""
+    dispatch: Annotated[
+        bool, Meta(description="Keep a dispatcher on this machine, or a standby where there is one already.")
+    ] = True
 
 
 class Upstream(Struct, frozen=True, forbid_unknown_fields=True):
@@ -318,6 +355,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     gateway: Gateway = Gateway()
     limits: Limits = Limits()
     line: Line = Line()
+    cells: Cells = Cells()
     upstream: Upstream = Upstream()
     database: Database = Database()
     embedded: Embedded = Embedded()
@@ -348,6 +386,11 @@ class Loaded(NamedTuple):
     settings: Settings
     home: Path
     origins: dict[str, str]
+
+    @property
+    def shared_line(self) -> bool:
+        """A dispatcher holds the line: for several workers, or for several machines."""
+        return bool(self.settings.cells.lease) or self.settings.gateway.workers > 1
 
     @property
     def database_url(self) -> str:

@@ -8,7 +8,10 @@ to *drain* is to take nothing new and end what runs. Rules:
 * A child that ends is started again after 0.1 s, doubling to 30 s (the worker: to 5 s), and after 0.1 s
   once more when it had proven well: the worker had answered, any child had lived for 30 s. One that
   ends with status 78 cannot run as things are and is left alone.
-* A worker that answers nothing three times in a row is killed and started again (fails closed).
+* A worker that answers nothing three times in a row is killed and started again (fails closed). Each is asked
+  at a socket of its own.
+* At SIGUSR1 (`modu reload`) each child but the engine is replaced, one after the other: a worker by another
+  one that takes new connections while it ends its own, the others by a restart. So an upgrade fails nobody.
 * Children are stopped in the reverse order of the list, so the process that keeps usage goes last.
   The first signal drains, a second stops now.
 """
@@ -39,6 +42,8 @@ SETTLED_S = 30.0
 """A child that lived this long starts with the first pause again."""
 WORKER_PAUSE_S = 5.0
 """Longest pause before the worker is started again: without it nobody is served."""
+ENGINE = "engine"
+"""The child that is not replaced: what runs there would be lost."""
 CANNOT_RUN = os.EX_CONFIG
 """Exit status (78) of a child that must not be started again; it has said why."""
 FIRST_STARTS = 6
@@ -65,6 +70,8 @@ class Child:
     """Longest pause before it is started again."""
     when_ready: bool = False
     """Started only once the service is ready, so that the first answer comes sooner."""
+    live: str = ""
+    """Address at which it answers for itself, of a worker."""
 
 
 class Kept:
@@ -80,6 +87,8 @@ class Kept:
         """Set at each start, for who watches it to clear."""
         self.well = False
         """The present process has proven well."""
+        self._retiring: list[subprocess.Popen[bytes]] = []
+        """Whose place another one has taken."""
 
     async def keep(self) -> None:
         """Start it, and again when it ends. Raises NotStartedError when a needed child cannot run."""
@@ -118,6 +127,26 @@ class Kept:
             await self.changed.wait()
         return status if self.process is not None and status is not None else 0
 
+    async def replace(self) -> None:
+        """Start another worker beside it; once that answers, this one ends what it has and goes. Where it
+        never does, this one stays.
+        """
+        old = self.process
+        with suppress(FileNotFoundError):
+            os.unlink(self.child.live.removeprefix("unix://"))  # noqa: PTH108  (there the new one answers)
+        self.process, self.well = _start(self.child), False
+        self.started.set()
+        if old is not None:
+            self._retiring.append(old)
+        while await probe(self.child.live, "/health/ready", within_s=LIVE_WITHIN_S) is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        if old is not None and old.poll() is None:
+            old.send_signal(signal.SIGUSR1)
+
+    def reap(self) -> None:
+        """Forget those that have gone."""
+        self._retiring = [old for old in self._retiring if old.poll() is None]
+
     def signal(self, number: int) -> None:
         """Send a signal to the present process, if there is one."""
         if self.process is not None and self.process.poll() is None:
@@ -126,6 +155,8 @@ class Kept:
     async def stop(self, hurry: asyncio.Event) -> None:
         """Drain; when ``hurry`` is set or the time is over, stop now; at last kill."""
         self.signal(signal.SIGTERM)
+        for old in self._retiring:
+            old.send_signal(signal.SIGTERM)
         over = asyncio.ensure_future(self.ended())
         hurried = asyncio.ensure_future(hurry.wait())
         await asyncio.wait({over, hurried}, timeout=self.child.drain_s, return_when=asyncio.FIRST_COMPLETED)
@@ -137,6 +168,9 @@ class Kept:
             log.error("process did not stop and was killed", extra={"child": self.child.name})
             self.signal(signal.SIGKILL)
         await over
+        for old in self._retiring:
+            old.kill()
+            old.wait()
 
 
 def _start(child: Child) -> subprocess.Popen[bytes]:
@@ -169,7 +203,7 @@ async def supervise(
     children: Sequence[Child],
     on_ready: Callable[[], None] = lambda: None,
 ) -> None:
-    """Keep the children until a signal comes, then stop them. The worker is the last of ``children``.
+    """Keep the children until a signal comes, then stop them. The workers have an address to answer at.
 
     Raises NotStartedError when a needed child cannot run.
     """
@@ -179,25 +213,40 @@ async def supervise(
     loop.add_signal_handler(signal.SIGCHLD, _wake, kept)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, _asked_to_stop, stop, hurry)
+    renew = asyncio.Event()
+    loop.add_signal_handler(signal.SIGUSR1, renew.set)
     tasks = [asyncio.create_task(one.keep()) for one in kept]
-    watch = asyncio.create_task(_watch(home, url, kept, on_ready))
+    watches = [asyncio.create_task(_watch(one)) for one in kept if one.child.live]
+    watches += [
+        asyncio.create_task(_announce(home, url, ready, on_ready)),
+        asyncio.create_task(_renew(kept, renew)),
+    ]
     stopped = asyncio.create_task(stop.wait())
     try:
-        await _until(stopped, [*tasks, watch])
+        await _until(stopped, [*tasks, *watches])
     finally:
         stop.set()
-        watch.cancel()
+        for watch in watches:
+            watch.cancel()
         listening.close()
         (home / "run" / "service.json").unlink(missing_ok=True)
         log.info("stopping")
-        for one, task in zip(reversed(kept), reversed(tasks), strict=True):
+        for task in tasks:
             task.cancel()
-            await one.stop(hurry)
+        for together in _in_turn(kept):
+            await asyncio.gather(*(one.stop(hurry) for one in together))
         log.info("stopped")
+
+
+def _in_turn(kept: list[Kept]) -> list[list[Kept]]:
+    """In which order children stop: the last one first, all workers at once."""
+    workers = [one for one in kept if one.child.live]
+    return [workers, *([one] for one in reversed(kept) if one not in workers)]
 
 
 def _wake(kept: list[Kept]) -> None:
     for one in kept:
+        one.reap()
         one.changed.set()
 
 
@@ -214,21 +263,41 @@ async def _until(stopped: asyncio.Task[bool], tasks: list[asyncio.Task[None]]) -
             task.result()
 
 
-async def _watch(home: Path, url: str, kept: list[Kept], on_ready: Callable[[], None]) -> None:
-    """Say when the service is ready, then kill a worker that no longer answers."""
+async def _announce(home: Path, url: str, ready: asyncio.Event, on_ready: Callable[[], None]) -> None:
+    """Say when the service is ready."""
     while await probe(url, "/health/ready", within_s=LIVE_WITHIN_S) is None:  # noqa: ASYNC110
         await asyncio.sleep(0.02)
-    worker = kept[-1]
-    worker.well = True
-    worker.ready.set()
+    ready.set()
     write_status(home, Service(os.getpid(), url, int(time.time())))
     on_ready()
+
+
+async def _renew(kept: list[Kept], asked: asyncio.Event) -> None:
+    """Replace the children whenever it is asked for."""
+    while True:
+        await asked.wait()
+        asked.clear()
+        log.info("children are replaced")
+        for one in kept:
+            if one.child.live:
+                await one.replace()
+            elif one.child.name != ENGINE:
+                one.signal(signal.SIGTERM)
+        log.info("children are replaced: all")
+
+
+async def _watch(worker: Kept) -> None:
+    """Kill a worker that no longer answers."""
+    live = worker.child.live
+    while await probe(live, "/health/ready", within_s=LIVE_WITHIN_S) is None:  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+    worker.well = True
     failures, process = 0, worker.process
     while True:
         await _started(worker, LIVE_EVERY_S)
         if worker.process is not process:
             failures, process = 0, worker.process
-        answer = await probe(url, "/health/live", within_s=LIVE_WITHIN_S)
+        answer = await probe(live, "/health/live", within_s=LIVE_WITHIN_S)
         if worker.process is not process:
             continue  # another process may have answered
         worker.well = answer is not None and answer.status == 200

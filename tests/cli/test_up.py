@@ -190,6 +190,20 @@ def test_without_public_documents_there_is_no_search_process(tmp_path):
     assert [child.name for child in children] == ["metering", "worker"]
 
 
+def test_several_workers_share_a_line_and_each_answers_for_itself(tmp_path):
+    loaded = settings.load(tmp_path, {}, {"knowledge.enabled": False, "gateway.workers": 3})
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        children = up.plan(loaded, listening, prepare.Prepared(), prepare.Start(embedded=False, key=""), {})
+    assert [child.name for child in children] == [
+        "metering",
+        "dispatcher",
+        "worker 1",
+        "worker 2",
+        "worker 3",
+    ]
+    assert len({child.live for child in children if child.live}) == 3
+
+
 def answering(answers):
     """A handler that gives these answers in turn, and then the last one."""
 

@@ -37,3 +37,12 @@ def test_the_ledger_balances(steps: list[tuple[int, int]]) -> None:
     while marks:
         charged += clock.stop(marks.pop(), now)
     assert busy - 2 * len(steps) <= charged <= busy
+
+
+def test_others_beside_take_their_part() -> None:
+    clock = BusyClock()
+    mark = clock.start(0)
+    clock.beside(3, 100)
+    assert clock.stop(mark, 500) == 100 + 400 // 4
+    clock.beside(0, 600)
+    assert clock.stop(clock.start(600), 700) == 100

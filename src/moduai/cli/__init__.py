@@ -27,6 +27,7 @@ class Entry(NamedTuple):
 
 COMMANDS = {
     "up": Entry("moduai.cli.up:app", "Start the service on this machine."),
+    "reload": Entry("moduai.cli.reload:app", "Replace the service's processes without failing anybody."),
     "doctor": Entry("moduai.cli.doctor:app", "Look for what is wrong and say what to do."),
     "now": Entry("moduai.cli.now:app", "Show load, line, engines and errors of the running service."),
     "shares": Entry("moduai.cli.shares:app", "Show who runs and waits, and who was served how much."),

@@ -19,12 +19,13 @@ from typing import Annotated, Any
 import typer
 
 from moduai import __version__, log, service
+from moduai.child import socket_path
 from moduai.cli.common import HomeOption, examples, fail, new_app, open_loaded
 from moduai.cli.prepare import Prepared, Start, in_child, prepare_database, prepare_home
 from moduai.cli.settings import variable
 from moduai.service import NotStartedError, PortTakenError
 from moduai.settings import Loaded
-from moduai.supervisor import WORKER_PAUSE_S, Child, supervise
+from moduai.supervisor import ENGINE, WORKER_PAUSE_S, Child, supervise
 
 app = new_app("Start the service on this machine.", group=False)
 
@@ -183,16 +184,29 @@ def plan(
     if prepared.embedded_url:
         from_start = {"MODU_ENGINE_URL": prepared.embedded_url, "MODU_ENGINE_KEY": start.key}
         command = (*python, "moduai.engines.embedded")
-        children.append(Child("engine", command, {**environ, **from_start}, needed=False))
-    worker = Child(
-        "worker",
-        (*python, "moduai.app"),
-        {**environ, "MODU_LISTEN_FD": str(listening.fileno())},
-        (listening.fileno(),),
-        drain_s=loaded.settings.gateway.drain_s + 2,
-        longest_pause_s=WORKER_PAUSE_S,
-    )
-    return [*children, worker]
+        children.append(Child(ENGINE, command, {**environ, **from_start}, needed=False))
+    if loaded.shared_line and loaded.settings.cells.dispatch:
+        dispatcher = Child("dispatcher", (*python, "moduai.cells"), environ, longest_pause_s=WORKER_PAUSE_S)
+        children.append(dispatcher)
+    return [*children, *_workers(loaded, listening, environ)]
+
+
+def _workers(loaded: Loaded, listening: socket.socket, environ: Mapping[str, str]) -> list[Child]:
+    """The gateway's workers, all at the one address; each also answers for itself at a socket of its own."""
+    gateway, handle = loaded.settings.gateway, listening.fileno()
+    own = [socket_path(loaded.home, f"worker-{number}") for number in range(1, gateway.workers + 1)]
+    return [
+        Child(
+            path.stem.replace("-", " ") if len(own) > 1 else "worker",
+            (sys.executable, "-m", "moduai.app"),
+            {**environ, "MODU_LISTEN_FD": str(handle), "MODU_OWN_SOCKET": str(path)},
+            (handle,),
+            drain_s=gateway.drain_s + 2,
+            longest_pause_s=WORKER_PAUSE_S,
+            live=f"unix://{path}",
+        )
+        for path in own
+    ]
 
 
 def environ_of(loaded: Loaded, overrides: Mapping[str, Any], url: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ listener whenever a replica begins or ceases to take requests; it decides nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from moduai.engines.address import Address, parse_url
@@ -31,20 +31,23 @@ class _Heads(dict[str, bytes]):
 class Replica:
     """One engine at work."""
 
-    __slots__ = ("address", "breaker", "engine", "heads", "models", "pool")
+    __slots__ = ("address", "away", "breaker", "engine", "heads", "models", "pool")
 
     def __init__(self, engine: Engine, upstream: Upstream) -> None:
         self.engine = engine
         self.address: Address = parse_url(engine.url)
         self.pool = Pool(self.address, upstream.connect_s, upstream.keep_s)
         self.breaker = Breaker()
+        self.away: bool | None = None
+        """What the cell's dispatcher says of it; None: we judge by what we see."""
         self.models: dict[str, Model] = {model.name: model for model in engine.models}
         self.heads = _Heads(self.address, engine.key)
 
     @property
     def is_open(self) -> bool:
         """True if it may be sent requests."""
-        return self.engine.state == "active" and self.breaker.state == "closed"
+        away = self.breaker.state != "closed" if self.away is None else self.away
+        return self.engine.state == "active" and not away
 
 
 class Route(NamedTuple):
@@ -66,6 +69,8 @@ class Fleet:
         self._routes: dict[tuple[str, str], Route] = {}
         self.listener: Callable[[str, Replica | None], None] = lambda _id, _replica: None
         """Told of every change: the engine's id, and its replica or None when it has gone."""
+        self.seen: Callable[[str, bool], None] = lambda _id, _ok: None
+        """Told of what requests saw of an engine."""
 
     def apply(self, engines: Iterable[Engine]) -> None:
         """Take the records as they now stand: adds, changes and removes replicas."""
@@ -84,7 +89,7 @@ class Fleet:
     def _renew(self, known: Replica | None, engine: Engine) -> Replica:
         replica = Replica(engine, self._upstream)
         if known is not None and (known.engine.url, known.engine.key) == (engine.url, engine.key):
-            replica.pool, replica.breaker = known.pool, known.breaker
+            replica.pool, replica.breaker, replica.away = known.pool, known.breaker, known.away
         elif known is not None:
             known.pool.retire()
         return replica
@@ -94,10 +99,16 @@ class Fleet:
         replica = self.replicas.get(engine_id)
         if replica is None:
             return
+        self.seen(engine_id, ok)
         was = replica.is_open
         (replica.breaker.success if ok else replica.breaker.failure)(now)
         if replica.is_open != was:
             self.listener(engine_id, replica)
+
+    def led(self, away: Collection[str]) -> None:
+        """The cell's dispatcher says which engines take no requests; its word counts."""
+        for engine_id, replica in self.replicas.items():
+            replica.away = engine_id in away
 
     def route(self, model: str, endpoint: str) -> Route | None:
         """Where a request may go; None if nobody serves the model."""

@@ -94,6 +94,12 @@ CATALOGUE: dict[str, ErrorKind] = {
     "ledger_unavailable": ErrorKind(503, _SERVER, "Usage cannot be written now, so nothing is served."),
     "search_unavailable": ErrorKind(503, _SERVER, "Public documents cannot be searched now; try again soon."),
     "not_ready": ErrorKind(503, _SERVER, "The service is starting; try again in a moment."),
+    "gateway_died": ErrorKind(
+        502, _SERVER, "The gateway ended while it had the request (only in the ledger)."
+    ),
+    "line_unavailable": ErrorKind(
+        503, _SERVER, "The process that holds the line is away; another one takes over in a moment."
+    ),
     "draining": ErrorKind(503, _SERVER, "The service is stopping; try again in a moment."),
     "too_many_connections": ErrorKind(503, _SERVER, "Too many connections; try again in a moment."),
     "wait_too_long": ErrorKind(503, _SERVER, "The wait in line was longer than allowed; try again later."),

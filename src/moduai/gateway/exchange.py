@@ -44,6 +44,7 @@ from moduai.gateway.settle import NOTHING, count_tokens, spent
 from moduai.gateway.sink import Sink
 from moduai.gateway.usage import NOT_READ, Usage, read_whole
 from moduai.metering.row import Outcome, Step, UsageRow
+from moduai.metering.taken import Fields
 from moduai.scheduling import Grant, Queued
 from moduai.scheduling.ticket import NO_TICKET
 
@@ -86,7 +87,7 @@ class Exchange:
         "_attempts", "_body", "_connection", "_first", "_granted", "_head_sent", "_lane", "_mark", "_paused",
         "_quiet_since", "_relay", "_relaying", "_reused", "_seen", "_seen_before", "_share", "_status",
         "_timer", "_unix_us", "arrived", "ask", "endpoint", "grant", "id", "model", "over", "passing",
-        "principal", "replica", "sink", "step", "ticket", "usage",
+        "principal", "replica", "sink", "slot", "step", "ticket", "usage",
     )  # fmt: skip
 
     def __init__(self, lane: Lane, endpoint: Endpoint, model: str, principal: Principal, sink: Sink) -> None:
@@ -113,6 +114,8 @@ class Exchange:
         self._connection: Connection | None = None
         self._relay: EventRelay | None = None
         self._timer: TimerHandle | None = None
+        self.slot = -1
+        """Where it stands among what is taken."""
 
     # the way in
 
@@ -121,6 +124,8 @@ class Exchange:
         self.ask = ask
         lane = self._lane
         lane.exchanges.add(self)
+        if lane.taken is not None:
+            self.slot = lane.taken.begin(self._named())
         try:
             lane.enter(self, ask)
         except ApiError as error:
@@ -438,14 +443,10 @@ class Exchange:
             events=None if relay is None else relay.pieces,
         )
 
-    def _row(self, now: int, used: Usage, outcome: Outcome, status: int, code: str) -> UsageRow:
-        who, replica = self.principal, self.replica
-        accelerator_us = energy_mj = 0
-        if replica is not None:
-            accelerator_us, energy_mj = spent(
-                self._share, replica.engine.hardware, self._lane.settings.ledger.pue
-            )
-        return UsageRow(
+    def _named(self) -> Fields:
+        """The first fields of its row: what is known from the beginning."""
+        who = self.principal
+        return (
             self.id,
             self._unix_us,
             who.subject,
@@ -457,6 +458,17 @@ class Exchange:
             who.group,
             self.endpoint.word,
             self.model,
+        )
+
+    def _row(self, now: int, used: Usage, outcome: Outcome, status: int, code: str) -> UsageRow:
+        replica = self.replica
+        accelerator_us = energy_mj = 0
+        if replica is not None:
+            accelerator_us, energy_mj = spent(
+                self._share, replica.engine.hardware, self._lane.settings.ledger.pue
+            )
+        return UsageRow(
+            *self._named(),
             replica.engine.id if replica is not None else "",
             self.ask is not None and self.ask.stream,
             used.tokens_in,

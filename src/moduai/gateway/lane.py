@@ -11,12 +11,11 @@ import contextlib
 import os
 import time
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Collection, Coroutine, Iterable, Iterator
 from typing import Protocol
 
 from moduai.accounts.principal import Principal
 from moduai.engines.fleet import Fleet, Replica
-from moduai.engines.telemetry import Load
 from moduai.gateway.ask import MOST_BYTES_PER_TOKEN, Ask
 from moduai.gateway.endpoint import Endpoint
 from moduai.gateway.errors import ApiError
@@ -24,31 +23,32 @@ from moduai.gateway.exchange import Exchange
 from moduai.gateway.policy_text import shipped
 from moduai.gateway.sink import Sink
 from moduai.gateway.stats import Stats
+from moduai.gateway.supply import Supply
 from moduai.gateway.switches import Switches
 from moduai.gateway.tee import Tee
 from moduai.history.record import NEW, TurnPlace
 from moduai.history.recorder import Recorder
 from moduai.metering.row import UsageRow
+from moduai.metering.taken import Taken
 from moduai.scheduling import (
     BusyClock,
     FairQueue,
     Grant,
     Queued,
     Refused,
-    ReplicaSpec,
-    Telemetry,
     Ticket,
     Used,
 )
 from moduai.scheduling.policy import Policy
 from moduai.scheduling.ticket import NO_TICKET
+from moduai.scheduling.types import ASKED
 from moduai.settings import Settings
 
 SWEEP_S = 0.5
 """Time between two looks at deadlines: they are kept this exactly."""
 TICK_S = 0.1
 """The same for the line, while someone waits."""
-_REFUSALS = {"no_replica": "engine_unavailable"}
+_REFUSALS = {"no_replica": "engine_unavailable", "line_away": "line_unavailable"}
 """Error code of a refusal, where it is not the reason itself."""
 
 MOST_PLACES = 10_000
@@ -87,6 +87,8 @@ class Lane:
         self.settings = settings
         self.fleet = fleet
         self.ledger = ledger
+        self.taken: Taken | None = None
+        """Where requests under way are kept, should this process die."""
         self.recorder: Recorder | None = None
         """Keeps turns of people who want that."""
         self.line = line or FairQueue(shipped())
@@ -99,11 +101,10 @@ class Lane:
         self._tasks: set[asyncio.Task[None]] = set()
         self._waiting: dict[int, Exchange] = {}
         self._tickets = 0
-        self._rooms: dict[str, int] = {}
-        """Tokens of the engines' KV caches, as far as they told."""
         self._places: dict[tuple[str, str, str, str], tuple[str, str, int]] = {}
         """Where authors stand in the policy, as it was found before."""
         self.line.recall = self._recall
+        self.supply = Supply(fleet, self.line, self.start)
         self._empty = asyncio.Event()
         self.boot = boot
         self.count = 0
@@ -180,18 +181,47 @@ class Lane:
         """Ask the line for a place. Raises ApiError when it is refused. Fails closed."""
         decision = self.line.submit(exchange.ticket, time.monotonic_ns(), again=again)
         if isinstance(decision, Refused):
-            code = _REFUSALS.get(decision.reason, decision.reason)
-            raise ApiError(code, retry_after_s=seconds(decision.retry_after))
-        auto = self.line.policy.pressure.lighter_mode == "auto"
-        if isinstance(decision, Grant) or not (auto and self._lighten(exchange)):
+            raise _refusal(decision)
+        if not self._lightened(exchange, decision):
             self._admitted(exchange, decision)
 
     def _admitted(self, exchange: Exchange, decision: Grant | Queued) -> None:
         if isinstance(decision, Grant):
             exchange.run(decision)
-        else:
-            self._waiting[exchange.ticket.id] = exchange
+            return
+        self._waiting[exchange.ticket.id] = exchange
+        if decision is not ASKED:
             exchange.wait()
+
+    def _lightened(self, exchange: Exchange, decision: Grant | Queued) -> bool:
+        """Where the policy says so, a lighter model answers instead of a long wait."""
+        auto = self.line.policy.pressure.lighter_mode == "auto"
+        return auto and isinstance(decision, Queued) and self._lighten(exchange)
+
+    def queued(self, ticket: Ticket, place: Queued) -> None:
+        """The cell's dispatcher says that a request waits."""
+        exchange = self._waiting.get(ticket.id)
+        if exchange is None:
+            return
+        if self._lightened(exchange, place):
+            del self._waiting[ticket.id]
+        else:
+            exchange.wait()
+
+    def turned(self, ticket: Ticket, refused: Refused) -> None:
+        """The cell's dispatcher did not take a request."""
+        exchange = self._waiting.pop(ticket.id, None)
+        if exchange is not None:
+            exchange.fail(_refusal(refused))
+
+    def led(self, running: dict[str, int], away: Collection[str]) -> None:
+        """The cell's dispatcher says how many run on each engine, of all gateways, and which take none."""
+        self.fleet.led(away)
+        now = time.monotonic_ns()
+        for engine, count in running.items():
+            clock = self.clocks.get(engine)
+            if clock is not None:
+                clock.beside(max(0, count - clock.running), now)
 
     def _lighten(self, exchange: Exchange) -> bool:
         """Let a lighter model answer instead, if the wait has come to that and it can; a place in line is
@@ -248,6 +278,8 @@ class Lane:
         if isinstance(exchange.sink, Tee):
             exchange.sink.over(row)
         self.exchanges.discard(exchange)
+        if self.taken is not None:
+            self.taken.end(exchange.slot)
         if grant is not None:
             if row.outcome == "cancelled" and not row.stream:  # nobody knows what ran: the estimate stands
                 used = Used(used.tokens_in, used.tokens_cached, max(used.tokens_out, grant.ticket.out))
@@ -313,17 +345,6 @@ class Lane:
         self._places.clear()
         self.start(self.line.set_policy(policy, time.monotonic_ns()))
 
-    def loaded(self, engine: str, load: Load) -> None:
-        """An engine has told its load. A room that it no longer tells still counts."""
-        replica = self.fleet.replicas.get(engine)
-        if replica is None:
-            return
-        if load.room > 0 and load.room != self._rooms.get(engine):
-            self._rooms[engine] = load.room
-            self._fleet_changed(engine, replica)
-        told = Telemetry(load.running, load.waiting, load.kv_used)
-        self.line.observe(engine, told, time.monotonic_ns())
-
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         """Run a task of an exchange and keep it alive."""
         task = self.loop.create_task(work)
@@ -370,21 +391,9 @@ class Lane:
                 exchange.fail(error)
 
     def _fleet_changed(self, engine: str, replica: Replica | None) -> None:
-        if replica is None:
-            self._rooms.pop(engine, None)
-            self.line.remove_replica(engine)
-            return
-        self.clocks.setdefault(engine, BusyClock())
-        hardware = replica.engine.hardware
-        spec = ReplicaSpec(
-            frozenset(replica.models),
-            replica.engine.concurrency,
-            hardware.count,
-            hardware.kind,
-            self._rooms.get(engine, 0),
-        )
-        now = time.monotonic_ns()
-        self.start(self.line.set_replica(engine, spec, is_open=replica.is_open, now=now))
+        if replica is not None:
+            self.clocks.setdefault(engine, BusyClock())
+        self.supply.changed(engine, replica)
 
     def _sweep(self) -> None:
         now = time.monotonic_ns()
@@ -403,6 +412,11 @@ class Lane:
 
 def _granted(exchange: Exchange) -> int:
     return exchange.granted
+
+
+def _refusal(refused: Refused) -> ApiError:
+    code = _REFUSALS.get(refused.reason, refused.reason)
+    return ApiError(code, retry_after_s=seconds(refused.retry_after))
 
 
 def _secrets() -> Iterator[str]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
+import os
 import ssl
 import time
 from collections.abc import Callable
 from email.utils import formatdate
+from pathlib import Path
 from typing import Any
 
 from moduai.accounts.principal import Principal
@@ -77,6 +80,27 @@ class Server:
         self._listeners.append(server)
         host, port = server.sockets[0].getsockname()[:2]
         return host, port
+
+    async def listen_alone(self, path: Path) -> None:
+        """Listen on a socket of this worker's own too, for its supervisor: who asks there asks this one."""
+        before = os.umask(0o177)
+        try:
+            self._listeners.append(await self._loop.create_unix_server(lambda: ClientConnection(self), path))
+        finally:
+            os.umask(before)
+
+    async def hand_over(self, seconds: float) -> None:
+        """Take no new connections, for another process does; those that are open are served once more and
+        closed, so that nobody sees one that closes while he asks. What is left after so many seconds is
+        drained.
+        """
+        self.draining = True
+        for listener in self._listeners:
+            listener.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._connections:  # noqa: ASYNC110  (no event tells it)
+                    await asyncio.sleep(0.05)
 
     async def drain(self, seconds: float) -> int:
         """Take no new connections, end what runs; returns how many requests were cut off."""

@@ -23,6 +23,7 @@ from moduai.history.loader import turns_kind
 from moduai.log import configure
 from moduai.metering.loader import Loader
 from moduai.metering.machine import machine_id
+from moduai.metering.taken import recover
 from moduai.parent import Parent
 from moduai.settings import Loaded
 from moduai.store.database import Database, brief
@@ -48,6 +49,7 @@ async def run(loaders: Sequence[Loader], loaded: Loaded, db: Database, stop: asy
         try:
             for loader in loaders:
                 await loader.load_once()
+            await recover(db, loaded.path("usage"))
             if not last and time.monotonic() - purged >= PURGE_S:
                 await _purge(db, loaded.settings.history.retention_days)
                 purged = time.monotonic()

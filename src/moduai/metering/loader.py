@@ -121,7 +121,7 @@ class Loader:
         except FileNotFoundError:
             return 0  # another loader was first
         with _closing(handle):
-            left = _writer_has_left(handle)  # before reading: then nothing can come after what we read
+            left = writer_has_left(handle)  # before reading: then nothing can come after what we read
             there = os.fstat(handle).st_size  # what comes meanwhile is for the next round: others wait too
             while offset < there and (batch := self._kind.read(handle, offset)):
                 if not await self._store(file, offset, batch):
@@ -192,7 +192,7 @@ def _is_of_a_row(error: DBAPIError | OverflowError) -> bool:
     return str(getattr(error.orig, "sqlstate", None) or "")[:2] in {"22", "23"}
 
 
-def _writer_has_left(handle: int) -> bool:
+def writer_has_left(handle: int) -> bool:
     """A writer holds the segment's lock for as long as it lives and can append."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

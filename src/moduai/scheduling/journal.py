@@ -105,6 +105,10 @@ class Journal(FairQueue):
         self._line("progress", now, grant.ticket.id, grant.replica, tokens_out)
         return self._told(super().progress(grant, tokens_out, now))
 
+    def adopt(self, ticket: Ticket, replica: str, now: int, *, paid: bool, seen: bool) -> Grant | None:  # noqa: D102
+        self._line("adopt", now, [getattr(ticket, name) for name in FIELDS], replica, paid, seen)
+        return self._told(super().adopt(ticket, replica, now, paid=paid, seen=seen))
+
     def cancel(self, ticket: Ticket, now: int) -> bool:  # noqa: D102
         self._line("cancel", now, ticket.id)
         return self._told(super().cancel(ticket, now))
@@ -184,6 +188,7 @@ class _Player:
             "replica": self._replica,
             "remove": lambda _now, name: queue.remove_replica(name),
             "submit": self._submit,
+            "adopt": self._adopt,
             "finish": self._finish,
             "progress": self._progress,
             "cancel": lambda now, ticket: queue.cancel(self._waiting.pop(ticket, NO_TICKET), now),
@@ -212,14 +217,12 @@ class _Player:
         return self.queue.set_replica(name, msgspec.convert(spec, ReplicaSpec), is_open=is_open, now=now)
 
     def _submit(self, now: int, values: list[Any], again: bool) -> object:
-        fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in zip(FIELDS, values, strict=True)
-        }
-        ticket = self._waiting[fields["id"]] = Ticket(*(fields[name] for name in FIELDS[:TOLD]))
-        for name in FIELDS[TOLD:]:
-            setattr(ticket, name, fields[name])
+        ticket = _ticket(values)
+        self._waiting[ticket.id] = ticket
         return self.queue.submit(ticket, now, again=again)
+
+    def _adopt(self, now: int, values: list[Any], replica: str, paid: bool, seen: bool) -> object:
+        return self.queue.adopt(_ticket(values), replica, now, paid=paid, seen=seen)
 
     def _finish(
         self, now: int, ticket: int, replica: str, used: list[int] | None, first: int, ran: int
@@ -233,6 +236,18 @@ class _Player:
 
     def _observe(self, now: int, replica: str, telemetry: object) -> None:
         self.queue.observe(replica, msgspec.convert(telemetry, Telemetry), now)
+
+
+def _ticket(values: list[Any]) -> Ticket:
+    """A ticket as it was logged."""
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in zip(FIELDS, values, strict=True)
+    }
+    ticket = Ticket(*(fields[name] for name in FIELDS[:TOLD]))
+    for name in FIELDS[TOLD:]:
+        setattr(ticket, name, fields[name])
+    return ticket
 
 
 def _plain(answer: object) -> object:

@@ -150,7 +150,7 @@ class Pool:
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class FairQueue:
-    """All waiting lines of one gateway. Every method that can free a place returns new grants."""
+    """All waiting lines of one cell. Every method that can free a place returns new grants."""
 
     __slots__ = (
         "_askew", "_capped", "_estimates", "_kept_until", "_pools", "_prefixes", "_replicas", "_to_learn",
@@ -418,6 +418,27 @@ class FairQueue:
         replica.pending -= ticket.uncached
         ticket.state = 3
         return self._fill(replica, now) if self._waiting and replica.running < replica.capacity else []
+
+    def adopt(self, ticket: Ticket, replica: str, now: int, *, paid: bool, seen: bool) -> Grant | None:
+        """A ticket that another process let run on a replica counts here from now on, whether there is a
+        place or not. ``paid``: what was restored holds its charge; ``seen``: its first token has come. None:
+        there is no such pool or replica, and nothing of it counts.
+        """
+        pool, on = self._pools.get(ticket.pool), self._replicas.get(replica)
+        if pool is None or on is None:
+            return None
+        ticket.out = self._estimates.estimate(ticket.app, ticket.pool, ticket.max_out)
+        ticket.uncached = ticket.tokens_in
+        ticket.node = pool.tree.person(ticket)
+        ticket.charged = pool.cost(ticket.uncached, ticket.out)
+        pool.tree.adopt(ticket.node, 0 if paid else ticket.charged)
+        ticket.state = 2
+        on.start(ticket, now)
+        if seen:
+            on.pending -= ticket.uncached
+            ticket.state = 3
+        self._askew = True
+        return Grant(ticket, replica)
 
     def cancel(self, ticket: Ticket, now: int) -> bool:
         """Leave the line; False if the ticket does not wait (any more)."""

@@ -419,6 +419,16 @@ class Tree:
             node = up
         node.running += 1
 
+    def adopt(self, node: Node, cost: int) -> None:
+        """Something of a node runs already, charged ``cost``, whether somebody waits or not."""
+        while (up := node.up) is not node:
+            node.vt = max(node.vt, up.virtual) + cost * node.rate
+            node.running += 1
+            if node.running >= node.ceiling:
+                node.mark = 0
+            node = up
+        node.running += 1
+
     def charge(self, node: Node, cost: int) -> None:
         """Something of a node that runs is charged so much more."""
         while node.up is not node:

@@ -103,3 +103,5 @@ class Share(Struct, frozen=True):
 
 
 Decision = Grant | Queued | Refused
+ASKED = Queued(-1, -1)
+"""It is not known yet: another process decides, and the answer comes later."""

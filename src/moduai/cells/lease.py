@@ -1,0 +1,223 @@
+"""Who is the dispatcher of a cell: a lease with a fencing token.
+
+Rules: one process at a time holds the lease; each new holder has a greater epoch than any before it, also
+when the store was emptied meanwhile; a holder that is late goes on only if nobody came after it. Where the
+store cannot be asked nobody new can hold it, and who held it goes on: the gateways heed no older epoch than
+they have seen, so two can never be heard by one (fails open for who holds it, closed for all others).
+
+On one machine the lease is a lock on a file, which the kernel gives up with its process. On many it is a key
+in Valkey or Redis that expires.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import secrets
+import time
+from collections.abc import Awaitable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import msgspec
+from msgspec import Struct
+
+from moduai.scheduling.state import MOST_BYTES
+from moduai.store.files import write
+
+ANSWER_S = 0.5
+"""Longest wait for an answer of the store."""
+
+
+class AwayError(OSError):
+    """The store of the lease cannot be asked; the text says why."""
+
+
+class Owner(Struct, frozen=True):
+    """Who holds a lease."""
+
+    epoch: int
+    address: str
+    """Where its gateways find it."""
+    token: str = ""
+
+
+class Lease(Protocol):
+    """Every method raises AwayError."""
+
+    async def take(self, address: str, least: int) -> int | None:
+        """Our epoch, above ``least``, if the lease is ours now; None: somebody else's."""
+
+    async def keep(self) -> bool:
+        """Whether it is still ours; asked a few times in each of its terms."""
+
+    async def owner(self) -> Owner | None:
+        """Who has it."""
+
+    async def give_up(self) -> None:
+        """Let the next one have it at once."""
+
+    async def save(self, state: bytes) -> None:
+        """Keep what the next holder goes on from."""
+
+    async def saved(self) -> tuple[bytes, int] | None:
+        """What was kept last, and its age in ns."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
+class FileLease:
+    """On one machine: a lock in the home folder."""
+
+    def __init__(self, home: Path, cell: str) -> None:
+        run = home / "run"
+        self._lock, self._file, self._state = (
+            run / f"cell-{cell}{end}" for end in (".lock", ".json", ".state")
+        )
+        self._held = -1
+
+    async def take(self, address: str, least: int) -> int | None:  # noqa: D102  (so are all: the protocol's)
+        self._lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        self._held = handle
+        before = await self.owner()
+        epoch = max(least, before.epoch if before else 0) + 1
+        try:
+            write(self._file, msgspec.json.encode(Owner(epoch, address)))
+        except OSError as error:
+            await self.give_up()
+            raise AwayError(str(error)) from None
+        return epoch
+
+    async def keep(self) -> bool:  # noqa: D102
+        return self._held >= 0
+
+    async def owner(self) -> Owner | None:  # noqa: D102
+        with suppress(FileNotFoundError, msgspec.DecodeError):
+            return msgspec.json.decode(self._file.read_bytes(), type=Owner)
+        return None
+
+    async def give_up(self) -> None:  # noqa: D102
+        if self._held >= 0:
+            os.close(self._held)
+            self._held = -1
+
+    async def save(self, state: bytes) -> None:  # noqa: D102
+        try:
+            await asyncio.to_thread(write, self._state, state)
+        except OSError as error:
+            raise AwayError(str(error)) from None
+
+    async def saved(self) -> tuple[bytes, int] | None:  # noqa: D102
+        try:
+            with self._state.open("rb") as file:
+                return file.read(MOST_BYTES + 1), max(0, time.time_ns() - os.fstat(file.fileno()).st_mtime_ns)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise AwayError(str(error)) from None
+
+    async def close(self) -> None:  # noqa: D102
+        await self.give_up()
+
+
+_TAKE = """
+local owner = redis.call('GET', KEYS[1])
+if owner then return owner end
+local epoch = math.max(tonumber(redis.call('GET', KEYS[2]) or '0'), tonumber(ARGV[1])) + 1
+local mine = cjson.encode({epoch = epoch, address = ARGV[2], token = ARGV[3]})
+redis.call('SET', KEYS[2], epoch)
+redis.call('SET', KEYS[1], mine, 'PX', ARGV[4])
+return mine
+"""
+_KEEP = """
+local owner = redis.call('GET', KEYS[1])
+if owner and cjson.decode(owner).token ~= ARGV[3] then return 0 end
+if not owner and tonumber(redis.call('GET', KEYS[2]) or '0') > tonumber(ARGV[1]) then return 0 end
+local mine = cjson.encode({epoch = tonumber(ARGV[1]), address = ARGV[2], token = ARGV[3]})
+redis.call('SET', KEYS[2], ARGV[1])
+redis.call('SET', KEYS[1], mine, 'PX', ARGV[4])
+return 1
+"""
+_GIVE_UP = """
+local owner = redis.call('GET', KEYS[1])
+if owner and cjson.decode(owner).token == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+"""
+_owner = msgspec.json.Decoder(Owner).decode
+_AGE = 8
+"""Bytes before a saved state: when it was saved, by the store's clock in µs."""
+
+
+class RedisLease:
+    """On many machines: a key in Valkey or Redis that expires after ``term_s``."""
+
+    def __init__(self, url: str, cell: str, term_s: float) -> None:
+        from redis import asyncio as client  # noqa: PLC0415  (an extra: only where it is used)
+        from redis.backoff import NoBackoff  # noqa: PLC0415
+        from redis.exceptions import RedisError  # noqa: PLC0415
+
+        self._errors = (RedisError, OSError, TimeoutError)
+        self._redis = client.Redis.from_url(
+            url,
+            socket_timeout=ANSWER_S,
+            socket_connect_timeout=ANSWER_S,
+            retry=client.retry.Retry(NoBackoff(), 0),
+        )
+        self._keys = [f"modu:cell:{cell}:{name}" for name in ("owner", "epoch")]
+        self._state = f"modu:cell:{cell}:state"
+        self._term = int(term_s * 1000)
+        self._token = secrets.token_hex(8)
+        self._mine = Owner(0, "")
+
+    async def take(self, address: str, least: int) -> int | None:  # noqa: D102  (so are all: the protocol's)
+        found = _owner(await self._run(_TAKE, self._keys, least, address, self._token, self._term))
+        if found.token != self._token:
+            return None
+        self._mine = found
+        return found.epoch
+
+    async def keep(self) -> bool:  # noqa: D102
+        mine = self._mine
+        return bool(await self._run(_KEEP, self._keys, mine.epoch, mine.address, self._token, self._term))
+
+    async def owner(self) -> Owner | None:  # noqa: D102
+        found = await self._asked(self._redis.get(self._keys[0]))
+        return _owner(found) if found else None
+
+    async def give_up(self) -> None:  # noqa: D102
+        await self._run(_GIVE_UP, self._keys[:1], self._token)
+
+    async def save(self, state: bytes) -> None:  # noqa: D102
+        await self._asked(self._redis.set(self._state, (await self._now()).to_bytes(_AGE, "big") + state))
+
+    async def saved(self) -> tuple[bytes, int] | None:  # noqa: D102
+        found = await self._asked(self._redis.get(self._state))
+        if not found:
+            return None
+        age = await self._now() - int.from_bytes(found[:_AGE], "big")
+        return found[_AGE:], max(0, age) * 1000
+
+    async def close(self) -> None:  # noqa: D102
+        await self._redis.aclose()
+
+    async def _now(self) -> int:
+        seconds, micros = await self._asked(self._redis.time())
+        return int(seconds) * 1_000_000 + int(micros)
+
+    async def _run(self, script: str, keys: list[str], *values: object) -> Any:
+        return await self._asked(self._redis.eval(script, len(keys), *keys, *map(str, values)))
+
+    async def _asked(self, answer: Any) -> Any:
+        try:
+            return await cast("Awaitable[Any]", answer)
+        except self._errors as error:
+            raise AwayError(f"{type(error).__name__}: {error}") from None

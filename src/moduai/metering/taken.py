@@ -1,0 +1,141 @@
+"""Requests that are under way, kept where they outlive their process: each has a row, also when its gateway
+dies.
+
+A gateway writes who asks for what into a slot of a file that is mapped into memory, which costs a microsecond
+and no system call, and frees the slot once the request's row is on disk. A file that nobody holds was left by
+a gateway that died: what stands in it becomes rows that say so. Who has a row already has no second one, for
+rows are told apart by their ids.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import mmap
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from moduai.metering.loader import writer_has_left
+from moduai.metering.row import UsageRow
+from moduai.metering.segment import SUFFIX as SEGMENT
+from moduai.metering.tables import usage
+from moduai.store.database import Database, put_new
+
+SUFFIX = ".taken"
+SLOT = 1024
+"""Bytes of a slot: the length of what stands in it in two, then that."""
+SLOTS = 16_384
+"""Requests of one gateway at once; what is more is served all the same, and not kept (fails open)."""
+DIED = ("failed", "gateway_died", 502)
+"""Outcome, error and status of a request whose gateway died."""
+
+log = logging.getLogger(__name__)
+Fields = tuple[str, int, str, str, str, str, str, str, str, str, str]
+"""The first fields of a row, up to its model."""
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Fields).decode
+_FREE = b"\0\0"
+
+
+class Taken:
+    """What one gateway has under way."""
+
+    def __init__(self, folder: Path, worker: str) -> None:
+        """Raises OSError."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        name = f"{worker}-{secrets.token_hex(4)}{SUFFIX}"
+        self._file = folder / name
+        draft = folder / f".{name}.new"
+        self._handle = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        os.ftruncate(self._handle, SLOT * SLOTS)  # sparse: a slot takes room once it is used
+        fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._map = mmap.mmap(self._handle, SLOT * SLOTS)
+        draft.rename(self._file)
+        self._free = list(range(SLOTS - 1, -1, -1))
+        self._ended: list[int] = []
+
+    def begin(self, fields: Fields) -> int:
+        """Keep a request; its slot, or -1 where there is none left or it is too long."""
+        body = _encode(fields)
+        size = len(body)
+        if not self._free or size > SLOT - 2:
+            return -1
+        slot = self._free.pop()
+        at = slot * SLOT
+        self._map[at + 2 : at + 2 + size] = body
+        self._map[at : at + 2] = size.to_bytes(2, "big")  # last: what is half written does not count
+        return slot
+
+    def end(self, slot: int) -> None:
+        """Its row is made; the slot is free once that is on disk."""
+        if slot >= 0:
+            self._ended.append(slot)
+
+    def written(self) -> None:
+        """All rows that were made are on disk."""
+        ended = self._ended
+        for slot in ended:
+            self._map[slot * SLOT : slot * SLOT + 2] = _FREE
+        self._free += ended
+        ended.clear()
+
+    def close(self) -> None:
+        """Let go in order: where all has its row on disk the file goes too."""
+        if len(self._free) == SLOTS:
+            self._file.unlink(missing_ok=True)
+        self._map.close()
+        os.close(self._handle)
+
+
+async def recover(db: Database, folder: Path) -> int:
+    """Rows for what dead gateways had under way; how many. Asked right after segments were loaded: what they
+    told counts first. Raises one of ``db.errors``; then the next time does it.
+    """
+    rows = 0
+    for file in _files(folder, SUFFIX):
+        handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if writer_has_left(handle) and not _untold(folder):
+                died = [each for at in range(SLOTS) if (each := _read(handle, at))]
+                if died:
+                    async with db.begin() as connection:
+                        await put_new(connection, usage, died)
+                    log.warning("a gateway died with requests under way", extra={"requests": len(died)})
+                rows += len(died)
+                file.unlink(missing_ok=True)
+        finally:
+            os.close(handle)
+    return rows
+
+
+def _files(folder: Path, suffix: str) -> list[Path]:
+    return sorted(folder.glob(f"[!.]*{suffix}"))
+
+
+def _untold(folder: Path) -> bool:
+    """Whether a segment of a dead writer is not loaded to its end."""
+    for file in _files(folder, SEGMENT):
+        handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if writer_has_left(handle):
+                return True
+        finally:
+            os.close(handle)
+    return False
+
+
+def _read(handle: int, slot: int) -> dict[str, Any] | None:
+    size = int.from_bytes(os.pread(handle, 2, slot * SLOT), "big")
+    if not 0 < size <= SLOT - 2:
+        return None
+    try:
+        row = UsageRow(*_decode(os.pread(handle, size, slot * SLOT + 2)))
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None  # half written
+    outcome, error, status = DIED
+    return msgspec.structs.asdict(replace(row, outcome=outcome, error=error, status=status))

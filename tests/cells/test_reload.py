@@ -1,0 +1,66 @@
+"""`modu reload`: every process is another one afterwards, and nobody was failed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from benchmarks.harness import modu, process
+
+BODY = {"model": "fake-model", "messages": [{"role": "user", "content": "?"}]}
+
+
+def workers(supervisor: int) -> dict[int, str]:
+    """The service's processes that serve or dispatch, by id."""
+    names = {pid: process.command(pid) for pid in process.tree(supervisor)[1:]}
+    return {pid: name for pid, name in names.items() if "moduai.app" in name or "moduai.cells" in name}
+
+
+def reload(environ: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "moduai.cli", "reload"]
+    subprocess.run(command, check=True, env={**os.environ, **environ}, capture_output=True)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+async def test_nobody_is_failed(tmp_path: Path, count: int) -> None:
+    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    with process.engine_process(tmp_path / "engine.log", on=cpus) as engine:
+        home = await modu.aprepare(tmp_path / "home", [engine], concurrency=4)
+        given = {"gateway__workers": str(count), "knowledge__enabled": "false"}
+        with modu.up(home, tmp_path / "modu.log", on=cpus, settings=given) as supervisor:
+            url = await asyncio.to_thread(
+                modu.wait_for_status, home.folder, supervisor, tmp_path / "modu.log"
+            )
+            await asyncio.to_thread(modu.wait_for_model, url, home.key)
+            before = workers(supervisor.pid)
+            stop = asyncio.Event()
+            asking = [asyncio.create_task(person(url, home.key, stop)) for _ in range(6)]
+            await asyncio.to_thread(reload, home.environ())
+            async with asyncio.timeout(90):
+                while "replaced: all" not in (tmp_path / "modu.log").read_text():  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+                while before.keys() & workers(supervisor.pid).keys():  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+            await asyncio.sleep(0.2)
+            stop.set()
+            answers = await asyncio.gather(*asking)
+            assert len(workers(supervisor.pid)) == len(before)
+    assert all(answers)
+    assert {status for each in answers for status in each} == {200}
+
+
+async def person(url: str, key: str, stop: asyncio.Event) -> list[int]:
+    """Asks without a pause, on one connection as long as it is kept."""
+    got = []
+    async with httpx.AsyncClient(
+        base_url=url, headers={"authorization": f"Bearer {key}"}, timeout=60
+    ) as client:
+        while not stop.is_set():
+            answer = await client.post("/v1/chat/completions", json=BODY)
+            got.append(answer.status_code)
+    return got
