@@ -105,7 +105,12 @@ def _errors(url: URL) -> tuple[type[Exception], ...]:
 
 def _postgresql(url: URL) -> AsyncEngine:
     return create_async_engine(
-        url, pool_size=4, max_overflow=4, pool_pre_ping=True, pool_timeout=QUEUE_S, connect_args={"timeout": 5}
+        url,
+        pool_size=4,
+        max_overflow=4,
+        pool_pre_ping=True,
+        pool_timeout=QUEUE_S,
+        connect_args={"timeout": 5},
     )
 
 
@@ -162,14 +167,14 @@ def insert(connection: Connection, table: Table) -> sqlite.Insert:
 
 
 async def put_new(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert rows of plain values, all with the same names; those whose ``id`` is there stay as they are.
+    """Insert rows of plain values, all with the same names; those whose key is there stay as they are.
 
     The values go to the driver as they are: SQLAlchemy's care of each costs more than the insert.
     """
     if not rows:
         return
     names = list(rows[0])
-    statement = insert(connection, table).on_conflict_do_nothing(index_elements=["id"])
+    statement = insert(connection, table).on_conflict_do_nothing()
     text = str(statement.compile(dialect=connection.dialect, column_keys=names))
     await connection.exec_driver_sql(text, list(map(itemgetter(*names), rows)))
 
