@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -87,3 +88,28 @@ async def test_usage_the_feed_and_accounts_come_back(server: Postgres, tmp_path:
     await until(lambda: process.has_said("usage is loaded again", 1))
     status, said = await asyncio.to_thread(process.stop)
     assert status == 0, said
+
+
+async def test_a_server_that_falls_silent_is_not_waited_for(postgres: Postgres) -> None:
+    """Over TCP, where nobody says that a machine has died: the system ends the connection after 15 s."""
+    local = str(postgres.folder / ".s.PGSQL.5432")
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while piece := await reader.read(65536):
+            writer.write(piece)
+        writer.close()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_server, to_server = await asyncio.open_unix_connection(local)
+        await asyncio.gather(pass_on(reader, to_server), pass_on(from_server, writer))
+
+    async with await asyncio.start_server(relay, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        db = Database(f"postgresql+asyncpg://postgres@127.0.0.1:{port}/postgres")
+        async with db.connect() as connection:
+            driver = (await connection.get_raw_connection()).driver_connection
+            taken = driver._transport.get_extra_info("socket")  # type: ignore[union-attr]
+            assert taken.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 15_000
+            assert taken.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 5
+        await db.dispose()

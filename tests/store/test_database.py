@@ -71,10 +71,10 @@ async def test_a_reader_does_not_wait_for_a_writer(sqlite: Database) -> None:
         assert await asyncio.wait_for(names(sqlite), 1) == []
 
 
-async def test_reads_of_one_connection_see_one_state(sqlite: Database) -> None:
-    async with sqlite.connect() as connection:
+async def test_reads_of_one_connection_see_one_state(db: Database) -> None:
+    async with db.connect() as connection:
         assert await list_organisations(connection) == []
-        await add(sqlite, "later")
+        await add(db, "later")
         assert await list_organisations(connection) == []
 
 

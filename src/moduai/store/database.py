@@ -10,6 +10,8 @@ instead of quietly writing to a new, empty file.
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from operator import itemgetter
@@ -35,6 +37,9 @@ BUSY_S = 5.0
 QUEUE_S = 10.0
 """How long it waits for a connection: on SQLite, for the writes of its own process that came before."""
 
+_SILENCE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 15_000}
+"""PostgreSQL's connections end after 15 s without a sign: seconds, and milliseconds for the last."""
+
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -56,8 +61,11 @@ class Database:
         """The SQLite file; None on PostgreSQL."""
         self.errors = _errors(self.url)
         """What is raised when the database is locked, away or broken: worth trying again later."""
-        self._readers = _sqlite(self.file) if self.file else _postgresql(self.url)
-        self._writers = _sqlite(self.file, writes=True) if self.file else self._readers
+        if self.file:
+            self._writers, self._readers = _sqlite(self.file, writes=True), _sqlite(self.file)
+        else:
+            self._writers = _postgresql(self.url)
+            self._readers = self._writers.execution_options(isolation_level="REPEATABLE READ")
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Connection]:
@@ -104,14 +112,29 @@ def _errors(url: URL) -> tuple[type[Exception], ...]:
 
 
 def _postgresql(url: URL) -> AsyncEngine:
-    return create_async_engine(
-        url,
-        pool_size=4,
-        max_overflow=4,
-        pool_pre_ping=True,
-        pool_timeout=QUEUE_S,
-        connect_args={"timeout": 5},
+    how = {"timeout": 5}
+    engine = create_async_engine(
+        url, pool_size=4, max_overflow=4, pool_pre_ping=True, pool_timeout=QUEUE_S, connect_args=how
     )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def opened(connection: Any, _record: Any) -> None:
+        _end_silence(connection.driver_connection._transport.get_extra_info("socket"))
+
+    return engine
+
+
+def _end_silence(taken: socket.socket) -> None:
+    """Have the system end a connection whose other end is silent, for its machine died or the way is cut:
+    else it is waited for by a quarter of an hour. A statement may take as long as it likes.
+    """
+    if taken.family == socket.AF_UNIX:
+        return
+    with socket.socket(fileno=os.dup(taken.fileno())) as handle:  # uvloop's own object cannot set options
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _SILENCE.items():
+            if hasattr(socket, name):  # macOS has other names for some
+                handle.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 async def _open(*arguments: Any, **options: Any) -> aiosqlite.Connection:
