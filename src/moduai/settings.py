@@ -213,6 +213,14 @@ class Ledger(Struct, frozen=True, forbid_unknown_fields=True):
         Positive, Meta(description="Rows kept while the disk is full; then requests are refused.")
     ] = 50_000
     pue: Annotated[float, Meta(ge=1, description="Power usage effectiveness of the site.")] = 1.0
+    keep_days: Annotated[
+        int,
+        Meta(ge=0, description="Rows of requests older than this are deleted, not their sums; 0: kept."),
+    ] = 0
+    keep_hours_days: Annotated[
+        int,
+        Meta(ge=0, description="Sums of hours older than this are deleted, once their rows are; 0: kept."),
+    ] = 0
 
 
 class Web(Struct, frozen=True, forbid_unknown_fields=True):
@@ -258,6 +266,9 @@ class History(Struct, frozen=True, forbid_unknown_fields=True):
     default: Annotated[bool, Meta(description="Whether history is on for a new account.")] = False
     retention_days: Annotated[
         int, Meta(ge=0, description="Turns older than this are deleted; 0: kept until their person deletes.")
+    ] = 0
+    report_days: Annotated[
+        int, Meta(ge=0, description="Reports of answers handled longer ago are deleted; 0: kept.")
     ] = 0
 
 

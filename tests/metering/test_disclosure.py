@@ -3,12 +3,11 @@ from __future__ import annotations
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import insert
 
 from moduai.metering.disclosure import LEAST, hidden
+from moduai.metering.loader import put_usage
 from moduai.metering.report import Usage, people_of_small, total, usage
 from moduai.metering.row import UsageRow
-from moduai.metering.tables import usage as table
 from moduai.store.database import Database
 
 GROUPS = st.lists(st.sets(st.integers(0, 30), min_size=1, max_size=12), max_size=8)
@@ -48,7 +47,7 @@ async def test_people_of_small_groups_are_counted_once(db: Database) -> None:
         for region in regions
     ]
     async with db.begin() as connection:
-        await connection.execute(insert(table), [msgspec.structs.asdict(one) for one in rows])
+        await put_usage(connection, [msgspec.structs.asdict(one) for one in rows])
     async with db.connect() as connection:
         people = {one.group: one.people for one in await usage(connection, 0, 200, "region")}
         assert people == {"r1": 2, "r2": 2, "r3": 6}

@@ -218,9 +218,9 @@ async def test_a_writer_killed_twenty_times_under_load(db: Database, tmp_path: P
 class Process:
     """The metering process, with what it says in a file."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, **more: str) -> None:
         self.log = home / "metering.log"
-        environ = {**os.environ, "MODU_HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)}
+        environ = {**os.environ, "MODU_HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path), **more}
         with self.log.open("w") as said:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "moduai.metering"], env=environ, stderr=said

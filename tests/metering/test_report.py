@@ -5,15 +5,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from sqlalchemy import insert
 from typer.testing import CliRunner
 
 from moduai.accounts.keys import create_key
 from moduai.cli.usage import app
+from moduai.metering.loader import put_usage
 from moduai.metering.report import BY, By, total, usage
 from moduai.metering.row import UsageRow
 from moduai.metering.rows import rows
-from moduai.metering.tables import usage as table
 from moduai.store import migrate
 from moduai.store.database import Database
 
@@ -34,7 +33,7 @@ ROWS = (
 @pytest.fixture
 async def filled(db: Database) -> Database:
     async with db.begin() as connection:
-        await connection.execute(insert(table), [msgspec.structs.asdict(row) for row in ROWS])
+        await put_usage(connection, [msgspec.structs.asdict(row) for row in ROWS])
     return db
 
 
@@ -99,7 +98,7 @@ async def home(tmp_path: Path) -> Path:
         _, key = await create_key(connection, name="data team")
         rows = [msgspec.structs.replace(row, at=now - 10_000_000, key=key.id) for row in ROWS]
         rows.append(msgspec.structs.replace(ROWS[0], id="old", at=now - 3 * DAY))
-        await connection.execute(insert(table), [msgspec.structs.asdict(row) for row in rows])
+        await put_usage(connection, [msgspec.structs.asdict(row) for row in rows])
     await db.dispose()
     return tmp_path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import gzip
 import hashlib
 import io
@@ -18,7 +19,8 @@ from pathlib import Path
 import msgspec
 import pytest
 from click.testing import Result
-from sqlalchemy import select
+from msgspec.structs import asdict
+from sqlalchemy import select, text, update
 from typer.testing import CliRunner
 
 from moduai import service, settings
@@ -26,17 +28,23 @@ from moduai.accounts.keys import create_key, load_principals
 from moduai.accounts.people import create_person, find_people
 from moduai.cli.backup import backup_app, restore_app
 from moduai.engines.tables import engines
-from moduai.metering.loader import Loader
+from moduai.gateway.tables import switches
+from moduai.history.forgetting import delete_account
+from moduai.metering.loader import Loader, put_usage
 from moduai.metering.row import UsageRow
 from moduai.metering.segment import SegmentWriter
 from moduai.metering.tables import usage
 from moduai.settings import Ledger, Loaded
 from moduai.store import migrate
 from moduai.store.backup import BackupError, backup, restore
-from moduai.store.database import Database
+from moduai.store.database import Database, metadata
+from moduai.store.feed import announce
 from moduai.store.keyring import Keyring
 from moduai.store.keyring_copy import copy_keyring
 from moduai.store.subjects import SubjectKeys
+from moduai.store.tables import changes
+from moduai.store.versions import head
+from tests.databases import Postgres
 
 ROWS = 300
 
@@ -428,18 +436,156 @@ def _member(file: Path, name: str) -> bytes:
         return content.read()
 
 
-async def test_of_postgresql_only_the_rest_is_in_it(home: Path, tmp_path: Path, postgres: object) -> None:
-    url = await postgres.make()  # type: ignore[attr-defined]
-    loaded = settings.load(home, {"MODU_DATABASE__URL": url})
-    manifest = backup(loaded, tmp_path / "b.tar.gz")
-    assert manifest.database == "postgresql"
-    assert "modu.db" not in manifest.files
-    assert [name for name in manifest.files if name.startswith("usage/")]
-    new = settings.load(tmp_path / "new", {"MODU_DATABASE__URL": url})
-    os.environ["MODU_DATABASE__URL"] = url
-    try:
-        assert restore(new, tmp_path / "b.tar.gz").database is None
-    finally:
-        del os.environ["MODU_DATABASE__URL"]
+# PostgreSQL
+
+
+@pytest.fixture
+async def served(home: Path, postgres: Postgres) -> Path:
+    return await serve(home, postgres)
+
+
+async def serve(home: Path, postgres: Postgres) -> Path:
+    """The home folder with its database on PostgreSQL, where every kind of column has something odd."""
+    (home / "modu.db").unlink()
+    url = await postgres.make()
+    (home / "modu.toml").write_text(f"[database]\nurl = '{url}'\n")
+    await migrate.upgrade(url)
+    db = Database(url)
+    async with db.begin() as connection:
+        await create_key(connection, name='a "quoted", \\N name')
+        await connection.execute(engines.insert().values(sealed_engine(home)))
+        odd = {"name": "model:m", "value": {"a": None, "ㄱ": ["\n"]}, "set_by": "", "set_at": 0}
+        await connection.execute(switches.insert().values(odd))
+        await put_usage(connection, [asdict(UsageRow(id=f"r{n}", at=n, subject="s")) for n in range(300)])
+    await db.dispose()
+    return home
+
+
+async def moved(home: Path, postgres: Postgres) -> tuple[Path, str]:
+    """Another home folder beside it, whose settings name another, empty database."""
+    new, url = home.parent / "new", await postgres.make()
+    new.mkdir()
+    (new / "modu.toml").write_text(f"[database]\nurl = '{url}'\n")
+    return new, url
+
+
+async def all_rows(url: str) -> dict[str, list[tuple[object, ...]]]:
+    db = Database(url)
+    async with db.connect() as connection:
+        found = {
+            name: sorted((tuple(row) for row in await connection.execute(select(table))), key=repr)
+            for name, table in metadata.tables.items()
+        }
+    await db.dispose()
+    return found
+
+
+async def test_postgresql_comes_back_table_by_table(
+    served: Path, postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = loaded_of(served).database_url
+    manifest = await asyncio.to_thread(backup, loaded_of(served), tmp_path / "b.tar.gz")
+    assert (manifest.database, manifest.schema) == ("postgresql", head())
+    assert {f"tables/{name}.csv" for name in metadata.tables} <= manifest.files.keys()
+    new, other = await moved(served, postgres)
+    monkeypatch.setenv("MODU_DATABASE__URL", other)
+    there = settings.load(new)
+    (new / "modu.toml").unlink()
+    done = await asyncio.to_thread(restore, there, tmp_path / "b.tar.gz")
+    assert (done.url, done.schema) == (other, "")
+    assert await all_rows(other) == await all_rows(url)
+    assert not (new / "tables").exists()
+    with pytest.raises(BackupError, match="has tables"):
+        await asyncio.to_thread(restore, settings.load(tmp_path / "third"), tmp_path / "b.tar.gz")
+    kept = await asyncio.to_thread(restore, there, tmp_path / "b.tar.gz", force=True)
+    db = Database(other)
+    async with db.connect() as connection:
+        count = text(f"SELECT count(*) FROM {kept.schema}.usage")
+        assert await connection.scalar(count) == 300
+    await db.dispose()
+    assert await all_rows(other) == await all_rows(url)
+
+
+async def test_a_table_that_does_not_fit_changes_nothing(served: Path, tmp_path: Path) -> None:
+    await asyncio.to_thread(backup, loaded_of(served), tmp_path / "b.tar.gz")
+    manifest = msgspec.json.decode(_member(tmp_path / "b.tar.gz", "manifest.json"))
+    bad = b"topic,version\nkeys,many\n"
+    manifest["files"]["tables/changes.csv"] = {"size": len(bad), "sha256": hashlib.sha256(bad).hexdigest()}
+    change: dict[str, bytes | None] = {
+        "tables/changes.csv": bad,
+        "manifest.json": msgspec.json.encode(manifest),
+    }
+    rewritten(tmp_path / "b.tar.gz", tmp_path / "bad.tar.gz", change)
+    before = await all_rows(loaded_of(served).database_url)
+    with pytest.raises(BackupError, match="invalid input syntax"):
+        await asyncio.to_thread(restore, loaded_of(served), tmp_path / "bad.tar.gz", force=True)
+    assert await all_rows(loaded_of(served).database_url) == before
+    assert (served / "modu.toml").exists()
+
+
+async def test_tables_of_a_backup_are_of_one_state(served: Path, tmp_path: Path) -> None:
+    """Two counters that each transaction raises together are equal in it."""
+    db, stop = Database(loaded_of(served).database_url), asyncio.Event()
+
+    async def write() -> None:
+        while not stop.is_set():
+            async with db.begin() as connection:
+                await announce(connection, "keys")
+                await connection.execute(update(switches).values(set_at=switches.c.set_at + 1))
+
+    async with db.begin() as connection:
+        await connection.execute(update(changes).values(version=0))
+    writing = asyncio.create_task(write())
+    for number in range(3):
+        await asyncio.to_thread(backup, loaded_of(served), tmp_path / f"b{number}.tar.gz")
+    stop.set()
+    await writing
+    await db.dispose()
+    for number in range(3):
+        file = tmp_path / f"b{number}.tar.gz"
+        of_changes = dict(csv.reader(_member(file, "tables/changes.csv").decode().splitlines()[1:]))
+        (of_switches,) = list(csv.reader(io.StringIO(_member(file, "tables/switches.csv").decode())))[1:]
+        assert of_changes["keys"] == of_switches[-1]
+
+
+async def test_an_empty_postgresql_is_said(tmp_path: Path, postgres: Postgres) -> None:
+    loaded = settings.load(tmp_path / "home", {"MODU_DATABASE__URL": await postgres.make()})
+    with pytest.raises(BackupError, match="no data"):
+        await asyncio.to_thread(backup, loaded, tmp_path / "b.tar.gz")
+    assert os.listdir(tmp_path) == []  # noqa: PTH208
+
+
+async def test_a_backup_goes_into_the_same_kind_of_database(served: Path, tmp_path: Path) -> None:
+    await asyncio.to_thread(backup, loaded_of(served), tmp_path / "b.tar.gz")
+    manifest = msgspec.json.decode(_member(tmp_path / "b.tar.gz", "manifest.json"))
+    del manifest["files"]["modu.toml"]
+    change: dict[str, bytes | None] = {"modu.toml": None, "manifest.json": msgspec.json.encode(manifest)}
+    rewritten(tmp_path / "b.tar.gz", tmp_path / "rest.tar.gz", change)
     with pytest.raises(BackupError, match="that of the settings is not"):
-        restore(loaded_of(tmp_path / "other"), tmp_path / "b.tar.gz")
+        await asyncio.to_thread(restore, loaded_of(tmp_path / "other"), tmp_path / "rest.tar.gz")
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_what_was_deleted_since_is_deleted_again(
+    kind: str, home: Path, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Back up, delete an account, put back the older backup: the deletion is replayed."""
+    served = home
+    if kind == "postgresql":
+        await serve(home, await asyncio.to_thread(request.getfixturevalue, "postgres"))
+    keys = await add_people(served, "Kim", "Lee")
+    written = await asyncio.to_thread(run, backup_app, tmp_path / "b.tar.gz", "--home", served)
+    assert written.exit_code == 0, written.output
+    db = Database(loaded_of(served).database_url)
+    async with db.begin() as connection:
+        kim = next(one for one in await find_people(connection, keys) if one.name == "Kim")
+        await delete_account(connection, keys, kim.id, time.time())
+    await db.dispose()
+    keys.close()
+    assert await names_of(served) == ["Lee"]
+    result = await asyncio.to_thread(
+        run, restore_app, tmp_path / "b.tar.gz", "--force", "--json", "--home", served
+    )
+    assert (result.exit_code, msgspec.json.decode(result.stdout)["forgotten"]) == (0, 1), result.output
+    assert await names_of(served) == ["Lee"]
+    assert len(await all_rows(loaded_of(served).database_url)) > 20

@@ -46,16 +46,35 @@ async def test_many_writers_at_once_all_succeed(db: Database) -> None:
     assert len(await names(db)) == 30
 
 
+async def test_writes_of_one_process_take_their_turn(sqlite: Database) -> None:
+    """In the order in which they came; before, they tried again and again, and some waited very long."""
+    done: list[int] = []
+
+    async def write(number: int) -> None:
+        async with sqlite.begin() as connection:
+            await create_organisation(connection, f"n{number}")
+            done.append(number)
+
+    await asyncio.gather(*map(write, range(30)))
+    assert done == list(range(30))
+
+
+async def test_what_reads_cannot_write(sqlite: Database) -> None:
+    async with sqlite.connect() as connection:
+        with pytest.raises(sqlite.errors, match="readonly"):
+            await create_organisation(connection, "by mistake")
+
+
 async def test_a_reader_does_not_wait_for_a_writer(sqlite: Database) -> None:
     async with sqlite.begin() as connection:
         await create_organisation(connection, "not yet")
         assert await asyncio.wait_for(names(sqlite), 1) == []
 
 
-async def test_reads_of_one_connection_see_one_state(sqlite: Database) -> None:
-    async with sqlite.connect() as connection:
+async def test_reads_of_one_connection_see_one_state(db: Database) -> None:
+    async with db.connect() as connection:
         assert await list_organisations(connection) == []
-        await add(sqlite, "later")
+        await add(db, "later")
         assert await list_organisations(connection) == []
 
 

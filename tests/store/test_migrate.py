@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -74,9 +75,27 @@ SEEDS = {
         "INSERT INTO organisations VALUES ('org_1', '서울', 'seoul', '', 1700000000)",
         "INSERT INTO api_keys VALUES ('k', 'd', 'p', 'n', 'org_1', 's', 'c', '[]', '', '', '', 1, 0, 0)",
         "INSERT INTO proposals VALUES ('p-1', 'kr', '{}', '', 'open', 'sub_1', 1, '', 0, '')",
+        *(
+            f"INSERT INTO usage VALUES ('u{at}', {at}, 's', 'o', 'k', 'c', '', '', '', 'chat', 'm', 'e',"
+            " false, 1, 0, 1, 'engine', 1, 1, 1, 1, 0, 200, 'ok', '', '')"
+            for at in (1, 3_600_000_000 * 5 + 7, 3_600_000_000 * 5 + 9, 4_102_444_800_000_000)
+        ),
+    ),
+    "0007": (
+        "INSERT INTO organisations VALUES ('org_1', '서울', 'seoul', '', 1700000000)",
+        "INSERT INTO api_keys VALUES ('k', 'd', 'p', 'n', 'org_1', 's', 'c', '[]', '', '', '', 1, 0, 0)",
+        (
+            "INSERT INTO usage_hours VALUES (0, 's', 'o', 'k', 'm', 'e', '', '', 'ok', 'engine',"
+            " 1, 1, 0, 1, 1, 1, 1, 1, 1, 0)"
+        ),
+        "INSERT INTO open_hours VALUES (0, 'l')",
     ),
 }
 """What a database of each version holds before it is upgraded: add to it with each migration."""
+
+
+PART = re.compile(r"usage_(to_\d+|\d+|default)")
+"""A part of ``usage``, on PostgreSQL."""
 
 
 async def counts(db: Database) -> dict[str, int]:
@@ -112,9 +131,8 @@ async def test_an_upgrade_from_nothing_makes_what_the_tables_say(url: str) -> No
     assert await migrate.upgrade(url) == ""
 
     def differences(connection: SyncConnection) -> list[object]:
-        return list(
-            compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata)
-        )
+        opts = {"compare_type": True, "include_name": lambda name, *_: not PART.fullmatch(name or "")}
+        return list(compare_metadata(MigrationContext.configure(connection, opts=opts), metadata))
 
     async with db.connect() as connection:
         assert await connection.run_sync(differences) == []

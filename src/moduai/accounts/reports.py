@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
-from sqlalchemy import func, select, tuple_, update
+from sqlalchemy import delete, func, select, tuple_, update
 
 from moduai.accounts import audit
 from moduai.accounts.tables import reports
@@ -213,6 +213,12 @@ async def handle_report(
     await audit.record(connection, actor=staff, action="report.handle", target=id, detail=detail)
     kept = {name: getattr(found, name) for name in ReportInfo.__struct_fields__}
     return ReportInfo(**{**kept, **values})
+
+
+async def purge_reports(connection: Connection, now: float, keep_days: int) -> int:
+    """Delete those that were handled longer ago than ``keep_days`` (0: none); how many."""
+    over = reports.c.handled_at.between(1, int(now) - keep_days * 86_400)
+    return (await connection.execute(delete(reports).where(over))).rowcount if keep_days else 0
 
 
 _INFO = [column for column in reports.c if column.name != "sealed"]

@@ -152,9 +152,8 @@ async def _finish(loaded: Loaded, restored: Restored) -> tuple[str, int]:
     """Bring the schema to head and delete again the accounts that were deleted since the backup; say in one
     line what is sealed and cannot be read, if anything, and how many accounts that were.
     """
-    if restored.database is None:
+    if not (url := restored.url):
         return "", 0
-    url = f"sqlite+aiosqlite:///{restored.database}"
     await migrate.upgrade(url)
     await _record(url, "data.restore", restored.manifest)
     db = Database(url)
@@ -203,8 +202,6 @@ def _written(loaded: Loaded, file: Path, manifest: Manifest) -> str:
     segments = sum(name.startswith("usage/") for name in manifest.files)
     waiting = f"; {count(segments, 'segment')} of usage that was not loaded yet" if segments else ""
     lines = [f"Wrote {file} ({size_text(file.stat().st_size)}{waiting})."]
-    if manifest.database != "sqlite":
-        lines.append("The database is PostgreSQL and is not in it: back it up with pg_dump.")
     lines.append("The keyring is not in it: modu backup --keyring FOLDER copies it to another place.")
     return "\n".join(lines)
 
@@ -214,6 +211,8 @@ def _brought_back(loaded: Loaded, restored: Restored, forgotten: int) -> str:
     lines = [f"Restored the backup of {made} to {loaded.home}."]
     if restored.replaced:
         lines.append(f"What was there is kept in {restored.replaced}; move it back to undo.")
+    if restored.schema:
+        lines.append(f"Tables that were there are kept in the schema {restored.schema} of the database.")
     if forgotten:
         lines.append(f"{count(forgotten, 'account')} that had been deleted since then: deleted again.")
     return "\n".join([*lines, "Start the service with modu up."])

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, delete, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, delete, exists, func, or_, select, update
 
 from moduai.accounts.people import clean_line
 from moduai.accounts.tables import people
@@ -31,6 +31,8 @@ MOST_LISTED = 200
 MOST_SHOWN = 2_000
 BARE_S = 86_400
 """How long a deleted conversation stays as a bare row."""
+PURGED = 2_000
+"""Most that one purge deletes."""
 _BATCH = 100
 
 
@@ -170,22 +172,20 @@ async def delete_all(connection: Connection, person: str, now: float) -> int:
     return gone.rowcount
 
 
-async def purge(connection: Connection, now: float, retention_days: int = 0) -> int:
-    """Delete what is older than the retention (0: nothing is), and bare rows that are a day old; how many
-    turns there were.
+async def purge(connection: Connection, now: float, retention_days: int = 0, limit: int = PURGED) -> int:
+    """Delete what is older than the retention (0: nothing is), and bare rows that are a day old, at most
+    ``limit`` of each; how many turns there were. There may be more where it is ``limit``.
     """
     mine, gone = conversations.c, 0
+    bare: ColumnElement[bool] = mine.deleted_at.between(1, int(now) - BARE_S - 1)
     if retention_days:
         before = int(now) - retention_days * 86_400
-        done = await connection.execute(delete(turns).where(turns.c.at < before * 1_000_000))
-        gone = done.rowcount
+        old = select(turns.c.id).where(turns.c.at < before * 1_000_000).limit(limit)
+        gone = (await connection.execute(delete(turns).where(turns.c.id.in_(old)))).rowcount
         empty = ~exists().where(turns.c.conversation == mine.id)
-        await connection.execute(
-            delete(conversations).where(mine.updated_at < before, mine.deleted_at == 0, empty)
-        )
-    await connection.execute(
-        delete(conversations).where(mine.deleted_at > 0, mine.deleted_at < int(now) - BARE_S)
-    )
+        bare |= (mine.updated_at < before) & (mine.deleted_at == 0) & empty
+    over = select(mine.id).where(bare).limit(limit)
+    await connection.execute(delete(conversations).where(mine.id.in_(over)))
     return gone
 
 

@@ -50,19 +50,22 @@ def read_turns(handle: int, offset: int) -> Batch | None:
     return batch
 
 
-async def put_turns(subjects: SubjectKeys, connection: Connection, rows: Rows) -> None:
-    """Put turns in, and make conversations that are new. Raises SubjectsAwayError: try again."""
+async def put_turns(subjects: SubjectKeys, connection: Connection, rows: Rows) -> Rows:
+    """Put turns in, and make conversations that are new; none is refused. Raises SubjectsAwayError: try
+    again.
+    """
     rows = await _of_people(connection, rows)
     rows = [_read(subjects, row) for row in await _allowed(connection, rows)]
     await _make(connection, rows)
     rows = await _allowed(connection, rows)  # again: an id that is new may be another's by now
     if not rows:
-        return
+        return []
     kept = [{name: row[name] for name in row if name != "title"} for row in rows]
     await connection.execute(insert(connection, turns).on_conflict_do_nothing(index_elements=["id"]), kept)
     mine = conversations.c
     later = update(conversations).where(mine.id == bindparam("name"), mine.updated_at < bindparam("at"))
     await connection.execute(later.values(updated_at=bindparam("at")), _latest(rows))
+    return []
 
 
 def _read(subjects: SubjectKeys, row: dict[str, Any]) -> dict[str, Any]:

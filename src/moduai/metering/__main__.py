@@ -1,9 +1,8 @@
 """The metering process, ``python -m moduai.metering``: loads segments until told to stop, and keeps house.
 
 While the database is locked or away it waits longer and longer, and loses nothing: rows and turns stay in
-their files. At SIGTERM, or when its parent is gone, it loads what is there once more and ends. Once an
-hour it deletes what its time has passed: sessions that ended, old invitations, turns beyond their
-retention.
+their files. At SIGTERM, or when its parent is gone, it loads what is there once more and ends. What it
+keeps in order between two rounds is told in ``keeping``.
 """
 
 from __future__ import annotations
@@ -12,20 +11,17 @@ import asyncio
 import logging
 import signal
 import sys
-import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from moduai import settings
-from moduai.accounts.invitations import purge_invitations
-from moduai.accounts.sessions import purge_sessions
-from moduai.history.conversations import purge
 from moduai.history.loader import turns_kind
 from moduai.log import configure
+from moduai.metering.keeping import Keeper
 from moduai.metering.loader import Loader
 from moduai.metering.machine import machine_id
 from moduai.metering.taken import recover
 from moduai.parent import Parent
-from moduai.settings import Loaded
 from moduai.store.database import Database, brief
 from moduai.store.keyring import Keyring
 from moduai.store.subjects import SubjectKeys, SubjectsAwayError
@@ -33,26 +29,25 @@ from moduai.store.subjects import SubjectKeys, SubjectsAwayError
 EVERY_S = 0.2
 MOST_WAIT_S = 5.0
 """Longest wait between two tries while the database is away."""
-PURGE_S = 3600.0
 
 log = logging.getLogger("moduai.metering")
 
 
-async def run(loaders: Sequence[Loader], loaded: Loaded, db: Database, stop: asyncio.Event) -> None:
+async def run(
+    loaders: Sequence[Loader], keeper: Keeper, db: Database, usage: Path, stop: asyncio.Event
+) -> None:
     """Load every ``EVERY_S`` until ``stop`` is set or the parent process has gone, then once more."""
     parent = Parent()
     errors: tuple[type[Exception], ...] = (*db.errors, SubjectsAwayError)
-    wait, purged = EVERY_S, float("-inf")
-    failing = False
+    wait, failing = EVERY_S, False
     while True:
         last = stop.is_set() or parent.gone
         try:
+            if not last:
+                await keeper.step()
             for loader in loaders:
                 await loader.load_once()
-            await recover(db, loaded.path("usage"))
-            if not last and time.monotonic() - purged >= PURGE_S:
-                await _purge(db, loaded.settings.history.retention_days)
-                purged = time.monotonic()
+            await recover(db, usage)
             wait = EVERY_S
             if failing:
                 log.warning("usage is loaded again")
@@ -65,15 +60,6 @@ async def run(loaders: Sequence[Loader], loaded: Loaded, db: Database, stop: asy
         if last:
             return
         await _sleep(stop, wait)
-
-
-async def _purge(db: Database, retention_days: int) -> None:
-    async with db.begin() as connection:
-        turns = await purge(connection, time.time(), retention_days)
-        sessions = await purge_sessions(connection, time.time())
-        await purge_invitations(connection, time.time())
-    if turns or sessions:
-        log.info("what its time has passed was deleted", extra={"turns": turns, "sessions": sessions})
 
 
 async def _sleep(stop: asyncio.Event, seconds: float) -> None:
@@ -100,7 +86,7 @@ async def main() -> None:
         Loader(db, loaded.path("turns"), machine, turns_kind(subjects)),
     ]
     try:
-        await run(loaders, loaded, db, stop)
+        await run(loaders, Keeper(db, loaded.settings), db, loaded.path("usage"), stop)
     finally:
         subjects.close()
         await db.dispose()

@@ -15,6 +15,8 @@ import msgspec
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
+from moduai.metering.hours import open_up
+from moduai.metering.retention import closed_before
 from moduai.metering.row import UsageRow
 from moduai.metering.segment import SUFFIX
 from moduai.metering.tables import segments, usage
@@ -26,6 +28,7 @@ REJECTED = ".rejected"
 
 log = logging.getLogger(__name__)
 Rows = list[dict[str, Any]]
+Put = Callable[[Connection, Rows], Awaitable[Rows]]
 
 
 @dataclass(slots=True)
@@ -48,12 +51,20 @@ class Kind(NamedTuple):
     """Of the segments' names."""
     read: Callable[[int, int], Batch | None]
     """What stands whole in a file from an offset on; None if there is nothing yet."""
-    put: Callable[[Connection, Rows], Awaitable[None]]
-    """Rows into the database; those that are there already stay as they are."""
+    put: Put
+    """Rows into the database; those that are there already stay as they are. Returns those it refuses."""
 
 
-async def _put_usage(connection: Connection, rows: Rows) -> None:
-    await put_new(connection, usage, rows)
+async def put_usage(connection: Connection, rows: Rows) -> Rows:
+    """Rows into the ledger. Refused are those of a time whose rows are deleted: whether such a row was
+    counted cannot be known any more (they are kept aside, and told).
+    """
+    closed = await closed_before(connection, min(row["at"] for row in rows))
+    refused = [row for row in rows if row["at"] < closed]
+    if taken := [row for row in rows if row["at"] >= closed]:
+        await put_new(connection, usage, taken)
+        await open_up(connection, {row["at"] for row in taken})
+    return refused
 
 
 def _read_usage(handle: int, offset: int) -> Batch | None:
@@ -77,7 +88,7 @@ def _read_usage(handle: int, offset: int) -> Batch | None:
 
 
 _decode = msgspec.json.Decoder(UsageRow).decode
-USAGE = Kind("usage rows", SUFFIX, _read_usage, _put_usage)
+USAGE = Kind("usage rows", SUFFIX, _read_usage, put_usage)
 
 
 class Loader:
@@ -168,13 +179,11 @@ async def _claim(connection: Connection, name: str, start: int, end: int) -> boo
     return bool(moved.rowcount)
 
 
-async def _insert(
-    connection: Connection, rows: Rows, put: Callable[[Connection, Rows], Awaitable[None]]
-) -> Rows:
-    """Put rows in; returns those that the database cannot hold (such as 2**70)."""
+async def _insert(connection: Connection, rows: Rows, put: Put) -> Rows:
+    """Put rows in; returns those that are refused, or that the database cannot hold (such as 2**70)."""
     try:
         async with connection.begin_nested():
-            await put(connection, rows)
+            return await put(connection, rows)
     except (DBAPIError, OverflowError) as error:
         if not _is_of_a_row(error):
             raise
@@ -182,7 +191,6 @@ async def _insert(
             return rows
         middle = len(rows) // 2
         return await _insert(connection, rows[:middle], put) + await _insert(connection, rows[middle:], put)
-    return []
 
 
 def _is_of_a_row(error: DBAPIError | OverflowError) -> bool:

@@ -1,13 +1,18 @@
-"""What the ledger says: usage summed by model, organisation, day and so on."""
+"""What the ledger says: usage summed by model, organisation, day and so on.
+
+Whole hours come from their sums (``hours``), also when their rows are deleted by now. What cuts hours (by
+minute, by hour and day in time zones that are half an hour off, and both ends of a time that is no whole
+hours) comes from single rows, as far as they are kept.
+"""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from msgspec import Struct
-from sqlalchemy import BigInteger, ColumnElement, case, cast, func, literal, select
+from sqlalchemy import BigInteger, ColumnElement, Subquery, case, cast, func, literal, select
 
-from moduai.metering.tables import usage as table
+from moduai.metering.hours import HOUR, SUMS, source
 from moduai.store.database import Connection
 
 By = Literal[
@@ -16,8 +21,7 @@ By = Literal[
 """group: coarse group of people; source: where the token counts come from (engine, counted, estimated)."""
 BY: tuple[str, ...] = get_args(By)
 
-_PERIODS = {"day": 86_400_000_000, "hour": 3_600_000_000, "minute": 60_000_000}
-_NAMES = {"source": "tokens_source"}
+_PERIODS = {"day": 24 * HOUR, "hour": HOUR, "minute": HOUR // 60}
 
 
 class Usage(Struct, frozen=True, kw_only=True):
@@ -51,12 +55,13 @@ async def usage(
     """Usage of requests that arrived in [since, until), Unix microseconds; the most tokens first, days,
     hours and minutes in order. ``offset_s`` is the time zone's, east of UTC; ``organisation`` is an id.
     """
-    return await _select(connection, since, until, _group(by, offset_s), organisation)
+    rows = _rows(since, until, by, offset_s)
+    return await _select(connection, rows, _group(rows, by, offset_s), organisation)
 
 
 async def total(connection: Connection, since: int, until: int, *, organisation: str = "") -> Usage:
     """Everything in [since, until) in one."""
-    found = await _select(connection, since, until, literal("total"), organisation)
+    found = await _select(connection, source(since, until, sums=True), literal("total"), organisation)
     return found[0] if found else Usage(group="total", **dict.fromkeys(Usage.__struct_fields__[1:], 0))
 
 
@@ -64,62 +69,59 @@ async def people_of_small(
     connection: Connection, since: int, until: int, by: By, *, least: int, offset_s: int = 0
 ) -> int:
     """How many people all groups of fewer than ``least`` have together."""
-    group = _group(by, offset_s).label("group")
-    rows = select(group, table.c.subject).where(table.c.at >= since, table.c.at < until).distinct().subquery()
-    small = select(rows.c.group).group_by(rows.c.group).having(func.count() < least)
-    query = select(func.count(rows.c.subject.distinct())).where(rows.c.group.in_(small))
+    rows = _rows(since, until, by, offset_s)
+    group = _group(rows, by, offset_s).label("group")
+    pairs = select(group, rows.c.subject).distinct().subquery()
+    small = select(pairs.c.group).group_by(pairs.c.group).having(func.count() < least)
+    query = select(func.count(pairs.c.subject.distinct())).where(pairs.c.group.in_(small))
+    return int((await connection.execute(query)).scalar_one())
+
+
+async def subjects(connection: Connection, since: int, until: int, beginning: str) -> int:
+    """How many asked whose opaque id begins so."""
+    rows = source(since, until, sums=True)
+    counted = select(cast(func.count(rows.c.subject.distinct()), BigInteger))
+    query = counted.where(rows.c.subject.startswith(beginning, autoescape=True))
     return int((await connection.execute(query)).scalar_one())
 
 
 async def _select(
-    connection: Connection, since: int, until: int, group: ColumnElement[str | int], organisation: str
+    connection: Connection, rows: Subquery, group: ColumnElement[str | int], organisation: str
 ) -> list[Usage]:
-    inner = select(group.label("group"), *_MEASURES).where(table.c.at >= since, table.c.at < until)
+    inner = select(group.label("told"), rows)
     if organisation:
-        inner = inner.where(table.c.organisation == organisation)
-    rows = inner.subquery()
-    sums = [_whole(func.sum(rows.c[name])).label(name) for name in _SUMS]
-    means = [_whole(func.coalesce(func.avg(rows.c[name]), 0)).label(name) for name in _MEANS]
-    people = func.count(rows.c.subject.distinct()).label("people")
-    query = select(rows.c.group, people, *sums, *means).group_by(rows.c.group)
-    timed = isinstance(group.type, BigInteger)
-    query = query.order_by(rows.c.group if timed else (sums[3] + sums[5]).desc(), rows.c.group)
-    found = (await connection.execute(query)).mappings()
-    return [Usage(**{**row, "group": str(row["group"])}) for row in found]
+        inner = inner.where(rows.c.organisation == organisation)
+    one = inner.subquery()
+    sums = {name: _sum(one.c[name]).label(name) for name in SUMS}
+    failed = _sum(case((one.c.outcome != "ok", one.c.requests), else_=0)).label("failed")
+    uncounted = _sum(case((one.c.source != "engine", one.c.requests), else_=0)).label("uncounted")
+    people = func.count(one.c.subject.distinct()).label("people")
+    tokens = sums["tokens_in"] + sums["tokens_out"]
+    query = select(one.c.told, people, failed, uncounted, *sums.values()).group_by(one.c.told)
+    query = query.order_by(one.c.told if isinstance(group.type, BigInteger) else tokens.desc(), one.c.told)
+    return [_usage(dict(row)) for row in (await connection.execute(query)).mappings()]
 
 
-def _group(by: By, offset_s: int) -> ColumnElement[str | int]:
+def _usage(row: dict[str, Any]) -> Usage:
+    """Of sums of times their means."""
+    requests, first_tokens = row["requests"], row.pop("first_tokens")
+    row["queue_us"] //= requests
+    row["duration_us"] //= requests
+    row["first_token_us"] = row["first_token_us"] // first_tokens if first_tokens else 0
+    return Usage(group=str(row.pop("told")), **row)
+
+
+def _rows(since: int, until: int, by: By, offset_s: int) -> Subquery:
+    length = _PERIODS.get(by, 0)
+    return source(since, until, sums=not length or not (length % HOUR or offset_s * 1_000_000 % HOUR))
+
+
+def _group(rows: Subquery, by: By, offset_s: int) -> ColumnElement[str | int]:
     if length := _PERIODS.get(by):
         shift = offset_s * 1_000_000 % length
-        return cast(table.c.at - (table.c.at + shift) % length, BigInteger)
-    return table.c[_NAMES.get(by, by)]
+        return cast(rows.c.at - (rows.c.at + shift) % length, BigInteger)
+    return rows.c[by]
 
 
-def _whole(value: ColumnElement[int]) -> ColumnElement[int]:
-    return cast(value, BigInteger)  # PostgreSQL sums whole numbers into numeric
-
-
-def _one_if(condition: ColumnElement[bool], name: str) -> ColumnElement[int]:
-    return case((condition, 1), else_=0).label(name)
-
-
-_SUMS = (
-    "requests",
-    "failed",
-    "uncounted",
-    "tokens_in",
-    "tokens_cached",
-    "tokens_out",
-    "accelerator_us",
-    "energy_mj",
-)
-_MEANS = ("queue_us", "first_token_us", "duration_us")
-_MEASURES = (
-    table.c.subject,
-    literal(1).label("requests"),
-    _one_if(table.c.outcome != "ok", "failed"),
-    _one_if(table.c.tokens_source != "engine", "uncounted"),
-    *(table.c[name] for name in ("tokens_in", "tokens_cached", "tokens_out")),
-    *(table.c[name] for name in ("accelerator_us", "energy_mj", "queue_us", "duration_us")),
-    func.nullif(table.c.first_token_us, 0).label("first_token_us"),
-)
+def _sum(value: ColumnElement[int]) -> ColumnElement[int]:
+    return cast(func.sum(value), BigInteger)  # PostgreSQL sums whole numbers into numeric

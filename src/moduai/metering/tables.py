@@ -1,4 +1,6 @@
-"""Tables of the ledger: usage rows as in ``row.UsageRow``, and how far each segment is loaded."""
+"""Tables of the ledger: usage rows as in ``row.UsageRow``, their sums by the hour, and how far each segment
+is loaded. Times are Unix time in microseconds.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ usage = Table(
     "usage",
     metadata,
     Column("id", Text, primary_key=True),
-    Column("at", BigInteger, nullable=False),
+    Column("at", BigInteger, primary_key=True),
     Column("subject", Text, nullable=False),
     Column("organisation", Text, nullable=False),
     Column("key", Text, nullable=False),
@@ -39,6 +41,51 @@ usage = Table(
     Index(None, "key", "at"),
     Index(None, "organisation", "at"),
 )
+"""On PostgreSQL in parts by ``at`` (``days``), so a key has to have it; on SQLite ``id`` alone is the key. A
+request has one time, so a row that comes twice is the same by either.
+"""
+
+hours = Table(
+    "usage_hours",
+    metadata,
+    Column("hour", BigInteger, nullable=False),
+    *(
+        Column(name, Text, nullable=False)
+        for name in (
+            *("subject", "organisation", "key", "model", "engine"),
+            *("region", "group", "outcome", "source"),
+        )
+    ),
+    *(
+        Column(name, BigInteger, nullable=False)
+        for name in (
+            *("requests", "tokens_in", "tokens_cached", "tokens_out", "queue_us", "first_tokens"),
+            *("first_token_us", "duration_us", "accelerator_us", "energy_mj"),
+        )
+    ),
+    Index(None, "hour"),
+)
+"""Sums of the rows of one hour that agree in all texts. ``source`` is where token counts come from,
+``first_tokens`` how many requests had a first byte. Of an hour in ``open_hours`` they do not hold.
+"""
+
+open_hours = Table(
+    "open_hours",
+    metadata,
+    Column("hour", BigInteger, primary_key=True),
+    Column("loader", Text, primary_key=True),
+)
+"""Hours of which rows came since they were summed up, by the loader that brought them: each has its own
+mark, so that loaders do not wait for each other.
+"""
+
+kept_from = Table(
+    "kept_from",
+    metadata,
+    Column("table", Text, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+)
+"""Rows of ``usage`` from before this are deleted; one that comes now is refused, for it may be counted."""
 
 segments = Table(
     "segments",

@@ -20,11 +20,10 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from moduai.metering.loader import writer_has_left
+from moduai.metering.loader import put_usage, writer_has_left
 from moduai.metering.row import UsageRow
 from moduai.metering.segment import SUFFIX as SEGMENT
-from moduai.metering.tables import usage
-from moduai.store.database import Database, put_new
+from moduai.store.database import Database
 
 SUFFIX = ".taken"
 SLOT = 1024
@@ -104,7 +103,7 @@ async def recover(db: Database, folder: Path) -> int:
                 died = [each for at in range(SLOTS) if (each := _read(handle, at))]
                 if died:
                     async with db.begin() as connection:
-                        await put_new(connection, usage, died)
+                        await put_usage(connection, died)
                     log.warning("a gateway died with requests under way", extra={"requests": len(died)})
                 rows += len(died)
                 file.unlink(missing_ok=True)

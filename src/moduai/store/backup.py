@@ -1,16 +1,18 @@
 """Backup and restore of a home folder, in one file.
 
-In it: the database (SQLite, copied while the service runs), segments that are not loaded yet, modu.toml
-and policy.toml, each with its digest. Never in it: the keyring, so that a backup that is lost gives away
-no secret that was sealed; keep a copy of the keyring apart. A PostgreSQL database is backed up with
-its own tools. Restoring replaces all or nothing, and keeps what it replaced.
+In it: the database, copied while the service runs (SQLite as its file, PostgreSQL as a file for each
+table), segments that are not loaded yet, modu.toml and policy.toml, each with its digest. Never in it: the
+keyring, so that a backup that is lost gives away no secret that was sealed; keep a copy of the keyring
+apart. Restoring replaces all or nothing, and keeps what it replaced.
 """
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import sqlite3
@@ -28,7 +30,8 @@ from msgspec import Struct
 
 from moduai import __version__, settings
 from moduai.settings import Loaded, SettingsError
-from moduai.store.database import Database
+from moduai.store import postgresql
+from moduai.store.database import Database, brief
 from moduai.store.files import file_address, place
 from moduai.store.versions import head, version_of, versions
 
@@ -38,6 +41,8 @@ Progress = Callable[[str, int, int], None]
 FORMAT = 1
 MANIFEST = "manifest.json"
 DATABASE = "modu.db"
+TABLES = "tables"
+"""Folder of the tables of PostgreSQL."""
 SETTINGS = "modu.toml"
 WRITTEN = (SETTINGS, "policy.toml")
 """What operators write."""
@@ -68,9 +73,9 @@ class Manifest(Struct, frozen=True, kw_only=True):
     created: int
     """Unix time in seconds."""
     database: str
-    """sqlite; or postgresql, whose data is not in the file."""
+    """sqlite or postgresql."""
     schema: str
-    """Version of the database's schema; empty where the database is not in it."""
+    """Version of the database's schema; empty where the database is not in it (PostgreSQL, until 0.1.0)."""
     files: dict[str, Entry]
 
 
@@ -78,9 +83,12 @@ class Restored(Struct, frozen=True, kw_only=True):
     """What a restore did."""
 
     manifest: Manifest
-    database: Path | None
+    url: str
+    """Of the database that was brought back; empty if none was in the backup."""
     replaced: Path | None
     """Folder with what was there before; None if nothing was."""
+    schema: str = ""
+    """Schema with the tables that were there before, on PostgreSQL; empty if none were."""
 
 
 def backup(loaded: Loaded, file: Path, progress: Progress = lambda *_: None) -> Manifest:
@@ -91,14 +99,15 @@ def backup(loaded: Loaded, file: Path, progress: Progress = lambda *_: None) -> 
     if db.file and not db.file.exists():
         raise BackupError(f"there is no data in {db.file} yet")
     draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}.new")
+    failures: tuple[type[Exception], ...] = (*db.errors, sqlite3.Error)
     try:
         with tempfile.TemporaryDirectory(prefix=".modu-backup-", dir=file.parent) as folder:
             manifest = _write(loaded, db, draft, Path(folder), progress)
         place(draft, file)
     except FileExistsError:
         raise BackupError(f"{file} is there already: name another file") from None
-    except (OSError, sqlite3.Error) as error:
-        raise BackupError(f"the backup could not be written: {error}") from None
+    except failures as error:
+        raise BackupError(f"the backup could not be written: {brief(error)}") from None
     finally:
         draft.unlink(missing_ok=True)
     return manifest
@@ -115,12 +124,15 @@ def _write(loaded: Loaded, db: Database, draft: Path, folder: Path, progress: Pr
             name = segment.relative_to(loaded.home).as_posix()
             if (content := _whole_content(segment)) is not None:
                 files[name] = _add_bytes(archive, name, content)
-        schema = ""
         if db.file:
-            copy = folder / DATABASE
-            _copy(db.file, copy, progress)
-            schema = version_of(copy)
-            files[DATABASE] = _add_file(archive, DATABASE, copy, progress)
+            _copy(db.file, folder / DATABASE, progress)
+            schema = version_of(folder / DATABASE)
+        else:
+            schema = _dump(loaded, db, folder / TABLES, progress)
+        for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+            name = file.relative_to(folder).as_posix()
+            files[name] = _add_file(archive, name, file, progress)
+            file.unlink()
         manifest = Manifest(
             format=FORMAT,
             modu=__version__,
@@ -179,6 +191,13 @@ def _copy(source: Path, target: Path, progress: Progress) -> None:
         reading.execute("COMMIT")
 
 
+def _dump(loaded: Loaded, db: Database, folder: Path, progress: Progress) -> str:
+    folder.mkdir(mode=0o700)
+    if not (schema := asyncio.run(postgresql.dump(loaded.database_url, folder, progress))):
+        raise BackupError(f"there is no data in {db.shown()} yet")
+    return schema
+
+
 def _add_file(archive: tarfile.TarFile, name: str, file: Path, progress: Progress) -> Entry:
     size = file.stat().st_size
     with file.open("rb") as content:
@@ -230,14 +249,13 @@ def restore(
     staging.mkdir(mode=0o700)
     try:
         manifest = _unpack(file, staging, progress)
-        restored = _effective(loaded, staging)
-        target = Database(restored.database_url).file
-        if (DATABASE in manifest.files) != (target is not None):
-            raise BackupError(f"the backup's database is {manifest.database}, that of the settings is not")
-        replaced = _set_aside(loaded, target)
+        target = _effective(loaded, staging)
+        schema = _load(target, manifest, staging / TABLES, force=force)
+        database = Database(target.database_url).file
+        replaced = _set_aside(loaded, database)
         try:
-            _move_in(staging, home, target)
-            restored.index_source.unlink(missing_ok=True)
+            _move_in(staging, home, database)
+            target.index_source.unlink(missing_ok=True)
         except OSError as error:
             kept = f"; what was there is kept in {replaced}" if replaced else ""
             raise BackupError(f"{file} could be restored in part only: {error}{kept}") from None
@@ -247,7 +265,25 @@ def restore(
         raise BackupError(f"the backup's settings cannot be used: {error}") from None
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return Restored(manifest=manifest, database=target, replaced=replaced)
+    url = target.database_url if database or manifest.schema else ""
+    return Restored(manifest=manifest, url=url, replaced=replaced, schema=schema)
+
+
+def _load(target: Loaded, manifest: Manifest, tables: Path, *, force: bool) -> str:
+    """Check that the database fits, and on PostgreSQL fill it; the schema that has what was there."""
+    db = Database(target.database_url)
+    if manifest.database != ("sqlite" if db.file else "postgresql"):
+        raise BackupError(f"the backup's database is {manifest.database}, that of the settings is not")
+    if db.file or not manifest.schema:
+        return ""
+    try:
+        if not force and asyncio.run(postgresql.has_tables(target.database_url)):
+            raise BackupError(f"{db.shown()} has tables: name an empty database, or --force to replace them")
+        schema = asyncio.run(postgresql.load(target.database_url, tables, manifest.schema))
+    except db.errors as error:
+        raise BackupError(f"{db.shown()} could not be filled: {brief(error)}") from None
+    shutil.rmtree(tables)
+    return schema
 
 
 def read_manifest(content: bytes) -> Manifest:
@@ -289,6 +325,8 @@ def _unpack(file: Path, staging: Path, progress: Progress) -> Manifest:
 
 def _is_ours(name: str) -> bool:
     folder, _, last = name.rpartition("/")
+    if folder == TABLES:
+        return re.fullmatch(r"[a-z_]+\.csv", last) is not None
     if folder in SEGMENTS:
         return SEGMENTS[folder] in last and not last.startswith(".")
     return not folder and last in {MANIFEST, DATABASE, *WRITTEN}

@@ -1,13 +1,17 @@
 """The database: one address, short read connections and write transactions, on SQLite or PostgreSQL.
 
 SQLite runs with a write-ahead log, so readers never wait for a writer, and writes begin with
-``BEGIN IMMEDIATE``, so a transaction that reads and then writes cannot fail half-way. The file is
+``BEGIN IMMEDIATE``, so a transaction that reads and then writes cannot fail half-way. It takes one writer
+at a time, so each process has one connection that writes: its writes wait for each other in order, and
+only other processes are waited for by trying again. The file is
 never created by a connection (``migrate.upgrade`` does that): while it is away, connecting fails
 instead of quietly writing to a new, empty file.
 """
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from operator import itemgetter
@@ -29,7 +33,12 @@ Connection = AsyncConnection
 """What functions that read or write take; a transaction of the caller is open on it."""
 
 BUSY_S = 5.0
-"""How long a write waits for another writer before it fails as "database is locked"."""
+"""How long a write waits for another process's before it fails as "database is locked"."""
+QUEUE_S = 10.0
+"""How long it waits for a connection: on SQLite, for the writes of its own process that came before."""
+
+_SILENCE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 15_000}
+"""PostgreSQL's connections end after 15 s without a sign: seconds, and milliseconds for the last."""
 
 metadata = MetaData(
     naming_convention={
@@ -52,25 +61,31 @@ class Database:
         """The SQLite file; None on PostgreSQL."""
         self.errors = _errors(self.url)
         """What is raised when the database is locked, away or broken: worth trying again later."""
-        self._engine = _sqlite(self.file) if self.file else _postgresql(self.url)
+        if self.file:
+            self._writers, self._readers = _sqlite(self.file, writes=True), _sqlite(self.file)
+        else:
+            self._writers = _postgresql(self.url)
+            self._readers = self._writers.execution_options(isolation_level="REPEATABLE READ")
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Connection]:
         """A connection to read with; all reads in it see one state. Raises one of ``errors``."""
-        async with self._engine.connect() as connection:
+        async with self._readers.connect() as connection:
             yield connection
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[Connection]:
-        """A write transaction: commits at the end, rolls back on an error. Raises one of ``errors``."""
-        async with self._engine.connect() as connection:
-            await connection.execution_options(modu_write=True)
-            async with connection.begin():
-                yield connection
+        """A write transaction: commits at the end, rolls back on an error. Raises one of ``errors``.
+
+        Never one within another: on SQLite the inner one would wait for the outer.
+        """
+        async with self._writers.begin() as connection:
+            yield connection
 
     async def dispose(self) -> None:
         """Close every connection."""
-        await self._engine.dispose()
+        await self._readers.dispose()
+        await self._writers.dispose()
 
     def shown(self) -> str:
         """The address without its password, for people."""
@@ -97,9 +112,29 @@ def _errors(url: URL) -> tuple[type[Exception], ...]:
 
 
 def _postgresql(url: URL) -> AsyncEngine:
-    return create_async_engine(
-        url, pool_size=4, max_overflow=4, pool_pre_ping=True, pool_timeout=10, connect_args={"timeout": 5}
+    how = {"timeout": 5}
+    engine = create_async_engine(
+        url, pool_size=4, max_overflow=4, pool_pre_ping=True, pool_timeout=QUEUE_S, connect_args=how
     )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def opened(connection: Any, _record: Any) -> None:
+        _end_silence(connection.driver_connection._transport.get_extra_info("socket"))
+
+    return engine
+
+
+def _end_silence(taken: socket.socket) -> None:
+    """Have the system end a connection whose other end is silent, for its machine died or the way is cut:
+    else it is waited for by a quarter of an hour. A statement may take as long as it likes.
+    """
+    if taken.family == socket.AF_UNIX:
+        return
+    with socket.socket(fileno=os.dup(taken.fileno())) as handle:  # uvloop's own object cannot set options
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _SILENCE.items():
+            if hasattr(socket, name):  # macOS has other names for some
+                handle.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 async def _open(*arguments: Any, **options: Any) -> aiosqlite.Connection:
@@ -113,18 +148,22 @@ async def _open(*arguments: Any, **options: Any) -> aiosqlite.Connection:
         raise
 
 
-def _sqlite(file: Path) -> AsyncEngine:
+def _sqlite(file: Path, *, writes: bool = False) -> AsyncEngine:
     url = URL.create(
         "sqlite+aiosqlite", database=f"file:{quote(str(file))}", query={"mode": "rw", "uri": "true"}
     )
     how = {"timeout": BUSY_S, "async_creator_fn": _open}
-    engine = create_async_engine(url, pool_size=2, max_overflow=6, pool_timeout=10, connect_args=how)
+    size, more = (1, 0) if writes else (2, 6)
+    engine = create_async_engine(
+        url, pool_size=size, max_overflow=more, pool_timeout=QUEUE_S, connect_args=how
+    )
+    rules = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"query_only={not writes:d}")
 
     @event.listens_for(engine.sync_engine, "connect")
     def opened(connection: Any, record: Any) -> None:
         connection.isolation_level = None  # we write BEGIN ourselves, below
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        for pragma in rules:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
         record.info["identity"] = identity(file)
@@ -136,8 +175,7 @@ def _sqlite(file: Path) -> AsyncEngine:
 
     @event.listens_for(engine.sync_engine, "begin")
     def begun(connection: Any) -> None:
-        write = connection.get_execution_options().get("modu_write")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
 
@@ -152,14 +190,14 @@ def insert(connection: Connection, table: Table) -> sqlite.Insert:
 
 
 async def put_new(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert rows of plain values, all with the same names; those whose ``id`` is there stay as they are.
+    """Insert rows of plain values, all with the same names; those whose key is there stay as they are.
 
     The values go to the driver as they are: SQLAlchemy's care of each costs more than the insert.
     """
     if not rows:
         return
     names = list(rows[0])
-    statement = insert(connection, table).on_conflict_do_nothing(index_elements=["id"])
+    statement = insert(connection, table).on_conflict_do_nothing()
     text = str(statement.compile(dialect=connection.dialect, column_keys=names))
     await connection.exec_driver_sql(text, list(map(itemgetter(*names), rows)))
 

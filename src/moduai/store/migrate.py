@@ -34,7 +34,7 @@ async def current(db: Database) -> str | None:
     if db.file and not db.file.exists():
         return None
     async with db.connect() as connection:
-        return await _read(connection)
+        return await version(connection)
 
 
 async def upgrade(url: str, to: str = "") -> str:
@@ -49,7 +49,7 @@ async def upgrade(url: str, to: str = "") -> str:
             if db.file:
                 _make(db.file)
             async with db.begin() as connection:
-                had = await _upgrade(connection, to or head())
+                had = await upgrade_within(connection, to or head())
         return had or ""
     finally:
         await db.dispose()
@@ -73,21 +73,26 @@ def _check(had: str | None) -> None:
         )
 
 
-async def _upgrade(connection: Connection, to: str) -> str | None:
+async def upgrade_within(connection: Connection, to: str) -> str | None:
+    """Bring the database to ``to`` in the caller's transaction, under a lock; returns the version it had.
+
+    Raises SchemaError.
+    """
     if connection.dialect.name == "postgresql":
         await connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
-    had = await _read(connection)  # again: another process may have been first
+    had = await version(connection)  # again: another process may have been first
     _check(had)
     if had is None or had < to:
         await connection.run_sync(_run, to)
     return had
 
 
-async def _read(connection: Connection) -> str | None:
+async def version(connection: Connection) -> str | None:
+    """The version the database has; None if it has no schema yet."""
     if not await connection.run_sync(lambda sync: inspect(sync).has_table("alembic_version")):
         return None
-    version: str | None = await connection.scalar(select(_version.c.version_num))
-    return version
+    found: str | None = await connection.scalar(select(_version.c.version_num))
+    return found
 
 
 def _run(connection: SyncConnection, to: str) -> None:

@@ -9,12 +9,11 @@ from typing import Any
 import httpx2
 import msgspec
 from benchmarks.harness.engine import running_engine
-from sqlalchemy import insert
 
 from moduai.accounts.reports import ReportText, file_report
 from moduai.gateway.policy_text import parse, shipped_text
+from moduai.metering.loader import put_usage
 from moduai.metering.row import UsageRow
-from moduai.metering.tables import usage
 from moduai.packs.choose import chosen
 from moduai.proposals.repository import propose
 from moduai.proposals.rows import Given
@@ -40,7 +39,7 @@ async def test_now_tells_of_load_engines_and_the_last_hour(desk: Office) -> None
     at = time.time_ns() // 1000
     async with desk.services.database.begin() as connection:
         row = msgspec.structs.asdict(UsageRow(id="1", at=at, subject="a", tokens_out=7, outcome="failed"))
-        await connection.execute(insert(usage), [row])
+        await put_usage(connection, [row])
     async with desk.client("officer") as client:
         now = await done(await client.get("/api/now"))
     assert (now["running"], now["capacity"], now["waiting"]) == (0, 32, 0)

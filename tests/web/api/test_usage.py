@@ -6,11 +6,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import insert
 
 from moduai.accounts.organisations import create_organisation
+from moduai.metering.loader import put_usage
 from moduai.metering.row import UsageRow
-from moduai.metering.tables import usage
 from tests.web.office import Office, office
 
 HOUR = 3_600_000_000
@@ -26,7 +25,7 @@ async def use(desk: Office, *groups: tuple[int, dict[str, Any]]) -> None:
             row = UsageRow(id=f"{number}-{person}", at=NOON, subject=f"s{number}-{person}", tokens_out=10)
             rows.append(msgspec.structs.asdict(msgspec.structs.replace(row, **fields)))
     async with desk.services.database.begin() as connection:
-        await connection.execute(insert(usage), rows)
+        await put_usage(connection, rows)
 
 
 async def table(desk: Office, by: str, period: str = "", role: str = "officer") -> dict[str, Any]:

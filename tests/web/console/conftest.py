@@ -13,7 +13,6 @@ import msgspec
 import pytest
 from benchmarks.harness.behaviour import Behaviour
 from benchmarks.harness.engine import running_engine
-from sqlalchemy import insert
 
 from moduai.accounts.invitations import invite
 from moduai.accounts.keys import create_key
@@ -24,8 +23,8 @@ from moduai.accounts.reports import ReportText, file_report
 from moduai.engines.record import Capability, Engine, Model
 from moduai.gateway.local import LocalAsk
 from moduai.gateway.switches import Stop, set_switch
+from moduai.metering.loader import put_usage
 from moduai.metering.row import UsageRow
-from moduai.metering.tables import usage
 from tests.gateway.conftest import until
 from tests.web.harness import _listening as listening
 from tests.web.office import ENGINE, Office, office
@@ -112,7 +111,7 @@ async def fill(desk: Office) -> str:
             )
             for n in range(60)
         ]  # fmt: skip
-        await connection.execute(insert(usage), [msgspec.structs.asdict(row) for row in rows])
+        await put_usage(connection, [msgspec.structs.asdict(row) for row in rows])
         for name in ("data team", "도서관"):
             await create_key(connection, name=name)
         await invite(connection, role="steward", note="for 하늘")

@@ -22,8 +22,8 @@ import pytest
 
 from moduai.gateway.policy_text import parse
 from moduai.metering.disclosure import LEAST
+from moduai.metering.loader import put_usage
 from moduai.metering.row import UsageRow
-from moduai.metering.tables import usage
 from moduai.packs import strategy
 from moduai.packs.choose import chosen
 from moduai.packs.schema import Live
@@ -337,7 +337,7 @@ def row(number: int, subject: str, region: str = "KR-11", energy_mj: int = 1) ->
 
 async def keep(desk: Office, rows: list[UsageRow]) -> None:
     async with desk.services.database.begin() as connection:
-        await connection.execute(usage.insert(), [msgspec.structs.asdict(one) for one in rows])
+        await put_usage(connection, [msgspec.structs.asdict(one) for one in rows])
 
 
 async def test_few_people_are_kept_back_and_others_rounded(desk: Office) -> None:

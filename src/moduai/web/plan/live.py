@@ -21,8 +21,8 @@ from moduai.gateway.policy_text import parse
 from moduai.knowledge.tables import documents
 from moduai.metering import report
 from moduai.metering.disclosure import LEAST, hidden
+from moduai.metering.hours import source
 from moduai.metering.report import By
-from moduai.metering.tables import usage
 from moduai.packs import choose
 from moduai.packs.schema import Live
 from moduai.store.database import Connection
@@ -108,8 +108,8 @@ class Ledgers:
         found: dict[Live, Figure] = {
             "documents": Figure(value=opened),
             "collections": Figure(value=collections),
-            "residents": _people(await _subjects(connection, since, until, RESIDENT)),
-            "guests": _people(await _subjects(connection, since, until, GUEST)),
+            "residents": _people(await report.subjects(connection, since, until, RESIDENT)),
+            "guests": _people(await report.subjects(connection, since, until, GUEST)),
         }
         total = await report.total(connection, since, until)
         tokens = total.tokens_in + total.tokens_out
@@ -148,19 +148,12 @@ def _engines(services: Services) -> dict[Live, Figure]:
 
 
 async def _energy(connection: Connection, since: int, until: int) -> Energy:
-    with_power = case((usage.c.energy_mj > 0, usage.c.accelerator_us), else_=0)
-    columns = (usage.c.energy_mj, usage.c.accelerator_us, with_power)
+    used = source(since, until, sums=True).c
+    with_power = case((used.energy_mj > 0, used.accelerator_us), else_=0)
+    columns = (used.energy_mj, used.accelerator_us, with_power)
     query = select(*(cast(func.coalesce(func.sum(one), 0), BigInteger) for one in columns))
-    row = (await connection.execute(query.where(usage.c.at >= since, usage.c.at < until))).one()
-    millijoules, time_us, with_power_us = map(int, row)
+    millijoules, time_us, with_power_us = map(int, (await connection.execute(query)).one())
     return Energy(millijoules / MJ_OF_KWH, with_power_us / time_us if time_us else 1.0)
-
-
-async def _subjects(connection: Connection, since: int, until: int, beginning: str) -> int:
-    query = select(cast(func.count(usage.c.subject.distinct()), BigInteger)).where(
-        usage.c.at >= since, usage.c.at < until, usage.c.subject.startswith(beginning, autoescape=True)
-    )
-    return int((await connection.execute(query)).scalar_one())
 
 
 def _people(count: int) -> Figure:
