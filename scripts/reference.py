@@ -61,8 +61,8 @@ METRICS_HEAD = """\
 # Metrics
 
 {note}
-`GET /metrics` answers this machine only, in Prometheus' text format; a collector on another machine scrapes
-through an agent here. Counters begin at 0 when a worker starts. Histograms have the buckets {bounds} seconds.
+`GET /metrics` answers this machine, and the collectors that `gateway.scraped_by` lists, in Prometheus' text
+format; never a request that came through a proxy. Counters begin at 0 when a worker starts. Histograms have the buckets {bounds} seconds.
 
 | metric | type | labels | what it is |
 |---|---|---|---|

@@ -47,6 +47,10 @@ class Gateway(Struct, frozen=True, forbid_unknown_fields=True):
         tuple[str, ...],
         Meta(description="Host names the service answers to; loopback and `host` always count."),
     ] = ()
+    scraped_by: Annotated[
+        tuple[str, ...],
+        Meta(description="Addresses or networks that may read /metrics; this machine always may."),
+    ] = ()
     workers: Annotated[
         int,
         Meta(

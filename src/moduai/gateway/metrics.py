@@ -35,6 +35,10 @@ FIRST_TOKEN = Metric(
 DURATION = Metric("modu_request_seconds", "histogram", (), "Time from arrival to the end of the answer.")
 RUNNING = Metric("modu_running", "gauge", ("engine",), "Requests that run now.")
 WAITING = Metric("modu_waiting", "gauge", ("model",), "Requests that wait in line now.")
+WAIT_EXPECTED = Metric(
+    "modu_wait_expected_seconds", "gauge", ("model",),
+    "Expected time until all who wait now are served: what to scale by.",
+)  # fmt: skip
 UP = Metric("modu_engine_open", "gauge", ("engine",), "1 if the engine takes requests.")
 LEDGER = Metric("modu_ledger_rows_waiting", "gauge", (), "Usage rows that are not yet on disk.")
 SERVED = Metric(
@@ -71,8 +75,8 @@ MORPHEMES = Metric(
 )
 CATALOGUE = (
     REQUESTS, ERRORS, TOKENS, ACCELERATOR, ENERGY, FAILURES, RETRIES, QUEUE, FIRST_TOKEN, DURATION, RUNNING,
-    WAITING, UP, LEDGER, SERVED, CLASS_RUNNING, CLASS_WAITING, STEPS, WAIT_ERROR, WAIT_COVER, SEARCHES,
-    SEARCH_SECONDS, SEARCH_UP, DOCUMENTS, PASSAGES, BEHIND, MORPHEMES,
+    WAITING, WAIT_EXPECTED, UP, LEDGER, SERVED, CLASS_RUNNING, CLASS_WAITING, STEPS, WAIT_ERROR, WAIT_COVER,
+    SEARCHES, SEARCH_SECONDS, SEARCH_UP, DOCUMENTS, PASSAGES, BEHIND, MORPHEMES,
 )  # fmt: skip
 
 
@@ -105,6 +109,7 @@ def exposition(lane: Lane, searches: Searches | None = None) -> bytes:
         lines += _histogram(metric, histogram)
     lines += _family(RUNNING, {(engine,): count for engine, count in lane.line.running().items()})
     lines += _family(WAITING, {(model,): count for model, count in lane.line.waiting().items()})
+    lines += _family(WAIT_EXPECTED, {(model,): wait / 1e9 for model, wait in lane.line.expected().items()})
     lines += _family(UP, {(name,): int(replica.is_open) for name, replica in lane.fleet.replicas.items()})
     lines += _family(LEDGER, {(): lane.ledger.rows_waiting})
     lines += _family(STEPS, {(step,): count for step, count in stats.steps.items()})
