@@ -166,9 +166,12 @@ class Worker:
 
     async def stop(self) -> None:
         """Drain, write the last rows, and let go."""
+        gateway = self.loaded.settings.gateway
+        self.lane.leaving = True
+        await asyncio.sleep(gateway.leave_s)
         if self.link is None:
             kept.keep(self.loaded.home, self.lane.line)
-        cut_off = await self.server.drain(self.loaded.settings.gateway.drain_s)
+        cut_off = await self.server.drain(gateway.drain_s)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

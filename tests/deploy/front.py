@@ -120,20 +120,22 @@ def nginx_before(folder: Path, gateways: Sequence[str]) -> Iterator[Front]:
 def caddy_before(folder: Path, gateways: Sequence[str]) -> Iterator[Front]:
     """deploy/caddy/Caddyfile, with a certificate of ours instead of one from an authority."""
     found, trust, (plain, secure) = program("caddy"), certificate(folder), _ports()
-    listed = " ".join(url.removeprefix("http://") for url in gateways)
-    text = (DEPLOY / "caddy" / "Caddyfile").read_text("utf-8")
-    formatted = subprocess.run([found, "fmt", "-"], input=text, capture_output=True, text=True, check=True)
-    assert formatted.stdout == text, "caddy fmt"
-    ours = f"{{\n\tadmin off\n\tauto_https disable_certs\n\tskip_install_trust\n\thttp_port {plain}\n\thttps_port {secure}\n"
+    shipped = (DEPLOY / "caddy" / "Caddyfile").read_text("utf-8")
+    formatted = subprocess.run([found, "fmt", "-"], input=shipped, capture_output=True, text=True, check=True)
+    assert formatted.stdout == shipped, "caddy fmt"
+    ours = (
+        "{\n\tadmin off\n\tauto_https disable_certs\n\tskip_install_trust\n"
+        f"\thttp_port {plain}\n\thttps_port {secure}\n\tservers {{\n"
+    )
     tls = f"tls {folder}/fullchain.pem {folder}/privkey.pem"
     places = {
-        "{\n\tservers {\n": f"{ours}\tservers {{\n",
+        "{\n\tservers {\n": ours,
         f"\n{NAME} {{\n": f"\nhttps://{NAME}, https://127.0.0.1 {{\n\t{tls}\n",
-        "127.0.0.1:8080 127.0.0.1:8081": listed,
+        "127.0.0.1:8080 127.0.0.1:8081": " ".join(url.removeprefix("http://") for url in gateways),
     }
-    (folder / "Caddyfile").write_text(replaced(text, places), "utf-8")
-    command = [found, "run", "--config", str(folder / "Caddyfile")]
+    (folder / "Caddyfile").write_text(replaced(shipped, places), "utf-8")
     environ = {"XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+    command = [found, "run", "--config", str(folder / "Caddyfile")]
     with process.started(command, on=CPUS, log=folder / "front.log", environ=environ) as running:
         nginx.wait_for_port(secure, running, folder / "front.log")
         yield Front(f"http://127.0.0.1:{plain}", f"https://127.0.0.1:{secure}", trust)

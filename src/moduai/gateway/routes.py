@@ -99,8 +99,8 @@ class Routes:
     def _ready(self) -> Answer:
         """Ready means that requests are taken; what is degraded is named beside it."""
         degraded = self._degraded()
-        stopping = self._lane.draining or self._lane.ledger.full
-        body = {"status": "stopping" if self._lane.draining else "degraded" if degraded else "ready"}
+        stopping = self._lane.leaving or self._lane.ledger.full
+        body = {"status": "stopping" if self._lane.leaving else "degraded" if degraded else "ready"}
         return _json({**body, "degraded": degraded}, 503 if stopping else 200)
 
     def _metrics(self, *, local: bool) -> Answer:
