@@ -130,11 +130,15 @@ def caddy_before(folder: Path, gateways: Sequence[str]) -> Iterator[Front]:
     tls = f"tls {folder}/fullchain.pem {folder}/privkey.pem"
     places = {
         "{\n\tservers {\n": ours,
-        f"\n{NAME} {{\n": f"\nhttps://{NAME}, https://127.0.0.1 {{\n\t{tls}\n",
-        "127.0.0.1:8080 127.0.0.1:8081": " ".join(url.removeprefix("http://") for url in gateways),
+        "\n{$MODU_SITE:modu.example.org} {\n": f"\n{{$MODU_SITE}} {{\n\t{tls}\n",
     }
     (folder / "Caddyfile").write_text(replaced(shipped, places), "utf-8")
-    environ = {"XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+    environ = {
+        "XDG_DATA_HOME": str(folder),
+        "XDG_CONFIG_HOME": str(folder),
+        "MODU_SITE": f"https://{NAME}, https://127.0.0.1",
+        "MODU_GATEWAYS": " ".join(url.removeprefix("http://") for url in gateways),
+    }
     command = [found, "run", "--config", str(folder / "Caddyfile")]
     with process.started(command, on=CPUS, log=folder / "front.log", environ=environ) as running:
         nginx.wait_for_port(secure, running, folder / "front.log")
