@@ -164,14 +164,16 @@ class Worker:
         gc.collect()
         gc.freeze()
 
+    async def leave(self) -> None:
+        """Say that nobody should come any more, and serve as before until that was heard."""
+        self.lane.leaving = True
+        await asyncio.sleep(self.loaded.settings.gateway.leave_s)
+
     async def stop(self) -> None:
         """Drain, write the last rows, and let go."""
-        gateway = self.loaded.settings.gateway
-        self.lane.leaving = True
-        await asyncio.sleep(gateway.leave_s)
         if self.link is None:
             kept.keep(self.loaded.home, self.lane.line)
-        cut_off = await self.server.drain(gateway.drain_s)
+        cut_off = await self.server.drain(self.loaded.settings.gateway.drain_s)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -376,6 +378,8 @@ async def serve(loaded: Loaded) -> None:
     await stop.wait()
     if handing_over:
         await worker.server.hand_over(loaded.settings.gateway.drain_s)
+    else:
+        await worker.leave()
     await worker.stop()
 
 

@@ -49,7 +49,7 @@ def test_everything_is_listed_and_the_list_has_a_digest(made: tuple[Path, str]) 
     named = {line.partition("  ")[2] for line in listed.splitlines()}
     there = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
     assert named == there - {"SHA256SUMS"}
-    assert {"install.sh", "requirements.lock", "weights/answers.gguf"} <= named
+    assert {"install.sh", "weights/answers.gguf"} <= named
     assert f"wheels/moduai-{__version__}-py3-none-any.whl" in named
     assert list(folder.parent.iterdir()) == [folder], "nothing is left beside it"
 

@@ -1,7 +1,8 @@
 """``modu bundle``: all that an installation needs, in one folder, for a site without a network.
 
-Rule: what was locked is what is carried. Packages come by the digests of the locks, every file of the folder
-stands in ``SHA256SUMS``, and the installer begins with that list (fails closed).
+Rule: what was locked is what is carried. Packages come by the digests of the locks; those that are no wheels
+yet become some here, for that takes a network. Every file of the folder stands in ``SHA256SUMS``, and the
+installer begins with that list (fails closed).
 """
 
 from __future__ import annotations
@@ -35,9 +36,7 @@ to=${{1:?say where to, such as /opt/modu}}
 cd "$(dirname "$0")"
 sha256sum --check --strict --quiet SHA256SUMS
 "${{PYTHON:-python{python}}}" -m venv "$to"
-pip() {{ "$to/bin/python" -m pip --disable-pip-version-check install --quiet --no-index "$@"; }}
-pip --find-links wheels --require-hashes --requirement requirements.lock
-pip --no-deps wheels/moduai-{version}-*.whl
+"$to/bin/python" -m pip --disable-pip-version-check install --quiet --no-index --no-deps wheels/*.whl
 echo "Installed: $to/bin/modu up"
 """
 
@@ -89,11 +88,9 @@ def make(folder: Path, locks: Sequence[Path], weights: Sequence[Path]) -> str:
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as name:
         draft = Path(name) / "bundle"
         (draft / "weights").mkdir(parents=True)
-        lock = draft / "requirements.lock"
-        lock.write_text("".join(each.read_text("utf-8") for each in locks), "utf-8")
-        _pip("download", "--require-hashes", "--no-deps", "--requirement", lock, "--dest", draft / "wheels")
-        own = ("--no-deps", "--no-build-isolation", "--no-index")
-        _pip("wheel", *own, "--wheel-dir", draft / "wheels", SOURCE)
+        for lock in locks:
+            _wheels(draft, "--require-hashes", "--requirement", lock)
+        _wheels(draft, "--no-build-isolation", "--no-index", SOURCE)
         for file in weights:
             shutil.copyfile(file, draft / "weights" / file.name)
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -109,9 +106,10 @@ def make(folder: Path, locks: Sequence[Path], weights: Sequence[Path]) -> str:
     return hashlib.sha256(listed.encode()).hexdigest()
 
 
-def _pip(*arguments: str | Path) -> None:
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "--quiet"]
-    ended = subprocess.run([*command, *map(str, arguments)], check=False)  # noqa: S603  our own words
+def _wheels(draft: Path, *which: str | Path) -> None:
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "wheel", "--quiet"]
+    command += ["--no-deps", "--wheel-dir", str(draft / "wheels"), *map(str, which)]
+    ended = subprocess.run(command, check=False)  # noqa: S603  our own words
     if ended.returncode:
         raise BundleError("pip could not gather the packages: the lines above say why")
 
