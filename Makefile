@@ -59,8 +59,9 @@ format: dev  ## Put the code in its form
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
 
-reference: dev  ## Write the pages of docs/reference anew
+reference: dev  ## Write the pages of docs/reference and the files of deploy/monitoring anew
 	$(BIN)/python -m scripts.reference
+	$(BIN)/python -m scripts.monitoring
 
 bench: dev  ## Measure the service (ARGS="--quick")
 	$(BIN)/python -m benchmarks service $(ARGS)

@@ -61,11 +61,14 @@ METRICS_HEAD = """\
 # Metrics
 
 {note}
-`GET /metrics` answers this machine only, in Prometheus' text format; a collector on another machine scrapes
-through an agent here. Counters begin at 0 when a worker starts. Histograms have the buckets {bounds} seconds.
+`GET /metrics` answers this machine, and the collectors that `gateway.scraped_by` lists, in Prometheus' text
+format; never a request that came through a proxy. Counters begin at 0 when a worker starts. Histograms have
+the buckets {bounds} seconds. The last column says how the values of several gateways are joined: where it is
+not `sum`, each tells of its whole cell. `deploy/monitoring` has a panel for each metric, and alerts
+(`python -m scripts.monitoring` writes both).
 
-| metric | type | labels | what it is |
-|---|---|---|---|
+| metric | type | labels | what it is | joined by |
+|---|---|---|---|---|
 """
 OPERATIONS_HEAD = """\
 # Operations
@@ -186,7 +189,8 @@ def metrics_page() -> str:
     from moduai.gateway.stats import BOUNDS_S  # noqa: PLC0415
 
     rows = [
-        f"| `{one.name}` | {one.type} | {', '.join(f'`{label}`' for label in one.labels)} | {one.help} |\n"
+        f"| `{one.name}` | {one.type} | {', '.join(f'`{label}`' for label in one.labels)} | {one.help} "
+        f"| {one.over} |\n"
         for one in CATALOGUE
     ]
     bounds = ", ".join(f"{bound:g}" for bound in BOUNDS_S)

@@ -56,6 +56,7 @@ LONG = (
     "tests/cells/test_reload.py",
     "tests/knowledge/process/",
     "tests/service/",
+    "tests/deploy/",
     "tests/cli/test_up.py",
     "tests/metering/test_loader.py",
 )

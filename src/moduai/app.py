@@ -164,6 +164,11 @@ class Worker:
         gc.collect()
         gc.freeze()
 
+    async def leave(self) -> None:
+        """Say that nobody should come any more, and serve as before until that was heard."""
+        self.lane.leaving = True
+        await asyncio.sleep(self.loaded.settings.gateway.leave_s)
+
     async def stop(self) -> None:
         """Drain, write the last rows, and let go."""
         if self.link is None:
@@ -373,6 +378,8 @@ async def serve(loaded: Loaded) -> None:
     await stop.wait()
     if handing_over:
         await worker.server.hand_over(loaded.settings.gateway.drain_s)
+    else:
+        await worker.leave()
     await worker.stop()
 
 

@@ -47,6 +47,10 @@ class Gateway(Struct, frozen=True, forbid_unknown_fields=True):
         tuple[str, ...],
         Meta(description="Host names the service answers to; loopback and `host` always count."),
     ] = ()
+    scraped_by: Annotated[
+        tuple[str, ...],
+        Meta(description="Addresses or networks that may read /metrics; this machine always may."),
+    ] = ()
     workers: Annotated[
         int,
         Meta(
@@ -56,6 +60,15 @@ class Gateway(Struct, frozen=True, forbid_unknown_fields=True):
     drain_s: Annotated[Seconds, Meta(description="How long running answers may take to end at a stop.")] = (
         30.0
     )
+    leave_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=60,
+            description="How long /health/ready says 503 before a stop while all is served still, so that "
+            "proxies turn away.",
+        ),
+    ] = 0.0
     allowed_fields: Annotated[
         tuple[str, ...],
         Meta(description="Engine controls that requests may set although they are refused by default."),

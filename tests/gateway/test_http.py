@@ -316,3 +316,19 @@ async def test_forwarded_headers_of_strangers_are_not_believed(fake: FakeEngine)
             b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: 1.2.3.4\r\n\r\n"
         )
         assert reply.status == 404
+
+
+@pytest.mark.source
+async def test_metrics_are_for_this_machine_and_for_listed_collectors(fake: FakeEngine) -> None:
+    """A collector has a connection of its own: what comes through a proxy is never one."""
+    metrics = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n%b\r\n"
+    listed = {"scraped_by": ["10.1.0.0/16", "fd00::/8"]}
+    async with running_gateway(engine_of(fake), gateway=listed) as gateway:
+        statuses = {}
+        for address in ("127.0.0.1", "10.1.2.3", "fd00::1", "10.2.0.1"):
+            gateway.server.peer = lambda _, found=address: (found, True)
+            statuses[address] = (await gateway.raw(metrics % b"")).status
+        assert statuses == {"127.0.0.1": 200, "10.1.2.3": 200, "fd00::1": 200, "10.2.0.1": 404}
+        gateway.server.peer = lambda _: ("10.1.2.3", True)
+        assert (await gateway.raw(metrics % b"X-Forwarded-For: 10.1.2.3\r\n")).status == 404
+        assert (await gateway.raw(metrics.replace(b"/metrics", b"/metrics/shares") % b"")).status == 404

@@ -310,6 +310,16 @@ async def test_the_ledger_being_full_refuses_requests(gateway: Gateway) -> None:
     assert (reply.status, reply.code) == (503, "ledger_unavailable")
 
 
+async def test_the_wait_at_the_end_of_the_line_is_a_metric(fake: FakeEngine) -> None:
+    """What a cluster scales by."""
+    metrics = request("/metrics", b"", None, method="GET")
+    async with running_gateway(engine_of(fake, concurrency=1)) as gateway:
+        name = f'modu_wait_expected_seconds{{model="{MODEL}"}} '
+        assert name not in (await gateway.raw(metrics)).body.decode(), "nothing is known before an answer"
+        await gateway.ask()
+        assert f"{name}0.0\n" in (await gateway.raw(metrics)).body.decode()
+
+
 async def test_metrics_count(gateway: Gateway) -> None:
     await gateway.ask()
     await gateway.raw(request("/v1/chat/completions", chat(), None))

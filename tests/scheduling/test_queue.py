@@ -640,3 +640,17 @@ def test_a_replica_may_be_told_of_first() -> None:
     world = World()
     assert world.queue.set_replica("q", ReplicaSpec(M, 1), is_open=False, now=0) == []
     assert world.queue.waiting() == {"m": 0}
+
+
+def test_what_to_scale_by_is_the_time_until_the_line_is_served() -> None:
+    world = World(slots=2)
+    assert world.queue.expected() == {}, "nothing is known yet"
+    world.ask()
+    world.end(ran=4 * SECOND)
+    assert world.queue.expected() == {"m": 0}
+    for _ in range(5):
+        world.ask()
+    assert world.queue.waiting() == {"m": 3}
+    assert world.queue.expected() == {"m": 6 * SECOND}
+    world.add("r", 2, is_open=False)
+    assert world.queue.expected() == {}, "nobody serves"

@@ -263,7 +263,8 @@ class Dispatcher:
         if self._ticks % OPEN_EVERY == 1:
             told.append(self._open(engines))
         if self._ticks % FIGURES_EVERY == 1:
-            told.append(wire.Figures(self.line.waiting(), self.line.shares(), self.line.figures()))
+            line = self.line
+            told.append(wire.Figures(line.waiting(), line.shares(), line.figures(), line.expected()))
         for session in list(self.sessions.values()):
             if session.peer is None and now / SECOND - session.gone > LOST_S:
                 self._forget(session)

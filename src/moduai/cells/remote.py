@@ -60,7 +60,7 @@ class RemoteLine(FairQueue):
         self._places: dict[int, Queued] = {}
         self._serving: dict[str, frozenset[str]] = {}
         """Models of the replicas that are known."""
-        self._told = wire.Figures({}, [], {})
+        self._told = wire.Figures({}, [], {}, {})
         self._running: dict[str, int] = {}
         self._lost = time.monotonic_ns()
         """Since when there is no dispatcher; 0: there is one."""
@@ -196,6 +196,9 @@ class RemoteLine(FairQueue):
 
     def waiting(self) -> dict[str, int]:  # noqa: D102
         return self._told.waiting
+
+    def expected(self) -> dict[str, int]:  # noqa: D102
+        return self._told.expected
 
     def running(self) -> dict[str, int]:  # noqa: D102
         return self._running

@@ -172,6 +172,8 @@ class Figures(_Message, frozen=True, tag=14):
     waiting: dict[str, int]
     shares: list[Share]
     figures: dict[str, list[Figure]]
+    expected: dict[str, int]
+    """Wait in ns at the end of the line, by model."""
 
 
 class Bye(_Message, frozen=True, tag=15):

@@ -51,6 +51,7 @@ COMMANDS = {
     "usage": Entry("moduai.cli.usage:app", "Show what was used, by whom, on what."),
     "backup": Entry("moduai.cli.backup:backup_app", "Write everything but the keyring to one file."),
     "restore": Entry("moduai.cli.backup:restore_app", "Bring a backup back."),
+    "bundle": Entry("moduai.cli.bundle:app", "Gather all that an installation without a network needs."),
 }
 """Command to its entry, in the order of the help."""
 

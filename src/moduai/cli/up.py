@@ -201,7 +201,7 @@ def _workers(loaded: Loaded, listening: socket.socket, environ: Mapping[str, str
             (sys.executable, "-m", "moduai.app"),
             {**environ, "MODU_LISTEN_FD": str(handle), "MODU_OWN_SOCKET": str(path)},
             (handle,),
-            drain_s=gateway.drain_s + 2,
+            drain_s=gateway.leave_s + gateway.drain_s + 2,
             longest_pause_s=WORKER_PAUSE_S,
             live=f"unix://{path}",
         )

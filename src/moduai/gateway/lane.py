@@ -95,6 +95,8 @@ class Lane:
         self.loop = asyncio.get_running_loop()
         self.stats = Stats()
         self.switches = Switches()
+        self.leaving = False
+        """All is served still, but nobody should come any more."""
         self.draining = False
         self.clocks: dict[str, BusyClock] = {}
         self.exchanges: set[Exchange] = set()
@@ -365,7 +367,7 @@ class Lane:
 
     async def drain(self, seconds_left: float) -> int:
         """Take nothing new, refuse who waits, let who runs end; returns how many were cut off."""
-        self.draining = True
+        self.leaving = self.draining = True
         for exchange in list(self._waiting.values()):
             self.leave_line(exchange)
             exchange.fail(ApiError("draining", retry_after_s=2))

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 
 
 class Metric(NamedTuple):
-    """One metric: name, type, labels, and what it counts."""
+    """One metric: name, type, labels, what it counts, and how the values of several gateways are joined."""
 
     name: str
     type: str
     labels: tuple[str, ...]
     help: str
+    over: str = "sum"
+    """Not the sum where each gateway tells of its whole cell, or where the worst or best one counts."""
 
 
 REQUESTS = Metric("modu_requests_total", "counter", ("endpoint", "model", "outcome"), "Requests that ended.")
@@ -33,17 +35,23 @@ FIRST_TOKEN = Metric(
     "modu_first_token_seconds", "histogram", (), "Time from arrival to the answer's first byte."
 )
 DURATION = Metric("modu_request_seconds", "histogram", (), "Time from arrival to the end of the answer.")
-RUNNING = Metric("modu_running", "gauge", ("engine",), "Requests that run now.")
-WAITING = Metric("modu_waiting", "gauge", ("model",), "Requests that wait in line now.")
-UP = Metric("modu_engine_open", "gauge", ("engine",), "1 if the engine takes requests.")
+RUNNING = Metric("modu_running", "gauge", ("engine",), "Requests that run now.", "max")
+WAITING = Metric("modu_waiting", "gauge", ("model",), "Requests that wait in line now.", "max")
+WAIT_EXPECTED = Metric(
+    "modu_wait_expected_seconds", "gauge", ("model",),
+    "Expected time until all who wait now are served: what to scale by.", "max",
+)  # fmt: skip
+UP = Metric("modu_engine_open", "gauge", ("engine",), "1 if the engine takes requests.", "max")
 LEDGER = Metric("modu_ledger_rows_waiting", "gauge", (), "Usage rows that are not yet on disk.")
 SERVED = Metric(
     "modu_share_cost_seconds_total", "counter", ("model", "class"),
-    "Accelerator-seconds that a class was served since somebody had to wait.",
+    "Accelerator-seconds that a class was served since somebody had to wait.", "max",
 )  # fmt: skip
-CLASS_RUNNING = Metric("modu_share_running", "gauge", ("model", "class"), "Requests of a class that run now.")
+CLASS_RUNNING = Metric(
+    "modu_share_running", "gauge", ("model", "class"), "Requests of a class that run now.", "max"
+)
 CLASS_WAITING = Metric(
-    "modu_share_waiting", "gauge", ("model", "class"), "Requests of a class that wait in line now."
+    "modu_share_waiting", "gauge", ("model", "class"), "Requests of a class that wait in line now.", "max"
 )
 STEPS = Metric(
     "modu_steps_total", "counter", ("step",),
@@ -52,27 +60,30 @@ STEPS = Metric(
 WAIT_ERROR = Metric(
     "modu_wait_error_ratio", "gauge", ("model", "kind"),
     "Median difference of foretold waits, as a part of the wait that came; of light and of heavy people.",
+    "max",
 )  # fmt: skip
 WAIT_COVER = Metric(
     "modu_wait_cover_ratio", "gauge", ("model", "kind"),
-    "Part of the waits that fell into the 80 % interval that was foretold.",
+    "Part of the waits that fell into the 80 % interval that was foretold.", "max",
 )  # fmt: skip
 SEARCHES = Metric(
     "modu_searches_total", "counter", ("outcome",),
     "Searches of public documents: found, nothing, or away (no answer in time).",
 )  # fmt: skip
 SEARCH_SECONDS = Metric("modu_search_seconds", "histogram", (), "Time that a search took.")
-SEARCH_UP = Metric("modu_search_up", "gauge", (), "1 if the search process answers.")
-DOCUMENTS = Metric("modu_search_documents", "gauge", (), "Documents that can be found.")
-PASSAGES = Metric("modu_search_passages", "gauge", (), "Passages that can be found.")
-BEHIND = Metric("modu_search_behind", "gauge", (), "Changes of documents that search does not have yet.")
+SEARCH_UP = Metric("modu_search_up", "gauge", (), "1 if the search process answers.", "min")
+DOCUMENTS = Metric("modu_search_documents", "gauge", (), "Documents that can be found.", "min")
+PASSAGES = Metric("modu_search_passages", "gauge", (), "Passages that can be found.", "min")
+BEHIND = Metric(
+    "modu_search_behind", "gauge", (), "Changes of documents that search does not have yet.", "max"
+)
 MORPHEMES = Metric(
-    "modu_search_morphemes_ratio", "gauge", (), "Part of the passages that are found by morphemes too."
+    "modu_search_morphemes_ratio", "gauge", (), "Part of the passages that are found by morphemes too.", "min"
 )
 CATALOGUE = (
     REQUESTS, ERRORS, TOKENS, ACCELERATOR, ENERGY, FAILURES, RETRIES, QUEUE, FIRST_TOKEN, DURATION, RUNNING,
-    WAITING, UP, LEDGER, SERVED, CLASS_RUNNING, CLASS_WAITING, STEPS, WAIT_ERROR, WAIT_COVER, SEARCHES,
-    SEARCH_SECONDS, SEARCH_UP, DOCUMENTS, PASSAGES, BEHIND, MORPHEMES,
+    WAITING, WAIT_EXPECTED, UP, LEDGER, SERVED, CLASS_RUNNING, CLASS_WAITING, STEPS, WAIT_ERROR, WAIT_COVER,
+    SEARCHES, SEARCH_SECONDS, SEARCH_UP, DOCUMENTS, PASSAGES, BEHIND, MORPHEMES,
 )  # fmt: skip
 
 
@@ -105,6 +116,7 @@ def exposition(lane: Lane, searches: Searches | None = None) -> bytes:
         lines += _histogram(metric, histogram)
     lines += _family(RUNNING, {(engine,): count for engine, count in lane.line.running().items()})
     lines += _family(WAITING, {(model,): count for model, count in lane.line.waiting().items()})
+    lines += _family(WAIT_EXPECTED, {(model,): wait / 1e9 for model, wait in lane.line.expected().items()})
     lines += _family(UP, {(name,): int(replica.is_open) for name, replica in lane.fleet.replicas.items()})
     lines += _family(LEDGER, {(): lane.ledger.rows_waiting})
     lines += _family(STEPS, {(step,): count for step, count in stats.steps.items()})

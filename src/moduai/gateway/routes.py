@@ -58,7 +58,7 @@ class Routes:
         """Whether each model that talks may answer from public documents too."""
 
     def answer(self, method: bytes, path: bytes, principal: Principal | None, *, local: bool) -> Answer:
-        """Answer a GET. Raises ApiError."""
+        """Answer a GET; ``local``: it comes from where metrics may be read. Raises ApiError."""
         if method not in (b"GET", b"HEAD"):
             raise ApiError("method_not_allowed" if path in _PATHS else "not_found")
         match path:
@@ -99,12 +99,12 @@ class Routes:
     def _ready(self) -> Answer:
         """Ready means that requests are taken; what is degraded is named beside it."""
         degraded = self._degraded()
-        stopping = self._lane.draining or self._lane.ledger.full
-        body = {"status": "stopping" if self._lane.draining else "degraded" if degraded else "ready"}
+        stopping = self._lane.leaving or self._lane.ledger.full
+        body = {"status": "stopping" if self._lane.leaving else "degraded" if degraded else "ready"}
         return _json({**body, "degraded": degraded}, 503 if stopping else 200)
 
     def _metrics(self, *, local: bool) -> Answer:
-        """For this machine only; other machines scrape through an agent here. Fails closed."""
+        """For this machine, and for the collectors of ``gateway.scraped_by``. Fails closed."""
         if not local:
             raise ApiError("not_found")
         return Answer(

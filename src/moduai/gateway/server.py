@@ -27,7 +27,7 @@ from moduai.settings import Settings
 SWEEP_S = 0.5
 OWN = frozenset({b"/metrics", b"/metrics/shares", b"/audit/roots.json"})
 """Addresses beside /v1 and /health that are no pages."""
-SEARCH = b"/v1/search"
+SEARCH, METRICS = b"/v1/search", b"/metrics"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -56,6 +56,7 @@ class Server:
         }
         self._hosts |= {host.encode() for host in LOOPBACK}
         self._proxies = [ipaddress.ip_network(network) for network in settings.gateway.behind_proxy]
+        self._collectors = [ipaddress.ip_network(network) for network in settings.gateway.scraped_by]
         self._connections: set[ClientConnection] = set()
         self._listeners: list[asyncio.Server] = []
         self._loop = asyncio.get_running_loop()
@@ -227,11 +228,12 @@ class Server:
         return "https" if self.settings.gateway.tls_certificate else "http"
 
     def _is_proxy(self, address: str) -> bool:
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in self._proxies)
+        return _within(address, self._proxies)
+
+    def _scrapes(self, connection: ClientConnection) -> bool:
+        """Whether a connection is a listed collector's own, with nobody behind it. Fails closed."""
+        address, direct = self.peer(connection)
+        return direct and b"x-forwarded-for" not in connection.fields and _within(address, self._collectors)
 
     # all that is not the lane
 
@@ -247,6 +249,7 @@ class Server:
         try:
             address, direct = self.peer(connection)
             local = direct and ipaddress.ip_address(address).is_loopback
+            local = local or (path == METRICS and self._scrapes(connection))
             status, kind, body = self._routes.answer(connection.method, path, principal, local=local)
         except ApiError as error:
             connection.fail(error)
@@ -257,6 +260,14 @@ class Server:
         if self._app is None:
             self._app = self._make_app()
         Page(self._app, connection, self.scheme(connection), self.peer(connection)[0]).begin()
+
+
+def _within(address: str, networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in networks)
 
 
 def _tls(certificate: str, key: str) -> ssl.SSLContext:

@@ -490,6 +490,13 @@ class FairQueue:
         """How many wait, by pool."""
         return {name: pool.tree.root.waiting for name, pool in self._pools.items()}
 
+    def expected(self) -> dict[str, int]:
+        """Time in ns until all who wait now have been served, by pool; pools of which nothing is known are
+        left out.
+        """
+        waits = {name: pool.expected(pool.tree.root.waiting) for name, pool in self._pools.items()}
+        return {name: wait for name, wait in waits.items() if wait >= 0}
+
     def running(self) -> dict[str, int]:
         """How many run, by replica."""
         return {name: replica.running for name, replica in self._replicas.items()}

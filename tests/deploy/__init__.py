@@ -1,0 +1,1 @@
+"""What is shipped for deployment, run for real where its program can be installed."""

@@ -1,0 +1,235 @@
+"""The image and the compose file: what can be run of them without a container's runtime is run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from benchmarks.harness import modu, process
+
+from moduai import settings
+from tests.conftest import until
+from tests.databases import Postgres
+from tests.deploy import readonly
+from tests.deploy.front import CPUS, DEPLOY
+
+ROOT = DEPLOY.parent
+COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text("utf-8"))
+OURS = {name: one for name, one in COMPOSE["services"].items() if "MODU_DATABASE__URL" in str(one)}
+EXAMPLE = dict(
+    line.split("=", 1)
+    for line in (DEPLOY / "compose" / "example.env").read_text("utf-8").splitlines()
+    if line and not line.startswith("#")
+)
+
+
+def _stages() -> list[list[str]]:
+    """Instructions of the Containerfile, by stage."""
+    text = (DEPLOY / "Containerfile").read_text("utf-8")
+    lines = [line for line in text.replace("\\\n", " ").splitlines() if line and not line.startswith("#")]
+    starts = [at for at, line in enumerate(lines) if line.startswith("FROM ")]
+    return [lines[a:b] for a, b in zip(starts, [*starts[1:], None], strict=True)]
+
+
+def test_the_image_installs_by_digest_and_ends_without_tools_as_nobody_special() -> None:
+    build, final = _stages()
+    assert {stage[0].split()[1] for stage in (build, final)} == {"${PYTHON}"}, "one base, to be pinned once"
+    installs = [line for line in build if "pip install" in line]
+    assert all("--require-hashes" in line or "--no-index" in line for line in installs)
+    words = shlex.split(" ".join(final))
+    assert not {"apt-get", "pip", "gcc", "make"} & set(words)
+    user = next(line.split()[1] for line in final if line.startswith("USER"))
+    assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", user), "a number, which a cluster can check is not root"
+    ignored = (ROOT / ".containerignore").read_text("utf-8").split()
+    copied = {
+        word for line in build if line.startswith("COPY") for word in line.split()[1:-1] if word[0] != "-"
+    }
+    assert copied
+    for name in copied:
+        assert (ROOT / name).exists()
+        assert f"!{name.split('/')[0]}" in ignored
+
+
+def test_the_locks_of_the_image_fit_each_other() -> None:
+    locks = {
+        name: dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", text, re.MULTILINE))
+        for name in ("core", "cells", "dev")
+        if (text := (ROOT / "requirements" / f"{name}.lock").read_text("utf-8"))
+    }
+    assert "redis" in locks["cells"]
+    assert not locks["cells"].keys() & locks["core"].keys(), "pip takes each package once"
+    assert locks["cells"].items() <= locks["dev"].items(), "what is shipped is what is tested"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="mount namespaces are Linux's")
+def test_the_service_runs_without_any_right_where_only_its_home_can_be_written(tmp_path: Path) -> None:
+    """As in the container, and under the systemd unit. In place of its /tmp stands the shared memory."""
+    home = tmp_path / "home"
+    home.mkdir()
+    log = tmp_path / "log"
+    namespace = ["unshare", "--mount", "--user", "--map-root-user"]
+    command = [*namespace, sys.executable, readonly.__file__, str(home)]
+    command += [sys.executable, "-m", "moduai.cli", "up", "--port", "0", "--no-engine"]
+    environ = {"MODU_HOME": str(home), "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(ROOT / "src")}
+    environ["TMPDIR"] = "/dev/shm"
+    with process.started(command, on=CPUS, log=log, environ=environ) as running:
+        url = modu.wait_for_status(home, running, log, within_s=60)
+        key = re.search(r"modu-[\w-]{43}", log.read_text("utf-8"))
+        assert key
+        with _asker(url, key[0]) as client:
+            assert [client.get(path).status_code for path in ("/v1/models", "/")] == [200, 200]
+            until(lambda: "search" not in client.get("/health/ready").json()["degraded"], within_s=60)
+        assert _capabilities(running.pid) == {0}
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(60) == 0
+    assert "Read-only" not in log.read_text("utf-8")
+
+
+def _capabilities(pid: int) -> set[int]:
+    """Effective capabilities of a process and all below it."""
+    texts = [Path(f"/proc/{each}/status").read_text("utf-8") for each in process.tree(pid)]
+    assert len(texts) >= 4, "supervisor, worker, metering, search"
+    return {int(text.partition("CapEff:")[2].split()[0], 16) for text in texts}
+
+
+def _environment(service: str) -> dict[str, str]:
+    return {name: str(value) for name, value in OURS[service]["environment"].items()}
+
+
+def test_compose_gives_settings_that_there_are() -> None:
+    for service in OURS:
+        filled = {
+            name: re.sub(r"\$\{(\w+)\}", lambda found: EXAMPLE[found[1]], value)
+            for name, value in _environment(service).items()
+        }
+        loaded = settings.load(Path("/nowhere"), filled)
+        assert loaded.shared_line
+    assert set(OURS) == {"gateway-1", "gateway-2", "dispatcher-1", "dispatcher-2"}
+    text = (DEPLOY / "compose" / "compose.yaml").read_text("utf-8")
+    assert set(re.findall(r"\$\{(\w+)\}", text)) == EXAMPLE.keys()
+
+
+def test_compose_locks_its_containers_up() -> None:
+    for one in OURS.values():
+        assert one["read_only"] is True
+        assert one["cap_drop"] == ["ALL"]
+        assert "no-new-privileges:true" in one["security_opt"]
+        assert "keyring:/var/lib/modu/keyring" in one["volumes"]
+    for name, one in COMPOSE["services"].items():
+        assert re.search(r":(v?\d|\$\{MODU_VERSION\})", one["image"]), f"{name} names no version"
+        assert name == "caddy" or "ports" not in one, "only the proxy is reached from outside"
+        volumes = [each.partition(":")[0] for each in one.get("volumes", ()) if each[0] not in "./"]
+        assert set(volumes) <= COMPOSE["volumes"].keys()
+
+
+class Whole:
+    """The compose file's services as processes, each with its own home and the one keyring."""
+
+    def __init__(self, folder: Path, shared: dict[str, str], stack: ExitStack) -> None:
+        self.folder, self._shared, self._stack = folder, shared, stack
+        self.running: dict[str, process.Started] = {}
+        (folder / "keyring").mkdir(mode=0o700)
+
+    def start(self, name: str) -> None:
+        home, port = self.home(name), process.free_port()
+        home.mkdir()
+        (home / "keyring").symlink_to(self.folder / "keyring")
+        said = OURS[name].get("entrypoint", ["modu", "up"])
+        command = [sys.executable, *said[1:]] if said[0] == "python" else [*MODU, *said[1:]]
+        here = {"MODU_HOME": str(home), "MODU_GATEWAY__PORT": "0", "MODU_GATEWAY__BEHIND_PROXY": ""}
+        here |= {"MODU_KNOWLEDGE__ENABLED": "false"}
+        if "MODU_CELLS__LISTEN" in _environment(name):
+            here |= dict.fromkeys(("MODU_CELLS__LISTEN", "MODU_CELLS__ADDRESS"), f"127.0.0.1:{port}")
+        environ = {**_environment(name), **self._shared, **here, "PYTHONPATH": str(ROOT / "src")}
+        self.running[name] = process.start(command, on=CPUS, log=self.log(name), environ=environ)
+        self._stack.callback(process.stop, self.running[name])
+
+    def home(self, name: str) -> Path:
+        return self.folder / name
+
+    def log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def url(self, name: str) -> str:
+        return modu.wait_for_status(self.home(name), self.running[name], self.log(name), within_s=60)
+
+
+MODU = [sys.executable, "-m", "moduai.cli"]
+
+
+@pytest.fixture
+def whole(tmp_path: Path, postgres: Postgres, valkey: str) -> Iterator[Whole]:
+    shared = {
+        "MODU_DATABASE__URL": asyncio.run(postgres.make()),
+        "MODU_CELLS__LEASE": valkey,
+        "MODU_GATEWAY__ALLOWED_HOSTS": "modu.example.org",
+        "MODU_SIGN_IN__PUBLIC_URL": "https://modu.example.org",
+        "MODU_GATEWAY__LEAVE_S": "0",
+    }
+    with ExitStack() as stack:
+        yield Whole(tmp_path, shared, stack)
+
+
+@contextmanager
+def _asker(url: str, key: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=url, headers={"authorization": f"Bearer {key}"}, timeout=60) as client:
+        yield client
+
+
+@pytest.mark.slow
+def test_what_compose_starts_is_one_service_and_outlives_its_dispatcher(whole: Whole, tmp_path: Path) -> None:
+    """Both gateways give the same answers to the same key, wait in one line, and go on with the standby."""
+    whole.start("gateway-1")
+    first = whole.url("gateway-1")
+    key = re.search(r"modu-[\w-]{43}", whole.log("gateway-1").read_text("utf-8"))
+    assert key
+    for name in ("dispatcher-1", "dispatcher-2", "gateway-2"):
+        whole.start(name)
+    with process.engine_process(tmp_path / "engine.log", on=CPUS) as engine:
+        environ = {
+            **os.environ,
+            **_environment("gateway-1"),
+            **whole._shared,
+            "MODU_HOME": str(whole.home("gateway-1")),
+        }
+        subprocess.run([*MODU, "engine", "add", engine], env=environ, check=True, capture_output=True)
+        body = {"model": "fake-model", "messages": [{"role": "user", "content": "?"}]}
+        with _asker(first, key[0]) as a, _asker(whole.url("gateway-2"), key[0]) as b:
+
+            def well(client: httpx.Client) -> bool:
+                return client.post("/v1/chat/completions", json=body).status_code == 200
+
+            for client in (a, b):
+                until(partial(well, client))
+                assert client.get("/health/ready").json()["degraded"] == []
+                until(partial(_tells, client, 'modu_wait_expected_seconds{model="fake-model"} 0'))
+            leader = next(
+                name for name in ("dispatcher-1", "dispatcher-2") if "dispatcher now" in _log(whole, name)
+            )
+            standby = {"dispatcher-1": "dispatcher-2", "dispatcher-2": "dispatcher-1"}[leader]
+            whole.running[leader].kill()
+            until(lambda: "dispatcher now" in _log(whole, standby))
+            assert well(a)
+            assert well(b)
+
+
+def _tells(client: httpx.Client, metric: str) -> bool:
+    return metric in client.get("/metrics").text
+
+
+def _log(whole: Whole, name: str) -> str:
+    return whole.log(name).read_text("utf-8")
