@@ -357,27 +357,22 @@ def _must_not_fail(task: asyncio.Task[None]) -> None:
 async def serve(loaded: Loaded) -> None:
     """Run until told to stop, or until another process takes our place (SIGUSR1)."""
     worker = Worker(loaded)
-    stop = asyncio.Event()
-    handing_over = False
+    stop, ended = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def told() -> None:
-        if stop.is_set():
+        if ended.is_set():
             os._exit(1)
-        stop.set()
-
-    def replaced() -> None:
-        nonlocal handing_over
-        handing_over = True
+        ended.set()
         stop.set()
 
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, told)
-    loop.add_signal_handler(signal.SIGUSR1, replaced)
+    loop.add_signal_handler(signal.SIGUSR1, stop.set)
     await worker.start()
     await stop.wait()
-    if handing_over:
-        await worker.server.hand_over(loaded.settings.gateway.drain_s)
+    if not ended.is_set():
+        await worker.server.hand_over(loaded.settings.gateway.drain_s, ended)
     else:
         await worker.leave()
     await worker.stop()

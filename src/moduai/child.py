@@ -39,14 +39,19 @@ def socket_path(home: Path, name: str) -> Path:
     return Path(tempfile.gettempdir()) / f"modu-{digest}" / f"{name}.sock"
 
 
+def own_folder(path: Path) -> None:
+    """Make the folder of a socket, for our own user only. Raises TakenError or OSError: fails closed."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.parent.stat().st_uid != os.getuid():
+        raise TakenError(f"{path.parent} belongs to someone else")
+
+
 @contextlib.contextmanager
 def alone(path: Path) -> Iterator[None]:
     """Hold a socket or folder alone: by a lock beside it, which outlives no process. Raises TakenError or
     OSError: fails closed.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if path.parent.stat().st_uid != os.getuid():
-        raise TakenError(f"{path.parent} belongs to someone else")
+    own_folder(path)
     handle = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -32,7 +32,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from moduai.service import NotStartedError, Service, probe, write_status
+from moduai.service import Answer, NotStartedError, Service, probe, write_status
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,8 @@ CANNOT_RUN = os.EX_CONFIG
 FIRST_STARTS = 6
 """How often a needed child may end before the service was ever ready."""
 LIVE_EVERY_S, LIVE_WITHIN_S, LIVE_FAILURES = 5.0, 5.0, 3
+START_S = 60.0
+"""How long a worker that is started again may take to its first answer."""
 GRACE_S = 3.0
 """What a child gets beyond its drain time before it is killed."""
 
@@ -97,14 +99,17 @@ class Kept:
             await self.ready.wait()
         while True:
             began = time.monotonic()
-            self.process, self.well = _start(self.child), False
-            self.started.set()
+            if self.process is None or self.process.poll() is not None:  # it may have been replaced meanwhile
+                self.process, self.well = _start(self.child), False
+                self.started.set()
             status = await self.ended()
             starts += 1
             if status == CANNOT_RUN:
                 log.warning("process cannot run", extra={"child": self.child.name})
-                self._give_up(f"{self.child.name} cannot run as things are")
-                return
+                if not (self.child.needed and self.ready.is_set()):
+                    self._give_up(f"{self.child.name} cannot run as things are")
+                    return
+                pause = self.child.longest_pause_s  # the others serve on, and the settings may be mended
             if starts >= FIRST_STARTS and not self.ready.is_set():
                 self._give_up(f"{self.child.name} ended {starts} times before the service was ready")
             if self.well or time.monotonic() - began >= SETTLED_S:
@@ -127,6 +132,12 @@ class Kept:
             await self.changed.wait()
         return status if self.process is not None and status is not None else 0
 
+    async def _all_ended(self) -> None:
+        await self.ended()
+        while any(old.poll() is None for old in self._retiring):
+            self.changed.clear()
+            await self.changed.wait()
+
     async def replace(self) -> None:
         """Start another worker beside it; once that answers, this one ends what it has and goes. Where it
         never does, this one stays.
@@ -138,7 +149,7 @@ class Kept:
         self.started.set()
         if old is not None:
             self._retiring.append(old)
-        while await probe(self.child.live, "/health/ready", within_s=LIVE_WITHIN_S) is None:  # noqa: ASYNC110
+        while not _serves(await probe(self.child.live, "/health/ready", within_s=LIVE_WITHIN_S)):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         if old is not None and old.poll() is None:
             old.send_signal(signal.SIGUSR1)
@@ -157,7 +168,7 @@ class Kept:
         self.signal(signal.SIGTERM)
         for old in self._retiring:
             old.send_signal(signal.SIGTERM)
-        over = asyncio.ensure_future(self.ended())
+        over = asyncio.ensure_future(self._all_ended())
         hurried = asyncio.ensure_future(hurry.wait())
         await asyncio.wait({over, hurried}, timeout=self.child.drain_s, return_when=asyncio.FIRST_COMPLETED)
         hurried.cancel()
@@ -167,10 +178,9 @@ class Kept:
         if not over.done():
             log.error("process did not stop and was killed", extra={"child": self.child.name})
             self.signal(signal.SIGKILL)
+            for old in self._retiring:
+                old.kill()
         await over
-        for old in self._retiring:
-            old.kill()
-            old.wait()
 
 
 def _start(child: Child) -> subprocess.Popen[bytes]:
@@ -286,22 +296,29 @@ async def _renew(kept: list[Kept], asked: asyncio.Event) -> None:
         log.info("children are replaced: all")
 
 
+def _serves(answer: Answer | None) -> bool:
+    """Whether a new worker can take the place of one that knows its keys and its line."""
+    return answer is not None and answer.status == 200 and not answer.degraded & {"database", "line"}
+
+
 async def _watch(worker: Kept) -> None:
     """Kill a worker that no longer answers."""
     live = worker.child.live
     while await probe(live, "/health/ready", within_s=LIVE_WITHIN_S) is None:  # noqa: ASYNC110
         await asyncio.sleep(0.02)
     worker.well = True
-    failures, process = 0, worker.process
+    failures, process, answered, began = 0, worker.process, True, time.monotonic()
     while True:
         await _started(worker, LIVE_EVERY_S)
         if worker.process is not process:
-            failures, process = 0, worker.process
+            failures, process, answered, began = 0, worker.process, False, time.monotonic()
         answer = await probe(live, "/health/live", within_s=LIVE_WITHIN_S)
         if worker.process is not process:
             continue  # another process may have answered
         worker.well = answer is not None and answer.status == 200
-        failures = 0 if worker.well else failures + 1
+        answered = answered or worker.well
+        starts = not answered and time.monotonic() - began < START_S
+        failures = 0 if worker.well or starts else failures + 1
         if failures == LIVE_FAILURES:
             log.error("worker does not answer and is killed", extra={"failures": failures})
             worker.signal(signal.SIGKILL)

@@ -177,7 +177,7 @@ async def test_the_room_that_an_engine_tells_bounds_what_it_is_sent(fake: FakeEn
     engine = replace(engine_of(fake, concurrency=8), kind="vllm")
     async with running_gateway(engine) as gateway:
         lane = gateway.lane
-        watch = HealthWatch(lane.fleet, Upstream(health_s=0.01), _nothing, lane.loaded)
+        watch = HealthWatch(lane.fleet, Upstream(health_s=0.01), _nothing, lane.supply.loaded)
 
         async def most(told: bytes) -> int:
             """Requests that run at once after the engine has told this."""

@@ -49,7 +49,7 @@ def test_shares_tells_of_classes_and_the_policy(up: Service) -> None:
     result = CliRunner().invoke(shares.app, ["--json", "--home", str(up.home)])
     assert result.exit_code == 0, result.output
     told = msgspec.json.decode(result.stdout, type=Shares)
-    assert told.policy.source == "shipped"
+    assert told.policy.source == "pack"
     assert "resident" in [each.id for each in told.models[0].classes]
     shown = CliRunner().invoke(shares.app, ["--home", str(up.home)]).stdout
     assert "places run" in shown

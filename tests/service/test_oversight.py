@@ -45,7 +45,7 @@ def test_a_stop_reaches_the_gateway_and_so_does_its_end(
     clean: Service, client: httpx.Client, what: str, code: str
 ) -> None:
     assert ask(client, "fake-model").is_success
-    modu(clean, switch.app, "stop", what, "--ko", "점검 중")
+    modu(clean, switch.app, "stop", what, "--words", "ko=점검 중")
     try:
         until(lambda: ask(client, "fake-model").status_code == 503)
         error = ask(client, "fake-model").json()["error"]

@@ -25,6 +25,7 @@ from moduai.cells.dispatcher import TICK_S, Dispatcher
 from moduai.cells.door import Door
 from moduai.cells.lease import AwayError, Lease
 from moduai.cells.open_lease import open_lease
+from moduai.child import own_folder, socket_path
 from moduai.engines.address import AddressError
 from moduai.engines.fleet import Fleet
 from moduai.engines.health import HealthWatch
@@ -37,6 +38,7 @@ from moduai.metering.machine import machine_id
 from moduai.parent import CHECK_S, Parent
 from moduai.scheduling import FairQueue, Grant
 from moduai.scheduling.policy import Policy
+from moduai.scheduling.queue import KEPT
 from moduai.settings import Loaded, SettingsError, load
 from moduai.store.database import Database
 from moduai.store.feed import follow
@@ -44,7 +46,7 @@ from moduai.store.keyring import Keyring, KeyringError
 
 LOOK_S = 0.1
 """Between two tries to become the dispatcher."""
-CANCEL_S = 0.2
+CANCEL_S = 2.0
 """Between two cancellings of what did not end."""
 SAVE_S = 1.0
 """Between two savings of what the next dispatcher goes on from."""
@@ -88,7 +90,14 @@ class Candidate:
             follow(self.database, self.loaded.settings.database.feed_s, self._read),
             watch.run(),
             self._policy.watch(self._set_policy),
+            self._write_decisions(),
         )
+
+    async def _write_decisions(self) -> None:
+        while True:
+            if self._decisions is not None:
+                self._decisions.flush()
+            await asyncio.sleep(self.loaded.settings.ledger.flush_s)
 
     async def _read(self, topics: frozenset[str]) -> None:
         if "engines" in topics or not self._known.is_set():
@@ -127,8 +136,8 @@ class Candidate:
             self._dispatcher = Dispatcher(self.line, self._seen, restored=restored)
             secret = self.keyring.secret("cells")
             door = Door(self._dispatcher, epoch, secret, sure=self.sure, outdated=self._outdated)
-            await door.listen(place)
             try:
+                await door.listen(place)
                 await _first(self._keep(door), self._tick(), self._save())
             finally:
                 await door.close()
@@ -136,7 +145,7 @@ class Candidate:
                 await self._leave()
 
     async def _take(self, address: str) -> int:
-        least = 0
+        least = int(time.time())  # a store that has lost its epochs gives none that was seen before
         while True:
             began = time.monotonic()
             with contextlib.suppress(AwayError):
@@ -153,7 +162,7 @@ class Candidate:
             if saved := await self.lease.saved():
                 state, age = saved
                 if self.line.restore(state, time.monotonic_ns(), age):
-                    return age
+                    return age if age < KEPT else -1  # what was owed longer ago is forgiven, charges too
                 log.warning("what the dispatcher before has saved cannot be read: fairness begins anew")
         return -1
 
@@ -163,16 +172,19 @@ class Candidate:
 
     async def _keep(self, door: Door) -> None:
         """Keep the lease until it is somebody else's."""
-        dispatcher = door.dispatcher
+        dispatcher, doubted = door.dispatcher, False
         while True:
             began = time.monotonic()
             try:
                 if not await self.lease.keep():
                     log.warning("somebody else is the dispatcher now")
                     return
-                away = ""
+                away, doubted = "", False
                 self._sure_until = began + self.loaded.settings.cells.term_s
             except AwayError as error:
+                if not (doubted or self.sure()):
+                    doubted = True  # we were paused, and somebody may have come: ask once more
+                    continue
                 away = str(error)
             if bool(away) != self._away:
                 (log.warning if away else log.info)("the cell's lease", extra={"away": away or "no more"})
@@ -190,15 +202,14 @@ class Candidate:
                 self._dispatcher.tick(
                     (name, replica.is_open) for name, replica in self.fleet.replicas.items()
                 )
-            if self._decisions is not None:
-                self._decisions.flush()
             await asyncio.sleep(TICK_S)
 
     async def _save(self) -> None:
         while True:
             await asyncio.sleep(SAVE_S)
-            with contextlib.suppress(AwayError):  # it is said already
-                await self.lease.save(self.line.dump(time.monotonic_ns()))
+            if self.sure():
+                with contextlib.suppress(AwayError):  # it is said already
+                    await self.lease.save(self.line.dump(time.monotonic_ns()))
 
     async def _leave(self) -> None:
         with contextlib.suppress(AwayError):
@@ -222,9 +233,8 @@ def _bound(loaded: Loaded) -> Iterator[tuple[str, str]]:
     """Where to listen, and the address to be found at; nobody can connect until it is listened at."""
     cells = loaded.settings.cells
     if not cells.listen:
-        folder = loaded.home / "run"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = folder / f"cell-{secrets.token_hex(4)}.sock"
+        path = socket_path(loaded.home, f"cell-{secrets.token_hex(4)}")
+        own_folder(path)
         try:
             yield f"unix:{path}", f"unix:{path}"
         finally:

@@ -25,6 +25,8 @@ SETTLE_S = 0.5
 LOST_S = 2.0
 MOST_PLACES = 256
 """Places that one gateway is told of in each round; then the next ones."""
+MOST_CHARGES = 1024
+"""Charges of failed runs of one gateway that are remembered."""
 TICK_S = 0.1
 """Between two ticks of the queue, and two rounds of places."""
 OPEN_EVERY, FIGURES_EVERY = 2, 10
@@ -53,8 +55,16 @@ class Session:
         self.runs: dict[int, Grant] = {}
         self.tokens: dict[int, int] = {}
         """Of answers, as far as was told."""
+        self.charged: dict[int, int] = {}
+        """What runs were charged that failed and may be asked for again."""
         self.unnamed: set[int] | None = None
         """While a gateway tells what it has: what it has not named yet."""
+
+    def keep_charge(self, id_: int, charged: int) -> None:
+        """A run has failed; what it was charged counts when it is asked for again."""
+        self.charged[id_] = charged
+        if len(self.charged) > MOST_CHARGES:
+            del self.charged[next(iter(self.charged))]
 
     def send(self, message: wire.Message) -> None:
         """Say something, if it is there."""
@@ -134,9 +144,12 @@ class Dispatcher:
         if session.unnamed is not None and ask.id in session.unnamed:
             session.unnamed.discard(ask.id)
             grant = session.runs.get(ask.id)
-            if grant is not None:  # it never heard of it
+            if grant is None:
+                return
+            if grant.replica not in ask.avoid:  # it never heard of it
                 session.send(wire.Granted(ask.id, grant.replica, grant.max_out))
-            return
+                return
+            self._failed(session, ask.id, grant)  # it failed there, and that was never heard
         if ask.id in session.waiting or ask.id in session.runs:
             return  # it was asked before
         if self._clock() < self._settled:
@@ -147,6 +160,8 @@ class Dispatcher:
     def _submit(self, session: Session, ask: wire.Ask) -> None:
         now = self._clock()
         ticket = self._ticket(session, ask, now)
+        if ask.again:
+            ticket.charged = session.charged.pop(ask.id, 0)
         decision = self.line.submit(ticket, now, again=ask.again)
         if isinstance(decision, Grant):
             self._granted(session, ask.id, decision)
@@ -202,9 +217,12 @@ class Dispatcher:
 
     def _over(self, session: Session, message: wire.Over) -> None:
         grant = self._end(session, message.id)
-        if grant is not None:
-            used = Used(*message.used) if message.used else None
-            self.start(self.line.finish(grant, used, message.first, message.ran, self._clock()))
+        if grant is None:
+            return
+        used = Used(*message.used) if message.used else None
+        self.start(self.line.finish(grant, used, message.first, message.ran, self._clock()))
+        if message.ran < 0:
+            session.keep_charge(message.id, grant.ticket.charged)
 
     def _leaves(self, session: Session, id_: int) -> None:
         self._early = [one for one in self._early if one[0] is not session or one[1].id != id_]
@@ -216,11 +234,17 @@ class Dispatcher:
         if ticket is not None:
             del self._whose[ticket.id]
             self.line.cancel(ticket, self._clock())
-        came = session.tokens.get(id_, 0)
-        grant = self._end(session, id_)
+        grant = session.runs.get(id_)
         if grant is not None:
-            used = Used(grant.ticket.uncached, 0, came) if came else None
-            self.start(self.line.finish(grant, used, 0, -1, self._clock()))
+            self._failed(session, id_, grant)
+
+    def _failed(self, session: Session, id_: int, grant: Grant) -> None:
+        """A run is over, and nobody says what it used: what had come."""
+        came = session.tokens.get(id_, 0)
+        self._end(session, id_)
+        used = Used(grant.ticket.uncached, 0, came) if came else None
+        self.start(self.line.finish(grant, used, 0, -1, self._clock()))
+        session.keep_charge(id_, grant.ticket.charged)
 
     def _end(self, session: Session, id_: int) -> Grant | None:
         session.tokens.pop(id_, None)

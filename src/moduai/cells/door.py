@@ -108,11 +108,13 @@ class _Peer(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if not self._door.sure():  # reading is not paused: libuv spins where the other end goes meanwhile
             self._held += data
-            if len(self._held) > wire.MOST_BYTES:
+            if len(self._held) > self._frames.most:
                 self.close()
             return
         try:
             for message in self._frames.feed(data):
+                if self._session is not None and self._session.peer is not self:
+                    break  # it has another connection now
                 if self._session is not None:
                     self._door.dispatcher.hear(self._session, message)
                 else:

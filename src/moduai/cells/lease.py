@@ -1,9 +1,10 @@
 """Who is the dispatcher of a cell: a lease with a fencing token.
 
 Rules: one process at a time holds the lease; each new holder has a greater epoch than any before it, also
-when the store was emptied meanwhile; a holder that is late goes on only if nobody came after it. Where the
-store cannot be asked nobody new can hold it, and who held it goes on: the gateways heed no older epoch than
-they have seen, so two can never be heard by one (fails open for who holds it, closed for all others).
+when the store was emptied meanwhile, for none is below the clock's seconds; a holder that is late goes on
+only if nobody came after it. Where the store cannot be asked nobody new can hold it, and who held it goes on:
+the gateways heed no older epoch than they have seen, so two can never be heard by one (fails open for who
+holds it, closed for all others).
 
 On one machine the lease is a lock on a file, which the kernel gives up with its process. On many it is a key
 in Valkey or Redis that expires.
@@ -17,7 +18,6 @@ import os
 import secrets
 import time
 from collections.abc import Awaitable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -42,6 +42,9 @@ class Owner(Struct, frozen=True):
     address: str
     """Where its gateways find it."""
     token: str = ""
+
+
+_owner = msgspec.json.Decoder(Owner).decode
 
 
 class Lease(Protocol):
@@ -80,17 +83,20 @@ class FileLease:
         self._held = -1
 
     async def take(self, address: str, least: int) -> int | None:  # noqa: D102  (so are all: the protocol's)
-        self._lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise AwayError(str(error)) from None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
             return None
         self._held = handle
-        before = await self.owner()
-        epoch = max(least, before.epoch if before else 0) + 1
         try:
+            before = await self.owner()
+            epoch = max(least, before.epoch if before else 0) + 1
             write(self._file, msgspec.json.encode(Owner(epoch, address)))
         except OSError as error:
             await self.give_up()
@@ -101,9 +107,12 @@ class FileLease:
         return self._held >= 0
 
     async def owner(self) -> Owner | None:  # noqa: D102
-        with suppress(FileNotFoundError, msgspec.DecodeError):
-            return msgspec.json.decode(self._file.read_bytes(), type=Owner)
-        return None
+        try:
+            return _owner(self._file.read_bytes())
+        except (FileNotFoundError, msgspec.DecodeError):
+            return None
+        except OSError as error:
+            raise AwayError(str(error)) from None
 
     async def give_up(self) -> None:  # noqa: D102
         if self._held >= 0:
@@ -152,7 +161,6 @@ local owner = redis.call('GET', KEYS[1])
 if owner and cjson.decode(owner).token == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0
 """
-_owner = msgspec.json.Decoder(Owner).decode
 _AGE = 8
 """Bytes before a saved state: when it was saved, by the store's clock in µs."""
 
@@ -179,7 +187,7 @@ class RedisLease:
         self._mine = Owner(0, "")
 
     async def take(self, address: str, least: int) -> int | None:  # noqa: D102  (so are all: the protocol's)
-        found = _owner(await self._run(_TAKE, self._keys, least, address, self._token, self._term))
+        found = self._read(await self._run(_TAKE, self._keys, least, address, self._token, self._term))
         if found.token != self._token:
             return None
         self._mine = found
@@ -191,7 +199,7 @@ class RedisLease:
 
     async def owner(self) -> Owner | None:  # noqa: D102
         found = await self._asked(self._redis.get(self._keys[0]))
-        return _owner(found) if found else None
+        return self._read(found) if found else None
 
     async def give_up(self) -> None:  # noqa: D102
         await self._run(_GIVE_UP, self._keys[:1], self._token)
@@ -208,6 +216,12 @@ class RedisLease:
 
     async def close(self) -> None:  # noqa: D102
         await self._redis.aclose()
+
+    def _read(self, text: bytes) -> Owner:
+        try:
+            return _owner(text)
+        except msgspec.DecodeError as error:
+            raise AwayError(f"{self._keys[0]} holds something else: {error}") from None
 
     async def _now(self) -> int:
         seconds, micros = await self._asked(self._redis.time())

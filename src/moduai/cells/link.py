@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 SILENT_S = 1.5
 LOOK_S = 0.1
 """Between two looks for a dispatcher while there is none."""
-NEWER_S = 0.5
+NEWER_S = 0.2
 """Between two looks for a newer one."""
 CONNECT_S = 1.0
 """Longest time until a dispatcher has taken us."""

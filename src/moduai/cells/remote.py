@@ -16,6 +16,7 @@ from typing import Protocol
 from moduai.cells import wire
 from moduai.scheduling import FairQueue, Grant, Queued, Refused, ReplicaSpec, Share, Telemetry, Ticket, Used
 from moduai.scheduling.policy import Policy
+from moduai.scheduling.state import MOST
 from moduai.scheduling.types import ASKED, Decision, Figure
 
 AWAY = 5_000_000_000
@@ -118,7 +119,7 @@ class RemoteLine(FairQueue):
         self._places.pop(message.id, None)
         now = time.monotonic_ns()
         grant = Grant(ticket, message.replica, message.most)
-        if message.replica not in self._serving:  # our feed is behind: elsewhere, then
+        if ticket.pool not in self._serving.get(message.replica, ()):  # our feed is behind: elsewhere, then
             self._send(wire.Over(ticket.id, None, 0, -1))
             ticket.avoid = (*ticket.avoid, message.replica)
             self._asked[ticket.id] = ticket
@@ -154,7 +155,7 @@ class RemoteLine(FairQueue):
         """Everybody asks with a ticket."""
 
     def submit(self, ticket: Ticket, now: int, *, again: bool = False) -> Decision:  # noqa: D102
-        if self._lost and now - self._lost > AWAY:
+        if self._lost and now - self._lost > AWAY and not again:
             return Refused("line_away", BACK)
         ticket.state = int(again)
         self._asked[ticket.id] = ticket
@@ -172,7 +173,8 @@ class RemoteLine(FairQueue):
         self, grant: Grant, used: Used | None, first: int, ran: int, now: int
     ) -> list[Grant]:
         if self._under_way.pop(grant.ticket.id, None) is not None:
-            took = (used.tokens_in, used.tokens_cached, used.tokens_out) if used else None
+            told = (used.tokens_in, used.tokens_cached, used.tokens_out) if used else None
+            took = (_sent(told[0]), _sent(told[1]), _sent(told[2])) if told else None
             self._send(wire.Over(grant.ticket.id, took, first, ran))
         return []
 
@@ -210,6 +212,11 @@ class RemoteLine(FairQueue):
         return self._told.shares
 
 
+def _sent(count: int) -> int:
+    """A number that a client or an engine said, as it can be sent."""
+    return min(max(count, 0), MOST)
+
+
 def _ask(ticket: Ticket, now: int, *, again: bool = False) -> wire.Ask:
     return wire.Ask(
         ticket.id,
@@ -217,7 +224,7 @@ def _ask(ticket: Ticket, now: int, *, again: bool = False) -> wire.Ask:
         ticket.path,
         ticket.app,
         ticket.tokens_in,
-        ticket.max_out,
+        _sent(ticket.max_out),
         now - ticket.arrived,
         ticket.blocks,
         ticket.avoid,

@@ -18,7 +18,8 @@ def reload(home: HomeOption = None) -> None:
     """Replace the running service's processes, one after the other, so that new code and settings count.
 
     A worker ends what it has while another takes what is new; a new one that does not come up leaves the old
-    one at work. The embedded engine and the supervisor itself stay until `modu up` is started again.
+    one at work. The embedded engine and the supervisor itself stay until `modu up` is started again, and so
+    do gateway.workers, cells.lease and cells.dispatch. What lasts longer than gateway.drain_s is ended.
     """
     found = service.running(open_loaded(home).home)
     if found is None:

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import typer
 
 from moduai import __version__, log, service
-from moduai.child import socket_path
+from moduai.child import TakenError, own_folder, socket_path
 from moduai.cli.common import HomeOption, examples, fail, new_app, open_loaded
 from moduai.cli.prepare import Prepared, Start, in_child, prepare_database, prepare_home
 from moduai.cli.settings import variable
@@ -195,6 +195,10 @@ def _workers(loaded: Loaded, listening: socket.socket, environ: Mapping[str, str
     """The gateway's workers, all at the one address; each also answers for itself at a socket of its own."""
     gateway, handle = loaded.settings.gateway, listening.fileno()
     own = [socket_path(loaded.home, f"worker-{number}") for number in range(1, gateway.workers + 1)]
+    try:
+        own_folder(own[0])
+    except (TakenError, OSError) as error:
+        raise NotStartedError(f"no folder for the workers' sockets: {error}") from None
     return [
         Child(
             path.stem.replace("-", " ") if len(own) > 1 else "worker",
@@ -212,7 +216,13 @@ def _workers(loaded: Loaded, listening: socket.socket, environ: Mapping[str, str
 def environ_of(loaded: Loaded, overrides: Mapping[str, Any], url: str) -> dict[str, str]:
     """What the children need to read the same settings as we did."""
     port = url.rpartition(":")[2]
-    named = {**overrides, "gateway.port": port}
+    cells = loaded.settings.cells  # what the children are planned by stays as it was, also for `modu reload`
+    planned = {
+        "gateway.workers": loaded.settings.gateway.workers,
+        "cells.lease": cells.lease,
+        "cells.dispatch": cells.dispatch,
+    }
+    named = {**planned, **overrides, "gateway.port": port}
     return {"MODU_HOME": str(loaded.home)} | {
         variable(name): ",".join(value) if isinstance(value, tuple) else str(value)
         for name, value in named.items()

@@ -86,8 +86,8 @@ class Exchange:
     __slots__ = (
         "_attempts", "_body", "_connection", "_first", "_granted", "_head_sent", "_lane", "_mark", "_paused",
         "_quiet_since", "_relay", "_relaying", "_reused", "_seen", "_seen_before", "_share", "_status",
-        "_timer", "_unix_us", "arrived", "ask", "endpoint", "grant", "id", "model", "over", "passing",
-        "principal", "replica", "sink", "slot", "step", "ticket", "usage",
+        "_timer", "_unix_us", "arrived", "ask", "before", "endpoint", "grant", "id", "model", "over",
+        "passing", "principal", "replica", "sink", "slot", "step", "ticket", "usage",
     )  # fmt: skip
 
     def __init__(self, lane: Lane, endpoint: Endpoint, model: str, principal: Principal, sink: Sink) -> None:
@@ -114,6 +114,8 @@ class Exchange:
         self._connection: Connection | None = None
         self._relay: EventRelay | None = None
         self._timer: TimerHandle | None = None
+        self.before: Ask | None = None
+        """What was asked before a lighter model was asked for instead, while that may still refuse."""
         self.slot = -1
         """Where it stands among what is taken."""
 

@@ -213,8 +213,18 @@ class Lane:
     def turned(self, ticket: Ticket, refused: Refused) -> None:
         """The cell's dispatcher did not take a request."""
         exchange = self._waiting.pop(ticket.id, None)
-        if exchange is not None:
+        if exchange is None:
+            return
+        before = exchange.before
+        if before is None or before is exchange.ask:
             exchange.fail(_refusal(refused))
+            return
+        exchange.ask, exchange.model, exchange.step = before, before.model, "queued"
+        try:  # the lighter model's line is full: back to the front of the line that was left
+            exchange.ticket = self.ticket(before, exchange.principal, exchange.arrived, self._check(before))
+            self.admit(exchange, again=True)
+        except ApiError as error:
+            exchange.fail(error)
 
     def led(self, running: dict[str, int], away: Collection[str]) -> None:
         """The cell's dispatcher says how many run on each engine, of all gateways, and which take none."""
@@ -231,7 +241,7 @@ class Lane:
         that was taken from those who wait for the other model, and carried over it would be a credit here.
         """
         ask, place = exchange.ask, self.place(exchange)
-        if ask is None or place is None or not place.lighter or exchange.step == "lighter":
+        if ask is None or place is None or not place.lighter or exchange.step == "lighter" or exchange.before:
             return False
         model, now = place.lighter, time.monotonic_ns()
         if ask.has_media and not any(r.models[model].capability.vision for r in self.fleet.serving(model)):
@@ -245,6 +255,7 @@ class Lane:
         if isinstance(decision, Refused):
             return False
         self.line.cancel(exchange.ticket, now)
+        exchange.before = ask if decision is ASKED else None
         exchange.ask, exchange.ticket, exchange.model, exchange.step = lighter, ticket, model, "lighter"
         self._admitted(exchange, decision)
         return True

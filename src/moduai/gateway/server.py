@@ -90,17 +90,17 @@ class Server:
         finally:
             os.umask(before)
 
-    async def hand_over(self, seconds: float) -> None:
+    async def hand_over(self, seconds: float, hurry: asyncio.Event) -> None:
         """Take no new connections, for another process does; those that are open are served once more and
-        closed, so that nobody sees one that closes while he asks. What is left after so many seconds is
-        drained.
+        closed, so that nobody sees one that closes while he asks. What is left after so many seconds, or when
+        ``hurry`` is set, is drained.
         """
         self.draining = True
         for listener in self._listeners:
             listener.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._connections:  # noqa: ASYNC110  (no event tells it)
+                while self._connections and not hurry.is_set():  # noqa: ASYNC110  (no event tells it)
                     await asyncio.sleep(0.05)
 
     async def drain(self, seconds: float) -> int:

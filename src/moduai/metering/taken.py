@@ -51,7 +51,7 @@ class Taken:
         self._file = folder / name
         draft = folder / f".{name}.new"
         self._handle = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        os.ftruncate(self._handle, SLOT * SLOTS)  # sparse: a slot takes room once it is used
+        os.posix_fallocate(self._handle, 0, SLOT * SLOTS)  # a page without room would end the process
         fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._map = mmap.mmap(self._handle, SLOT * SLOTS)
         draft.rename(self._file)

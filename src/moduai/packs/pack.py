@@ -228,8 +228,8 @@ class Pack:
 
 
 def in_language(texts: Mapping[str, str], language: str) -> str:
-    """A text in a language; in the first there is if it has none there."""
-    return texts.get(language) or next(iter(texts.values()), "")
+    """A text in a language; if it has none there in English, else in the first there is."""
+    return texts.get(language) or texts.get("en") or next(iter(texts.values()), "")
 
 
 def by_id(rows: Iterable[_NamedRow]) -> dict[str, _NamedRow]:
