@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -64,3 +65,25 @@ async def person(url: str, key: str, stop: asyncio.Event) -> list[int]:
             answer = await client.post("/v1/chat/completions", json=BODY)
             got.append(answer.status_code)
     return got
+
+
+async def test_what_an_answer_promised_is_kept(tmp_path: Path) -> None:
+    """A connection that was promised to stay open serves one more request after its gateway was replaced."""
+    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    slow = {**BODY, "stream": True, "x_fake": {"chunks": 20, "pace_s": 0.05}}
+    with process.engine_process(tmp_path / "engine.log", on=cpus) as engine:
+        home = await modu.aprepare(tmp_path / "home", [engine])
+        with modu.running_modu(home, tmp_path / "modu.log", on=cpus, beside=cpus) as target:
+            only = httpx.Limits(max_connections=1)
+            headers = {"authorization": f"Bearer {home.key}"}
+            async with httpx.AsyncClient(
+                base_url=target.url, headers=headers, limits=only, timeout=60
+            ) as client:
+                async with client.stream("POST", "/v1/chat/completions", json=slow) as answer:
+                    lines = answer.aiter_lines()
+                    assert await anext(lines)
+                    assert "connection" not in answer.headers
+                    os.kill(target.pids[0], signal.SIGUSR1)
+                    assert "data: [DONE]" in [line async for line in lines]
+                again = await client.post("/v1/chat/completions", json=BODY)
+                assert (again.status_code, again.headers["connection"]) == (200, "close")

@@ -373,7 +373,9 @@ class ClientConnection(asyncio.Protocol):
         return b"%bdate: %b\r\n%b%b%b\r\n" % (STATUS[status], self._server.date, own, lines, last)
 
     def _keeps(self) -> bool:
-        return self._keep and not self._pipelined and not self._server.draining
+        """Whether an answer's head promises another one; what it has promised is kept, also in a drain."""
+        self._keep = self._keep and not self._server.draining
+        return self._keep and not self._pipelined
 
     def head(self, status: int, content_type: bytes, request_id: str) -> None:
         """Begin an answer of unknown length; the head goes out with the first part or at once."""
@@ -436,7 +438,7 @@ class ClientConnection(asyncio.Protocol):
         self._work = None
         if self.transport.is_closing():
             return
-        if self._keeps():
+        if self._keep and not self._pipelined:
             self._next()
         elif self._pipelined and self._keep:
             self._pipelined = self._keep = False

@@ -292,7 +292,7 @@ class Lane:
             exchange.sink.over(row)
         self.exchanges.discard(exchange)
         if self.taken is not None:
-            self.taken.end(exchange.slot)
+            self.taken.end(exchange.slot, row)
         if grant is not None:
             if row.outcome == "cancelled" and not row.stream:  # nobody knows what ran: the estimate stands
                 used = Used(used.tokens_in, used.tokens_cached, max(used.tokens_out, grant.ticket.out))

@@ -1,10 +1,10 @@
 """Requests that are under way, kept where they outlive their process: each has a row, also when its gateway
 dies.
 
-A gateway writes who asks for what into a slot of a file that is mapped into memory, which costs a microsecond
-and no system call, and frees the slot once the request's row is on disk. A file that nobody holds was left by
-a gateway that died: what stands in it becomes rows that say so. Who has a row already has no second one, for
-rows are told apart by their ids.
+A gateway writes who asks for what into a slot of a file that is mapped into memory, and over it the row once
+that is made, which costs a microsecond or two and no system call; it frees the slot once the row is on disk.
+A file that nobody holds was left by a gateway that died: what stands in it becomes rows, and those that had
+only begun say so. Who has a row already has no second one, for rows are told apart by their ids.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
+from msgspec.structs import asdict, astuple
 
 from moduai.metering.loader import put_usage, writer_has_left
 from moduai.metering.row import UsageRow
@@ -30,14 +30,16 @@ SLOT = 1024
 """Bytes of a slot: the length of what stands in it in two, then that."""
 SLOTS = 16_384
 """Requests of one gateway at once; what is more is served all the same, and not kept (fails open)."""
-DIED = ("failed", "gateway_died", 502)
-"""Outcome, error and status of a request whose gateway died."""
+BEGUN = 11
+"""Fields that are known of a request when it begins."""
+DIED: dict[str, str | int | bool] = {"outcome": "failed", "error": "gateway_died", "status": 502}
+"""Of a request whose gateway died while it had it."""
 
 log = logging.getLogger(__name__)
 Fields = tuple[str, int, str, str, str, str, str, str, str, str, str]
 """The first fields of a row, up to its model."""
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Fields).decode
+_decode = msgspec.msgpack.Decoder(list[str | int | bool]).decode
 _FREE = b"\0\0"
 
 
@@ -61,19 +63,25 @@ class Taken:
     def begin(self, fields: Fields) -> int:
         """Keep a request; its slot, or -1 where there is none left or it is too long."""
         body = _encode(fields)
-        size = len(body)
-        if not self._free or size > SLOT - 2:
+        if not self._free or len(body) > SLOT - 2:
             return -1
         slot = self._free.pop()
-        at = slot * SLOT
-        self._map[at + 2 : at + 2 + size] = body
-        self._map[at : at + 2] = size.to_bytes(2, "big")  # last: what is half written does not count
+        self._write(slot, body)
         return slot
 
-    def end(self, slot: int) -> None:
-        """Its row is made; the slot is free once that is on disk."""
-        if slot >= 0:
-            self._ended.append(slot)
+    def _write(self, slot: int, body: bytes) -> None:
+        at, size = slot * SLOT, len(body)
+        if size <= SLOT - 2:
+            self._map[at : at + 2] = _FREE  # what is half written does not count
+            self._map[at + 2 : at + 2 + size] = body
+            self._map[at : at + 2] = size.to_bytes(2, "big")
+
+    def end(self, slot: int, row: UsageRow) -> None:
+        """Its row is made, and stands in the slot until it is on disk."""
+        if slot < 0:
+            return
+        self._ended.append(slot)
+        self._write(slot, _encode(astuple(row)))
 
     def written(self) -> None:
         """All rows that were made are on disk."""
@@ -133,8 +141,8 @@ def _read(handle: int, slot: int) -> dict[str, Any] | None:
     if not 0 < size <= SLOT - 2:
         return None
     try:
-        row = UsageRow(*_decode(os.pread(handle, size, slot * SLOT + 2)))
+        values = _decode(os.pread(handle, size, slot * SLOT + 2))
+        fields = dict(zip(UsageRow.__struct_fields__, values, strict=False))
+        return asdict(msgspec.convert(fields | (DIED if len(values) == BEGUN else {}), UsageRow))
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None  # half written
-    outcome, error, status = DIED
-    return msgspec.structs.asdict(replace(row, outcome=outcome, error=error, status=status))
+        return None
