@@ -55,22 +55,24 @@ async def make_ahead(db: Database, now: float) -> None:
             await _try(db, f"CREATE TABLE IF NOT EXISTS {name} PARTITION OF usage FOR VALUES {bounds}")
 
 
-async def drop_before(db: Database, at: int) -> None:
-    """Drop the parts that end before a time, in microseconds."""
+async def drop_before(db: Database, at: int) -> bool:
+    """Drop the parts that end before a time, in microseconds; False: somebody reads one, and it stays."""
     if db.file:
-        return
-    for name in sorted(name for name, end in (await parts(db)).items() if end <= at):
-        await _try(db, f"DROP TABLE IF EXISTS {name}")
+        return True
+    old = sorted(name for name, end in (await parts(db)).items() if end <= at)
+    return all([await _try(db, f"DROP TABLE IF EXISTS {name}") for name in old])
 
 
-async def _try(db: Database, statement: str) -> None:
-    """Fails open: rows have a place without it, and old ones go one by one."""
+async def _try(db: Database, statement: str) -> bool:
+    """Whether it was done. Fails open: rows have a place without it, and old parts wait for the next time."""
     try:
         async with db.begin() as connection:
             await connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_MS}"))
             await connection.execute(text(statement))
     except DBAPIError as error:
         log.warning("the ledger's days are left as they are", extra={"why": brief(error)})
+        return False
+    return True
 
 
 def _start(day: str) -> int:

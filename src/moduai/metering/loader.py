@@ -148,10 +148,10 @@ class Loader:
         async with self._db.begin() as connection:
             if not await _claim(connection, file.name, start, batch.end):
                 return False
-            refused = await _insert(connection, batch.rows, self._kind.put) if batch.rows else []
+            refused = await insert_each(connection, batch.rows, self._kind.put) if batch.rows else []
             rejected = batch.rejected + [msgspec.json.encode(row) for row in refused]
             if rejected:
-                _keep(file.with_name(file.name + REJECTED), rejected)
+                keep_aside(file.with_name(file.name + REJECTED), rejected)
         if rejected:
             self.rejected += len(rejected)
             kept = {"kept": file.name + REJECTED, "lines": len(rejected), "kind": self._kind.name}
@@ -179,7 +179,7 @@ async def _claim(connection: Connection, name: str, start: int, end: int) -> boo
     return bool(moved.rowcount)
 
 
-async def _insert(connection: Connection, rows: Rows, put: Put) -> Rows:
+async def insert_each(connection: Connection, rows: Rows, put: Put) -> Rows:
     """Put rows in; returns those that are refused, or that the database cannot hold (such as 2**70)."""
     try:
         async with connection.begin_nested():
@@ -190,7 +190,9 @@ async def _insert(connection: Connection, rows: Rows, put: Put) -> Rows:
         if len(rows) == 1:
             return rows
         middle = len(rows) // 2
-        return await _insert(connection, rows[:middle], put) + await _insert(connection, rows[middle:], put)
+        return await insert_each(connection, rows[:middle], put) + await insert_each(
+            connection, rows[middle:], put
+        )
 
 
 def _is_of_a_row(error: DBAPIError | OverflowError) -> bool:
@@ -209,7 +211,8 @@ def writer_has_left(handle: int) -> bool:
     return True
 
 
-def _keep(file: Path, lines: list[bytes]) -> None:
+def keep_aside(file: Path, lines: list[bytes]) -> None:
+    """Keep lines that could not be loaded. Raises OSError."""
     handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with _closing(handle):
         os.write(handle, b"".join(line + b"\n" for line in lines))

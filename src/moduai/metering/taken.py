@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import asdict, astuple
 
-from moduai.metering.loader import put_usage, writer_has_left
+from moduai.metering.loader import REJECTED, insert_each, keep_aside, put_usage, writer_has_left
 from moduai.metering.row import UsageRow
 from moduai.metering.segment import SUFFIX as SEGMENT
 from moduai.store.database import Database
@@ -111,7 +111,11 @@ async def recover(db: Database, folder: Path) -> int:
                 died = [each for at in range(SLOTS) if (each := _read(handle, at))]
                 if died:
                     async with db.begin() as connection:
-                        await put_usage(connection, died)
+                        refused = await insert_each(connection, died, put_usage)
+                        if refused:
+                            keep_aside(
+                                file.with_name(file.name + REJECTED), list(map(msgspec.json.encode, refused))
+                            )
                     log.warning("a gateway died with requests under way", extra={"requests": len(died)})
                 rows += len(died)
                 file.unlink(missing_ok=True)

@@ -62,7 +62,7 @@ class Head(Row, frozen=True, kw_only=True):
     """How many days are run."""
     tick_minutes: Literal[1, 2, 5, 10, 15, 30, 60] = 5
     """Step of the nation mode; runs of more than 62 days take 60."""
-    seed: int = 1
+    seed: Annotated[int, Meta(ge=0)] = 1
     """Of what is drawn: the same seed gives the same result."""
     cell: Annotated[int, Meta(ge=1, le=4096)] = 256
     """Accelerators behind one gateway: the limits of the policy on waiting requests count for each. Sampled
