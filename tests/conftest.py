@@ -98,7 +98,7 @@ class Engine:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._client = httpx.Client(base_url=url, timeout=10)
+        self._client = httpx.Client(base_url=url, timeout=60)
 
     def behave(self, **how: Any) -> None:
         """How it answers from now on."""
@@ -204,7 +204,7 @@ def clean(service: Service) -> Service:
     """The service, with a fake engine that behaves and has seen nothing, and a breaker that is closed."""
     service.engine.reset()
     body = {"model": service.model, "messages": [{"role": "user", "content": "?"}]}
-    with httpx.Client(base_url=service.url, headers=service.bearer, timeout=10) as client:
+    with httpx.Client(base_url=service.url, headers=service.bearer, timeout=60) as client:
         until(lambda: client.post("/v1/chat/completions", json=body).is_success, within_s=40)
     service.engine.reset()
     return service

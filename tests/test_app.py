@@ -112,7 +112,7 @@ def test_a_worker_ends_with_its_supervisor_though_no_kernel_tells_it(tmp_path: P
     assert supervisor.stdout is not None
     pid, port = map(int, supervisor.stdout.readline().split())
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while asyncio.run(probe(f"http://127.0.0.1:{port}", "/health/live", within_s=5)) is None:
             assert time.monotonic() < deadline
         supervisor.kill()

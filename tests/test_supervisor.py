@@ -93,7 +93,7 @@ async def supervised(home, *others, slow=False):
     ready = asyncio.Event()
     running = asyncio.create_task(supervise(home, url, listening, [*others, worker], ready.set))
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await asyncio.wait({running, asyncio.ensure_future(ready.wait())}, return_when="FIRST_COMPLETED")
             if running.done():
                 running.result()
@@ -103,7 +103,7 @@ async def supervised(home, *others, slow=False):
             os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.sleep(0)
         with suppress(NotStartedError):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await running
 
 
@@ -165,7 +165,7 @@ async def test_the_second_signal_stops_now(tmp_path):
         await until((tmp_path / "order").exists)
         assert not running.done()
         os.kill(os.getpid(), signal.SIGINT)
-        await asyncio.wait_for(running, 3)
+        await asyncio.wait_for(running, 60)
     assert (tmp_path / "order").read_text().split() == ["worker", "worker"]
 
 

@@ -170,7 +170,7 @@ def redis_process(folder: Path, port: int = 0) -> Iterator[tuple[str, Part]]:
     part = Part("valkey", command, folder / "redis.log", {})
     part.start()
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 break

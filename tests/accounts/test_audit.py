@@ -373,7 +373,7 @@ async def test_the_service_seals_again_when_the_keyring_is_back(
         await asyncio.sleep(0.05)
         assert not task.done()
         file.chmod(0o600)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while True:
                 async with sqlite.connect() as connection:
                     if await roots(connection):

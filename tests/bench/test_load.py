@@ -63,7 +63,7 @@ def test_cpu_of_threads_that_have_ended_counts():
     )
     child = subprocess.Popen([sys.executable, "-c", code])
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while process.cpu_s(child.pid) < 0.3 and time.monotonic() < deadline:
             time.sleep(0.02)
         assert process.running_s(child.pid) >= 0.28
@@ -77,7 +77,7 @@ def test_cpu_of_a_process_and_its_children():
     code = f"import os, time; os.fork()\n{burn}\ntime.sleep(30)"
     child = subprocess.Popen([sys.executable, "-c", code])
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while process.tree_cpu_s(child.pid) < 0.6 and time.monotonic() < deadline:
             time.sleep(0.02)
         assert len(process.tree(child.pid)) == 2
@@ -92,7 +92,7 @@ def test_cpu_of_a_process_and_its_children():
 def test_stop_ends_children_too(tmp_path):
     fork = "import os, time; os.fork(); time.sleep(60)"
     child = process.start([sys.executable, "-c", fork], on=set(), log=tmp_path / "log")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(pids := process.tree(child.pid)) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     process.stop(child)

@@ -37,7 +37,7 @@ def test_a_resident_is_signed_in_and_what_was_asked_is_kept_in_order(clean):
         query = "SELECT id, parent FROM turns WHERE conversation = ? ORDER BY at"
         (first, none), (second, after_first), (_, after_second) = database.execute(query, (conversation,))
     assert (none, after_first, after_second) == ("", first, second)
-    with closing(http.client.HTTPConnection(urlsplit(clean.url).netloc, timeout=10)) as line:
+    with closing(http.client.HTTPConnection(urlsplit(clean.url).netloc, timeout=60)) as line:
         line.request("GET", "/", headers=resident.page_fields(clean.url, person, packed=False))
         assert person.form_token in line.getresponse().read().decode()
 

@@ -115,7 +115,7 @@ async def in_ledger(cell: Cell, ids: list[str]) -> None:
 
 
 async def degraded(url: str) -> set[str]:
-    async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=60) as client:
         return set((await client.get("/health/ready")).json()["degraded"])
 
 

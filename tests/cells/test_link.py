@@ -57,7 +57,7 @@ class Line:
 
 
 async def until(met: Callable[[], object]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not met():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -215,7 +215,7 @@ async def test_strangers(tmp_path: Path, said: bytes) -> None:
     async with door_at(f"unix:{tmp_path / 'd.sock'}") as door:
         reader, writer = await asyncio.open_unix_connection(tmp_path / "d.sock")
         writer.write(said)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             with contextlib.suppress(ConnectionResetError):
                 while await reader.read(4096):
                     pass

@@ -40,7 +40,7 @@ def service_of(home, *options):
             stderr=out,
         )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not ((found := service.running(home)) and found.url):
             assert process.poll() is None, told.read_text()
             assert time.monotonic() < deadline, told.read_text()
@@ -55,7 +55,7 @@ def service_of(home, *options):
 def get(url, key=""):
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"} if key else {})
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -85,7 +85,7 @@ def test_the_first_run_the_second_and_the_end(tmp_path):
         )
         assert other.returncode == 1
         assert re.search(rf"port {port} is taken by another Modu; `modu up --port \d+`", other.stderr)
-        deadline = time.monotonic() + 30  # the welcome waits some seconds for search
+        deadline = time.monotonic() + 60  # the welcome waits some seconds for search
         while "no engine yet: modu engine add" not in told():
             assert time.monotonic() < deadline, told()
             time.sleep(0.1)
@@ -120,7 +120,7 @@ def test_killed_processes_come_back_and_nobody_is_refused_meanwhile(tmp_path):
 
 
 def wait_for(condition):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)

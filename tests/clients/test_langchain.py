@@ -25,7 +25,7 @@ class Answer(BaseModel):
 @pytest.fixture
 def chat(clean):
     return ChatOpenAI(
-        model=clean.model, base_url=f"{clean.url}/v1", api_key=SecretStr(clean.key), max_retries=0, timeout=10
+        model=clean.model, base_url=f"{clean.url}/v1", api_key=SecretStr(clean.key), max_retries=0, timeout=60
     )
 
 

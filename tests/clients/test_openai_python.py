@@ -24,7 +24,7 @@ TOOLS = [
 
 @pytest.fixture
 def client(clean):
-    with OpenAI(base_url=f"{clean.url}/v1", api_key=clean.key, max_retries=0, timeout=10) as client:
+    with OpenAI(base_url=f"{clean.url}/v1", api_key=clean.key, max_retries=0, timeout=60) as client:
         yield client
 
 

@@ -26,7 +26,7 @@ class Site:
     def __init__(self, front: Front, engine: Engine, key: str) -> None:
         self.front, self.engine = front, engine
         self.headers = {"host": NAME, "authorization": f"Bearer {key}"}
-        self.client = httpx.Client(base_url=front.https, verify=front.trust, timeout=30, headers=self.headers)
+        self.client = httpx.Client(base_url=front.https, verify=front.trust, timeout=60, headers=self.headers)
 
     def ask(self, **fields: object) -> httpx.Response:
         return self.client.post("/v1/chat/completions", json={**BODY, **fields})

@@ -147,7 +147,7 @@ def test_terms_are_asked_for_on_a_terminal(tmp_path, typed, wanted):
         env=environ,
     )
     os.write(ours, typed.encode())
-    said = child.communicate(timeout=30)[0].decode().strip()
+    said = child.communicate(timeout=60)[0].decode().strip()
     shown = b""
     while select.select([ours], [], [], 1.0)[0]:  # the echo of what was typed may come by itself
         shown += os.read(ours, 65_536)

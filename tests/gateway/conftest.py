@@ -127,7 +127,7 @@ def request(path: str, body: Any, key: str | None = KEY, headers: str = "", meth
 
 
 async def read_reply(reader: asyncio.StreamReader, *, head_only: bool = False) -> Reply:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         head = b"HTTP/1.1 100"
         while head.startswith(b"HTTP/1.1 100"):
             head = await reader.readuntil(b"\r\n\r\n")

@@ -96,7 +96,7 @@ async def test_a_repeated_head_after_another_method_is_answered_whole(gateway: G
     writer.write(b"HEAD /v1/models HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %b\r\n\r\n" % _key())
     assert (await read_reply(reader, head_only=True)).status == 200
     writer.write(again)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(60):
         assert (await read_reply(reader)).json["choices"]
     writer.close()
 
@@ -147,7 +147,7 @@ async def test_trailers_are_bounded(gateway: Gateway) -> None:
     reader, writer = await gateway.connect()
     writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
     writer.write(b"trailer: %b\r\n" % (b"x" * 1000) * 4000)  # 4 MB; the head may have 32 kB and 100 fields
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(60):
         reply = await read_reply(reader)
     writer.close()
     assert reply.status in (400, 413, 431)
@@ -281,7 +281,7 @@ async def test_an_answer_of_deep_nesting_is_a_bad_answer() -> None:
     """RecursionError leaves `_end_whole` after the receiver was let go: the client hangs (300 s)."""
     body = b'{"choices":%b}' % DEEP
     async with raw_engine(OK_JSON % (len(body), body)) as engine, running_gateway(engine) as gateway:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             reply = await gateway.ask()
         assert (reply.status, reply.code) == (502, "engine_bad_answer")
 
@@ -293,7 +293,7 @@ async def test_an_event_of_deep_nesting_is_a_bad_answer() -> None:
         raw_engine(SSE, *parts, b"0\r\n\r\n", pause_s=0.05) as engine,
         running_gateway(engine) as gateway,
     ):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             reply = await gateway.ask(stream=True)
         assert reply.whole
         assert reply.events[-1]["error"]["code"] == "engine_bad_answer"

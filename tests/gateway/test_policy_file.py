@@ -299,7 +299,7 @@ class Watched:
         self.taken: list[str] = []
 
     async def until(self, taken: list[str], *, problems: int = 0) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while self.taken != taken or len(self.file.found.problems) != problems:  # noqa: ASYNC110
                 await asyncio.sleep(0.002)
 

@@ -94,7 +94,7 @@ async def test_a_deleted_account_asks_no_more_and_nothing_comes_back(resident: R
         reply = await resident.ask()
         return reply.status_code == 401 and reply.json()["error"]["code"] == "session_ended"
 
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not await refused():
         assert time.monotonic() < deadline
     reply = await asyncio.to_thread(_asked_by_key, resident.service)  # loaded later than all before it
@@ -105,5 +105,5 @@ async def test_a_deleted_account_asks_no_more_and_nothing_comes_back(resident: R
 
 def _asked_by_key(service: Service) -> str:
     body = {"model": service.model, "messages": [{"role": "user", "content": "?"}]}
-    reply = httpx.post(f"{service.url}/v1/chat/completions", json=body, headers=service.bearer, timeout=10)
+    reply = httpx.post(f"{service.url}/v1/chat/completions", json=body, headers=service.bearer, timeout=60)
     return reply.headers["x-request-id"]

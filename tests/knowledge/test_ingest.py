@@ -271,4 +271,4 @@ def test_no_process_that_read_outlives_one_that_is_killed() -> None:
         assert asker.stdout is not None
         assert asker.stdout.readline() == b"read\n"
         asker.kill()
-        asker.communicate(timeout=20)  # to the end of what its readers hold too
+        asker.communicate(timeout=60)  # to the end of what its readers hold too

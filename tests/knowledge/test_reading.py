@@ -40,7 +40,7 @@ async def running(db: Database, home: Path, **given: object) -> AsyncIterator[No
 
 async def until(db: Database, what: str, state: State, documents: int = 0) -> Collection:
     """The collection, once it is in a state, with so many documents or more."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             async with db.connect() as c:
                 found = await store.collection(c, what)
@@ -131,7 +131,7 @@ async def made(db: Database, kind: Source, address: str, *, tried_at: int, state
 
 async def tried(db: Database, what: str, after: int, state: State) -> Collection:
     """The collection, once it was tried again after a time and is in a state."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             async with db.connect() as c:
                 found = await store.collection(c, what)

@@ -231,7 +231,7 @@ class Process:
 
     def stop(self) -> tuple[int, str]:
         self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(timeout=30)
+        status = self.process.wait(timeout=60)
         return status, self.log.read_text()
 
 

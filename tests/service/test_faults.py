@@ -33,7 +33,7 @@ class Started:
 
     def __init__(self, url: str, home: modu.Home, pids: tuple[int, ...], log: Path) -> None:
         self.url, self.home, self.pids, self.log = url, home, pids, log
-        self.client = httpx.Client(base_url=url, headers={"authorization": f"Bearer {home.key}"}, timeout=10)
+        self.client = httpx.Client(base_url=url, headers={"authorization": f"Bearer {home.key}"}, timeout=60)
 
     def ask(self, **fields: Any) -> httpx.Response:
         return self.client.post("/v1/chat/completions", json={**BODY, **fields})

@@ -29,7 +29,7 @@ def modu(service: Service, app: object, *arguments: str) -> str:
 
 @pytest.fixture
 def client(clean: Service) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=clean.url, headers=clean.bearer, timeout=10) as made:
+    with httpx.Client(base_url=clean.url, headers=clean.bearer, timeout=60) as made:
         yield made
 
 
@@ -57,7 +57,7 @@ def test_a_stop_reaches_the_gateway_and_so_does_its_end(
 
 
 def test_roots_are_published_to_everyone(clean: Service) -> None:
-    with httpx.Client(base_url=clean.url, timeout=10) as anyone:
+    with httpx.Client(base_url=clean.url, timeout=60) as anyone:
         found = anyone.get("/audit/roots.json")
         assert found.headers["content-type"] == "application/json"
         assert found.json().keys() == {"keys", "roots"}
@@ -78,7 +78,7 @@ async def test_a_worker_seals_past_days_and_hears_of_it_by_the_feed(
     monkeypatch.undo()
     await worker.start()
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not (roots := msgspec.json.decode(worker.roots or b'{"roots":[]}')["roots"]):  # noqa: ASYNC110  (no event tells it)
                 await asyncio.sleep(0.01)
         assert roots[0]["heads"]["system"]["number"] == 1

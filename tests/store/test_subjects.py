@@ -199,7 +199,7 @@ def test_two_processes_that_begin_at_once_make_one_key(tmp_path: Path) -> None:
         assert process.stdin
         process.stdin.write("go\n")
         process.stdin.flush()
-    told = [process.communicate(timeout=30)[0].split() for process in started]
+    told = [process.communicate(timeout=60)[0].split() for process in started]
     keys = SubjectKeys.open(tmp_path, Keyring.open(tmp_path))
     for sealed in told:
         assert len(sealed) == 20

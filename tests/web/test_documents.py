@@ -90,7 +90,7 @@ async def test_without_the_switch_the_model_answers_alone(reading: Served, chrom
 
 
 async def test_without_a_script_the_form_does_the_same(reading: Served) -> None:
-    async with httpx2.AsyncClient(base_url=reading.url, timeout=20) as browser:
+    async with httpx2.AsyncClient(base_url=reading.url, timeout=60) as browser:
         html = (await browser.get("/")).text
         hidden = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', html))
         page = (await browser.post("/", data={**hidden, "question": QUESTION, "public": "1"})).text

@@ -21,7 +21,7 @@ from .test_pages import events, form
 async def signed_in(served: Served, login: str, **fields: Any) -> tuple[httpx2.AsyncClient, Person]:
     person, token = await resident(served.services, login, **fields)
     client = httpx2.AsyncClient(
-        base_url=served.url, headers={"accept-language": "en"}, cookies={COOKIE: token}, timeout=20
+        base_url=served.url, headers={"accept-language": "en"}, cookies={COOKIE: token}, timeout=60
     )
     return client, person
 

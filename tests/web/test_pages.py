@@ -25,7 +25,7 @@ ENGLISH = {"accept-language": "en"}
 @pytest.fixture
 async def browser(served: Served) -> AsyncIterator[httpx2.AsyncClient]:
     """A client that keeps cookies, as a browser does, and speaks English."""
-    async with httpx2.AsyncClient(base_url=served.url, headers=ENGLISH, timeout=20) as client:
+    async with httpx2.AsyncClient(base_url=served.url, headers=ENGLISH, timeout=60) as client:
         yield client
 
 

@@ -41,7 +41,7 @@ async def set_state(service: Service, key: str, state: str) -> None:
 
 @pytest.fixture
 def browser(service: Service):
-    with httpx.Client(base_url=service.url, timeout=20, headers={"accept-language": "en"}) as one:
+    with httpx.Client(base_url=service.url, timeout=60, headers={"accept-language": "en"}) as one:
         yield one
 
 

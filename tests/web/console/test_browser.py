@@ -76,7 +76,7 @@ async def test_the_first_page_follows_and_can_be_paused(chromium: Browser, conso
     link = page.locator("#live a").first
     await link.focus()
     console.desk.lane.stats.errors["line_full"] = 3
-    await expect(page.locator("#live")).to_contain_text("line_full", timeout=8000)
+    await expect(page.locator("#live")).to_contain_text("line_full", timeout=60_000)
     await expect(page.locator("#live a").first).to_be_focused()
     await page.get_by_role("button", name="Pause").click()
     await expect(page.get_by_role("button", name="Go on")).to_be_visible()
@@ -85,7 +85,7 @@ async def test_the_first_page_follows_and_can_be_paused(chromium: Browser, conso
     await page.get_by_role("button", name="Go on").click()
     await expect(page.locator("#state")).to_have_text("The service does not answer. Trying again.")
     await page.unroute("**/console?part=live")
-    await expect(page.locator("#state")).to_have_text("", timeout=8000)
+    await expect(page.locator("#state")).to_have_text("", timeout=60_000)
     await context.close()
 
 
@@ -101,7 +101,7 @@ async def test_shares_follow_and_are_accessible(
         await expect(page.locator("#live")).to_contain_text("부산 도서관")
         await expect(page.locator("#live")).not_to_contain_text("98,765")
         console.desk.lane.stats.steps["queued"] = 98_765
-        await expect(page.locator("#live")).to_contain_text("98,765", timeout=8000)
+        await expect(page.locator("#live")).to_contain_text("98,765", timeout=60_000)
     await context.close()
 
 
