@@ -31,7 +31,6 @@ def test_a_cluster_needs_ray(monkeypatch):
 
 
 def test_a_ray_cluster_does_the_same():
-    pytest.importorskip("ray", reason="Ray is not installed: pip install 'moduai[ray]'")
     assert sorted(crew.on_ray(_square, range(5), "local")) == [0, 1, 4, 9, 16]
 
 
