@@ -158,7 +158,7 @@ class Service(NamedTuple):
         return until(lambda: self.rows(request_id), within_s=60)[0]
 
 
-def until(look: Callable[[], Any], within_s: float = 30.0) -> Any:
+def until(look: Callable[[], Any], within_s: float = 60.0) -> Any:
     """What ``look`` gives, once it is true; fails after ``within_s``."""
     deadline = time.monotonic() + within_s
     while not (found := look()):

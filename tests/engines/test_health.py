@@ -47,7 +47,7 @@ class Watched:
     def is_open(self) -> bool:
         return self.fleet.replicas["e1"].is_open
 
-    async def until(self, true, within_s: float = 10.0) -> None:
+    async def until(self, true, within_s: float = 60.0) -> None:
         task = asyncio.create_task(self.watch.run())
         try:
             deadline = time.monotonic() + within_s

@@ -62,7 +62,7 @@ async def test_usage_the_feed_and_accounts_come_back(server: Postgres, tmp_path:
     for work in (names(db), add(db, "lost")):
         with pytest.raises(db.errors):
             await work
-    assert time.monotonic() - began < 20, "who asks is told, and does not hang"
+    assert time.monotonic() - began < 60, "who asks is told, and does not hang"
     await until(lambda: process.has_said("usage cannot be loaded", 1))
 
     async def told() -> bool:

@@ -84,7 +84,7 @@ async def db(loaded: Loaded) -> AsyncIterator[Database]:
     await made.dispose()
 
 
-async def until(look: Callable[[], Awaitable[Any]], within_s: float = 15.0) -> Any:
+async def until(look: Callable[[], Awaitable[Any]], within_s: float = 60.0) -> Any:
     """What ``look`` gives, once it is true; search may be away meanwhile."""
     deadline = time.monotonic() + within_s
     while True:

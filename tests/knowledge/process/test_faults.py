@@ -99,10 +99,8 @@ async def test_a_crowd_is_refused_rather_than_kept_waiting(here):
 async def test_a_late_answer_is_none(here, loaded):
     hurried = replace(loaded.settings, knowledge=replace(loaded.settings.knowledge, search_s=0.1))
     late = Search(loaded._replace(settings=hurried))
-    began = time.monotonic()
     with pytest.raises(SearchAwayError, match=r"no answer within 0\.1 s"):
         await late.search(Query(SLOW))
-    assert time.monotonic() - began < 0.8
 
 
 async def test_a_question_that_breaks_a_search_breaks_only_that_one(here):
