@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from moduai.gateway import metrics
+from moduai.gateway.degraded import MODES
 from moduai.gateway.metrics import Metric
 
 FOLDER = Path(__file__).parent.parent / "deploy" / "monitoring"
@@ -38,8 +39,10 @@ class Alert(NamedTuple):
     do: str
 
 
+PAGES = "|".join(mode.name for mode in MODES if mode.page)
 OURS = ("internal_error", "database_unavailable", "keyring_lost", "ledger_unavailable", "line_unavailable")
 """Codes of errors that neither clients nor engines can help."""
+WORSE = "{{ $labels.instance }} is degraded: {{ $labels.mode }}."
 ALERTS = (
     Alert(
         "ModuAway", metrics.LEDGER, "absent({})", "1m", "page",
@@ -73,8 +76,17 @@ ALERTS = (
         "make room in its home folder",
     ),
     Alert(
-        "ModuSearchAway", metrics.SEARCH_UP, "min by (instance) ({}) == 0", "5m", "ticket",
-        "Search of {{ $labels.instance }} does not answer.", "modu doctor there",
+        "ModuLedgerBehind", metrics.LEDGER_BEHIND, "max by (instance) ({}) > 900", "1m", "page",
+        "Usage of {{ $labels.instance }} has not reached the database for {{ $value | humanizeDuration }}.",
+        "modu doctor there, and the log of its metering process",
+    ),
+    Alert(
+        "ModuDegradedNow", metrics.DEGRADED, f'max by (instance, mode) ({{}}{{{{mode=~"{PAGES}"}}}}) == 1',
+        "1m", "page", WORSE, "docs/failure-modes.md, and /health/ready there",
+    ),
+    Alert(
+        "ModuDegraded", metrics.DEGRADED, f'max by (instance, mode) ({{}}{{{{mode!~"{PAGES}"}}}}) == 1',
+        "10m", "ticket", WORSE, "docs/failure-modes.md, and /health/ready there",
     ),
     Alert(
         "ModuSearchBehind", metrics.BEHIND, "max by (instance) ({}) > 1000", "30m", "ticket",

@@ -113,6 +113,7 @@ class Rows:
 
     full = failing = False
     rows_waiting = 0
+    behind_s = 0.0
 
     def __init__(self) -> None:
         self.rows: list[UsageRow] = []

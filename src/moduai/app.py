@@ -25,7 +25,7 @@ import uvloop
 
 from moduai import log as logs
 from moduai.accounts.audit_roots import TOPIC as ROOTS
-from moduai.accounts.audit_roots import keep_sealed, published
+from moduai.accounts.audit_roots import Sealing, published
 from moduai.accounts.keys import load_principals
 from moduai.accounts.sessions import SessionTable
 from moduai.accounts.table import KeyTable
@@ -40,12 +40,14 @@ from moduai.engines.fleet import Fleet
 from moduai.engines.health import HealthWatch
 from moduai.engines.record import Engine, Model
 from moduai.engines.repository import list_engines, set_models
+from moduai.gateway import degraded as ways
 from moduai.gateway import kept
 from moduai.gateway.asgi import AsgiApp
 from moduai.gateway.author import Sessions
 from moduai.gateway.decision_log import DecisionLog
 from moduai.gateway.lane import Lane
 from moduai.gateway.local import LocalAsk
+from moduai.gateway.machine import Machine
 from moduai.gateway.policy_file import PolicyFile
 from moduai.gateway.routes import Routes
 from moduai.gateway.searches import Searches
@@ -67,8 +69,8 @@ from moduai.store.feed import FeedState, follow
 from moduai.store.keyring import Keyring, KeyringError
 from moduai.store.subjects import SubjectKeys, SubjectsAwayError
 
-LAG_S = 10.0
-"""What is known may be this old before readiness says so."""
+LOOK_S = 1.0
+"""Between two looks at the machine."""
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +113,8 @@ class Worker:
             self.link.line, remote.lane, self.fleet.seen = remote, self.lane, remote.seen
         self.lane.recorder = self.recorder
         self.taken = self.lane.taken = _taken(loaded, name)
+        self.machine = Machine(loaded)
+        self.sealing = Sealing(self.database, loaded.home)
         self.roots = b""
         """The published roots of the audit log, in JSON."""
         self.started = time.time()
@@ -146,7 +150,8 @@ class Worker:
             self._flush(settings.ledger.flush_s),
             self._record(),
             self.policy.watch(self.lane.set_policy),
-            keep_sealed(self.database, self.loaded.home),
+            self.sealing.run(),
+            self._look(),
         ]
         if self.watch:
             works.append(self.watch.run())
@@ -177,10 +182,10 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._write()
         for appender in self._appenders:
             appender.close()
         if self.taken is not None:
-            self._taken_written()
             self.taken.close()
         self.recorder.close()
         self.subjects.close()
@@ -188,18 +193,28 @@ class Worker:
         log.info("stopped", extra={"cut_off": cut_off})
 
     def degraded(self) -> list[str]:
-        """What does not work now, by name (docs/failure-modes.md)."""
-        states = {
-            "database": not self.known or self.feed.lag_s > LAG_S,
-            "ledger": self.writer.failing,
-            "history": self.recorder.failing,
-            "policy": bool(self.policy.found.problems),
-            "engines": self.engines_unread
-            or not any(replica.is_open for replica in self.fleet.replicas.values()),
-            "line": isinstance(self.lane.line, RemoteLine) and not self.lane.line.well,
-            "search": self.watch is not None and not self.watch.ready,
+        """What does not work now, by name (``gateway.degraded``)."""
+        holds = self.modes()
+        return [mode.name for mode in ways.MODES if holds[mode]]
+
+    def modes(self) -> dict[ways.Mode, bool]:
+        """Which degraded modes hold."""
+        line, link, lag = self.lane.line, self.link, self.feed.lag_s
+        active = [each for each in self.fleet.replicas.values() if each.engine.state == "active"]
+        opened = sum(each.is_open for each in active)
+        return {
+            ways.DATABASE: not self.known or lag > self.loaded.settings.database.late_s,
+            ways.LEDGER: self.writer.failing,
+            ways.HISTORY: self.recorder.failing,
+            ways.POLICY: bool(self.policy.found.problems),
+            ways.ENGINES: self.engines_unread or not opened,
+            ways.ENGINE: 0 < opened < len(active),
+            ways.LINE: isinstance(line, RemoteLine) and not line.there,
+            ways.LEASE: isinstance(line, RemoteLine) and (line.unsure or bool(link and link.lease_away)),
+            ways.SEARCH: self.watch is not None and not self.watch.ready,
+            ways.AUDIT: bool(self.sealing.failing),
+            **self.machine.modes,
         }
-        return [name for name, bad in states.items() if bad]
 
     def _searches(self) -> Searches | None:
         """What the metrics tell of search."""
@@ -260,15 +275,24 @@ class Worker:
         async with self.database.begin() as connection:
             await set_models(connection, engine.id, engine.models)
 
-    def _taken_written(self) -> None:
-        if self.taken is not None and not self.writer.rows_waiting:
-            self.taken.written()
+    async def _look(self) -> None:
+        while True:
+            await asyncio.to_thread(self.machine.look)
+            self.writer.behind_s = self.machine.behind_s
+            await asyncio.sleep(LOOK_S)
+
+    def _write(self) -> None:
+        """Write what waits, then free the slots of what is on disk."""
+        made = self.taken.ended if self.taken else 0
+        for appender in self._appenders:
+            appender.flush()
+        if self.taken and not self.writer.failing:
+            self.taken.written(made)
 
     async def _flush(self, seconds: float) -> None:
         while True:
-            for appender in self._appenders:
-                appender.flush()
-            self._taken_written()
+            if any(appender.rows_waiting for appender in self._appenders):
+                await asyncio.to_thread(self._write)
             await asyncio.sleep(seconds)
 
     async def _record(self) -> None:

@@ -163,6 +163,9 @@ class Database(Struct, frozen=True, forbid_unknown_fields=True):
         Meta(description="SQLAlchemy address (postgresql+asyncpg://…); empty: SQLite in the home folder."),
     ] = ""
     feed_s: Annotated[Seconds, Meta(description="Time between two looks for changes.")] = 0.05
+    late_s: Annotated[
+        Seconds, Meta(description="What is known of it may be this old before readiness names it.")
+    ] = 10.0
 
 
 class Embedded(Struct, frozen=True, forbid_unknown_fields=True):
@@ -225,6 +228,9 @@ class Ledger(Struct, frozen=True, forbid_unknown_fields=True):
     buffer_rows: Annotated[
         Positive, Meta(description="Rows kept while the disk is full; then requests are refused.")
     ] = 50_000
+    late_s: Annotated[
+        Seconds, Meta(description="Usage may take this long to the database before readiness names it.")
+    ] = 60.0
     pue: Annotated[float, Meta(ge=1, description="Power usage effectiveness of the site.")] = 1.0
     keep_days: Annotated[
         int,

@@ -19,7 +19,7 @@ from moduai.accounts.audit import AuditError, Entry, list_entries, record
 from moduai.accounts.audit_roots import (
     Published,
     SealError,
-    keep_sealed,
+    Sealing,
     published,
     roots,
     seal_day,
@@ -368,9 +368,12 @@ async def test_the_service_seals_again_when_the_keyring_is_back(
     SigningKeys.open(tmp_path)
     file = tmp_path / "keyring" / "signing.json"
     file.chmod(0o644)
-    task = asyncio.create_task(keep_sealed(sqlite, tmp_path))
+    sealing = Sealing(sqlite, tmp_path)
+    task = asyncio.create_task(sealing.run())
     try:
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(60):
+            while not sealing.failing:  # noqa: ASYNC110  (no event tells it)
+                await asyncio.sleep(0.01)
         assert not task.done()
         file.chmod(0o600)
         async with asyncio.timeout(60):
@@ -378,6 +381,8 @@ async def test_the_service_seals_again_when_the_keyring_is_back(
                 async with sqlite.connect() as connection:
                     if await roots(connection):
                         break
+                await asyncio.sleep(0.01)
+            while sealing.failing:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
     finally:
         task.cancel()

@@ -175,7 +175,7 @@ async def test_a_dispatcher_that_is_paused_and_believes_that_it_is_the_one(cell:
 async def test_a_store_of_the_lease_that_is_paused_or_emptied(cell: Cell, store: Part) -> None:
     async with asking(cell) as load:
         store.signal(signal.SIGSTOP)
-        await until_degraded(cell.gateways[0].url, {"line"})
+        await until_degraded(cell.gateways[0].url, {"lease"})
         await load.answers(30)
         store.signal(signal.SIGCONT)
         await until_degraded(cell.gateways[0].url, set())

@@ -45,7 +45,23 @@ CASES = {
         [{}],
     ),
     "ModuLedgerWaits": ({'modu_ledger_rows_waiting{instance="1"}': "2000x10"}, [{"instance": "1"}]),
-    "ModuSearchAway": ({'modu_search_up{instance="1"}': "0x10"}, [{"instance": "1"}]),
+    "ModuLedgerBehind": ({'modu_ledger_behind_seconds{instance="1"}': "1000x15"}, [{"instance": "1"}]),
+    "ModuDegradedNow": (
+        {
+            'modu_degraded{mode="database",instance="1"}': "1x15",
+            'modu_degraded{mode="search",instance="1"}': "1x15",
+            'modu_degraded{mode="line",instance="1"}': "0x15",
+        },
+        [{"mode": "database"}],
+    ),
+    "ModuDegraded": (
+        {
+            'modu_degraded{mode="search",instance="1"}': "1x15",
+            'modu_degraded{mode="database",instance="1"}': "1x15",
+            'modu_degraded{mode="clock",instance="1"}': "0x15",
+        },
+        [{"mode": "search"}],
+    ),
     "ModuSearchBehind": ({'modu_search_behind{instance="1"}': "5000x60"}, [{"instance": "1"}]),
 }
 """What a collector saw, a value a minute; which of the alert fire after the time it asks for."""
@@ -68,8 +84,8 @@ def test_alerts_speak_of_metrics_labels_and_codes_that_there_are() -> None:
     known = {one.name: one for one in CATALOGUE}
     for alert in ALERTS:
         (name,) = _names(alert["expr"])
-        by = re.search(r"by \((\w+)\)", alert["expr"])
-        assert by is None or by[1] in {*known[name].labels, "instance"}
+        for by in re.findall(r"by \(([\w, ]+)\)", alert["expr"]):
+            assert set(by.split(", ")) <= {*known[name].labels, "instance"}
     assert set(monitoring.OURS) <= ERRORS.keys()
     assert {alert["alert"] for alert in ALERTS} == CASES.keys()
 

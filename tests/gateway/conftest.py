@@ -48,6 +48,7 @@ class Rows:
     full: bool = False
     failing: bool = False
     rows_waiting: int = 0
+    behind_s: float = 0.0
 
     def add(self, row: UsageRow) -> None:
         self.rows.append(row)

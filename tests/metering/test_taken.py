@@ -102,7 +102,7 @@ async def test_what_is_written_is_free_again(db: Database, folder: Path) -> None
         slot = taken.begin(fields(number))
         assert slot >= 0
         taken.end(slot, row(number))
-        taken.written()
+        taken.written(taken.ended)
     taken.close()
     assert left(folder) == []
     assert await recover(db, folder) == 0

@@ -132,22 +132,31 @@ async def seal_past(db: Database, signing: SigningKeys, now: float) -> int:
     return sealed
 
 
-async def keep_sealed(db: Database, home: Path) -> None:
-    """Seal each day once it is over, until cancelled.
+class Sealing:
+    """Seals each day once it is over."""
 
-    While the database or the keyring is away, nothing is sealed and it is said in the log; entries are
-    recorded all the same, and the day is sealed later. Fails open.
-    """
-    failures: tuple[type[Exception], ...] = (KeyringError, SealError, *db.errors)
-    failing = ""
-    while True:
-        try:
-            await seal_past(db, SigningKeys.open(home), time.time())
-            failing = ""
-        except failures as error:
-            if failing != (failing := brief(error)):
-                log.warning("the audit log cannot be sealed", extra={"why": failing})
-        await asyncio.sleep(EVERY_S)
+    def __init__(self, db: Database, home: Path) -> None:
+        self._db, self._home = db, home
+        self.failing = ""
+        """Why nothing could be sealed at the last try; empty: it could."""
+
+    async def run(self) -> None:
+        """Seal until cancelled.
+
+        While the database or the keyring is away, nothing is sealed and it is said in the log; entries are
+        recorded all the same, and the day is sealed later. Fails open.
+        """
+        failures: tuple[type[Exception], ...] = (KeyringError, SealError, *self._db.errors)
+        while True:
+            was = self.failing
+            try:
+                await seal_past(self._db, SigningKeys.open(self._home), time.time())
+                self.failing = ""
+            except failures as error:
+                self.failing = brief(error)
+                if self.failing != was:
+                    log.warning("the audit log cannot be sealed", extra={"why": self.failing})
+            await asyncio.sleep(EVERY_S)
 
 
 async def roots(connection: Connection, limit: int = 0) -> list[Root]:

@@ -243,11 +243,11 @@ class SessionTable:
         by = sha256(token).digest()
         found = self._held.get(by)
         if found is None:
-            return None if now < self._none.get(by, 0.0) else UNKNOWN
+            return None if _fresh(self._none.get(by, 0.0), now) else UNKNOWN
         session, fresh_until = found
         if now >= session.until:
             return None if now >= session.expires_at else UNKNOWN
-        return session if now < fresh_until else UNKNOWN
+        return session if _fresh(fresh_until, now) else UNKNOWN
 
     def put(self, token_digest: bytes, session: Session | None, now: float) -> None:
         """Remember what a token is, for ``FRESH_S``; the longest unused are forgotten beyond ``HELD``."""
@@ -294,6 +294,11 @@ class SessionTable:
         if version == self.version:  # or what was read may be older than a change heard of meanwhile
             self.put(by, session, now)
         return session
+
+
+def _fresh(until: float, now: float) -> bool:
+    """Nothing is believed for longer than ``FRESH_S``, also where the clock went back. Fails closed."""
+    return now < until <= now + FRESH_S
 
 
 def _keep(held: OrderedDict[bytes, Any]) -> None:

@@ -95,8 +95,8 @@ class Candidate:
 
     async def _write_decisions(self) -> None:
         while True:
-            if self._decisions is not None:
-                self._decisions.flush()
+            if self._decisions is not None and self._decisions.rows_waiting:
+                await asyncio.to_thread(self._decisions.flush)
             await asyncio.sleep(self.loaded.settings.ledger.flush_s)
 
     async def _read(self, topics: frozenset[str]) -> None:

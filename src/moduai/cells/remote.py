@@ -70,9 +70,14 @@ class RemoteLine(FairQueue):
     # the dispatcher
 
     @property
-    def well(self) -> bool:
-        """There is a dispatcher, and it is sure to be the one."""
-        return not self._lost and not self._degraded
+    def there(self) -> bool:
+        """There is a dispatcher."""
+        return not self._lost
+
+    @property
+    def unsure(self) -> bool:
+        """It cannot ask whether it is still the one."""
+        return self._degraded
 
     def found(self) -> None:
         """There is one now: tell it everything."""
@@ -86,7 +91,7 @@ class RemoteLine(FairQueue):
 
     def lost(self) -> None:
         """There is none now."""
-        self._lost = self._lost or time.monotonic_ns()
+        self._lost, self._degraded = self._lost or time.monotonic_ns(), False
 
     def hear(self, message: wire.Message) -> None:
         """What it says."""

@@ -64,6 +64,8 @@ class Ledger(Protocol):
 
     failing: bool
     """The disk refuses rows; they are kept in memory."""
+    behind_s: float
+    """Age of the oldest usage that may not be in the database."""
 
     @property
     def full(self) -> bool:

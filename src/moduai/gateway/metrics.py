@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from moduai.gateway.degraded import MODES
 from moduai.gateway.searches import Searches
 from moduai.gateway.stats import BOUNDS_S, Histogram
 
@@ -43,6 +44,14 @@ WAIT_EXPECTED = Metric(
 )  # fmt: skip
 UP = Metric("modu_engine_open", "gauge", ("engine",), "1 if the engine takes requests.", "max")
 LEDGER = Metric("modu_ledger_rows_waiting", "gauge", (), "Usage rows that are not yet on disk.")
+LEDGER_BEHIND = Metric(
+    "modu_ledger_behind_seconds", "gauge", (), "Age of the oldest usage that may not be in the database yet.",
+    "max",
+)  # fmt: skip
+DEGRADED = Metric(
+    "modu_degraded", "gauge", ("mode",), "1 while something does not work (docs/failure-modes.md).",
+    "max",
+)  # fmt: skip
 SERVED = Metric(
     "modu_share_cost_seconds_total", "counter", ("model", "class"),
     "Accelerator-seconds that a class was served since somebody had to wait.", "max",
@@ -82,13 +91,16 @@ MORPHEMES = Metric(
 )
 CATALOGUE = (
     REQUESTS, ERRORS, TOKENS, ACCELERATOR, ENERGY, FAILURES, RETRIES, QUEUE, FIRST_TOKEN, DURATION, RUNNING,
-    WAITING, WAIT_EXPECTED, UP, LEDGER, SERVED, CLASS_RUNNING, CLASS_WAITING, STEPS, WAIT_ERROR, WAIT_COVER,
+    WAITING, WAIT_EXPECTED, UP, LEDGER, LEDGER_BEHIND, DEGRADED, SERVED, CLASS_RUNNING, CLASS_WAITING, STEPS,
+    WAIT_ERROR, WAIT_COVER,
     SEARCHES, SEARCH_SECONDS, SEARCH_UP, DOCUMENTS, PASSAGES, BEHIND, MORPHEMES,
 )  # fmt: skip
 
 
-def exposition(lane: Lane, searches: Searches | None = None) -> bytes:
-    """All metrics of this worker; ``searches`` is None where nothing is searched."""
+def exposition(lane: Lane, searches: Searches | None = None, degraded: Collection[str] = ()) -> bytes:
+    """All metrics of this worker; ``searches`` is None where nothing is searched, ``degraded`` names the
+    modes that hold.
+    """
     stats = lane.stats
     lines: list[str] = []
     lines += _family(REQUESTS, stats.total("requests", 0, 1, 3))
@@ -119,6 +131,8 @@ def exposition(lane: Lane, searches: Searches | None = None) -> bytes:
     lines += _family(WAIT_EXPECTED, {(model,): wait / 1e9 for model, wait in lane.line.expected().items()})
     lines += _family(UP, {(name,): int(replica.is_open) for name, replica in lane.fleet.replicas.items()})
     lines += _family(LEDGER, {(): lane.ledger.rows_waiting})
+    lines += _family(LEDGER_BEHIND, {(): round(lane.ledger.behind_s, 1)})
+    lines += _family(DEGRADED, {(mode.name,): int(mode.name in degraded) for mode in MODES})
     lines += _family(STEPS, {(step,): count for step, count in stats.steps.items()})
     lines += _sharing(lane)
     if searches is not None:

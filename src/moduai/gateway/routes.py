@@ -107,9 +107,8 @@ class Routes:
         """For this machine, and for the collectors of ``gateway.scraped_by``. Fails closed."""
         if not local:
             raise ApiError("not_found")
-        return Answer(
-            200, b"text/plain; version=0.0.4; charset=utf-8", exposition(self._lane, self._searches())
-        )
+        told = exposition(self._lane, self._searches(), self._degraded())
+        return Answer(200, b"text/plain; version=0.0.4; charset=utf-8", told)
 
     def _shares(self, *, local: bool) -> Answer:
         """For ``modu shares`` on this machine only. Fails closed."""

@@ -20,6 +20,7 @@ from moduai.log import configure
 from moduai.metering.keeping import Keeper
 from moduai.metering.loader import Loader
 from moduai.metering.machine import machine_id
+from moduai.metering.pulse import Heart, boot_s
 from moduai.metering.taken import recover
 from moduai.parent import Parent
 from moduai.store.database import Database, brief
@@ -34,20 +35,21 @@ log = logging.getLogger("moduai.metering")
 
 
 async def run(
-    loaders: Sequence[Loader], keeper: Keeper, db: Database, usage: Path, stop: asyncio.Event
+    loaders: Sequence[Loader], keeper: Keeper, heart: Heart, db: Database, usage: Path, stop: asyncio.Event
 ) -> None:
     """Load every ``EVERY_S`` until ``stop`` is set or the parent process has gone, then once more."""
     parent = Parent()
     errors: tuple[type[Exception], ...] = (*db.errors, SubjectsAwayError)
     wait, failing = EVERY_S, False
     while True:
-        last = stop.is_set() or parent.gone
+        last, began = stop.is_set() or parent.gone, boot_s()
         try:
             if not last:
                 await keeper.step()
             for loader in loaders:
                 await loader.load_once()
             await recover(db, usage)
+            heart.beat(began, loaded=True)
             wait = EVERY_S
             if failing:
                 log.warning("usage is loaded again")
@@ -56,6 +58,7 @@ async def run(
             if not failing:
                 log.warning("usage cannot be loaded, and waits in its files", extra={"why": brief(error)})
             failing = True
+            heart.beat(began, loaded=False)
             wait = min(wait * 2, MOST_WAIT_S)
         if last:
             return
@@ -85,8 +88,10 @@ async def main() -> None:
         Loader(db, loaded.path("usage"), machine),
         Loader(db, loaded.path("turns"), machine, turns_kind(subjects)),
     ]
+    heart = Heart(loaded.home)
+    keeper = Keeper(db, loaded.settings, heart.sure)
     try:
-        await run(loaders, Keeper(db, loaded.settings), db, loaded.path("usage"), stop)
+        await run(loaders, keeper, heart, db, loaded.path("usage"), stop)
     finally:
         subjects.close()
         await db.dispose()

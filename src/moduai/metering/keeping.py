@@ -3,7 +3,7 @@ passed is deleted.
 
 Rule: every table that grows with use has its line in ``KEPT``; a test holds them to each other. Work is done
 in small steps between two rounds of loading, and what fails is tried again (fails open: nothing is lost by
-a table that is larger for a while).
+a table that is larger for a while). What is deleted for its age is deleted by a time that is never ahead.
 """
 
 from __future__ import annotations
@@ -73,8 +73,10 @@ class _Job:
 class Keeper:
     """All that is to keep. ``step`` is called between two rounds of loading."""
 
-    def __init__(self, db: Database, settings: Settings) -> None:
+    def __init__(self, db: Database, settings: Settings, sure: Callable[[], float] = time.time) -> None:
+        """``sure`` gives the Unix time that deleting goes by (``pulse.Heart``)."""
         self._db = db
+        self._sure = sure
         self._settings = settings
         self._failing = False
         self._jobs = (
@@ -108,14 +110,14 @@ class Keeper:
     async def _sum_up(self, now: float) -> bool:
         return await sum_up(self._db, now)
 
-    async def _delete_usage(self, now: float) -> bool:
-        return await drop_rows(self._db, self._settings.ledger.keep_days, now)
+    async def _delete_usage(self, _now: float) -> bool:
+        return await drop_rows(self._db, self._settings.ledger.keep_days, self._sure())
 
-    async def _delete_sums(self, now: float) -> bool:
-        return await drop_hours(self._db, self._settings.ledger.keep_hours_days, now)
+    async def _delete_sums(self, _now: float) -> bool:
+        return await drop_hours(self._db, self._settings.ledger.keep_hours_days, self._sure())
 
-    async def _delete_of_people(self, now: float) -> bool:
-        history = self._settings.history
+    async def _delete_of_people(self, _now: float) -> bool:
+        history, now = self._settings.history, self._sure()
         async with self._db.begin() as connection:
             turns = await purge(connection, now, history.retention_days)
             sessions = await purge_sessions(connection, now)

@@ -11,6 +11,7 @@ import fcntl
 import logging
 import os
 import secrets
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -29,7 +30,7 @@ _encoder = msgspec.json.Encoder()
 
 class Appender(Generic[Item]):
     """What one worker has to keep, appended to its segments. ``add`` is for the hot lane; ``flush`` is
-    called every ``ledger.flush_s``.
+    called every ``ledger.flush_s``, in a thread: a slow disk may keep that waiting, but nobody else.
 
     While the disk refuses (``failing``), rows stay in memory and each flush tries again at the very
     byte where the last one stopped, so a line is neither lost nor written twice. ``full`` says that
@@ -59,6 +60,7 @@ class Appender(Generic[Item]):
         self._unwritten_rows = 0
         self._done = 0
         """How much of ``_unwritten`` the disk has."""
+        self._writing = threading.Lock()
         self.add = self._rows.append
         """Keep a row until the next flush."""
         self.failing = False
@@ -80,13 +82,18 @@ class Appender(Generic[Item]):
 
     def flush(self) -> None:
         """Write every row that waits. Never raises for the disk: sets ``failing`` and keeps the rows."""
+        with self._writing:
+            self._flush()
+
+    def _flush(self) -> None:
         if not self._rows and not self._unwritten:
             return
         try:
             self._write_unwritten()
-            if self._rows:
-                self._unwritten, self._unwritten_rows = self._encode(self._rows), len(self._rows)
-                self._rows.clear()
+            if taken := self._rows[:]:
+                encoded = self._encode(taken)
+                del self._rows[: len(taken)]  # others may have been added meanwhile
+                self._unwritten, self._unwritten_rows = encoded, len(taken)
                 self._write_unwritten()
         except OSError as error:
             if not self.failing:
@@ -163,6 +170,8 @@ class SegmentWriter(Appender[UsageRow]):
 
     def __init__(self, folder: Path, settings: Ledger, worker: str) -> None:
         super().__init__(folder, settings, worker, _encode)
+        self.behind_s = 0.0
+        """Age of the oldest usage that may not be in the database, as whoever watches it says."""
 
 
 def _encode(rows: list[UsageRow]) -> bytes:

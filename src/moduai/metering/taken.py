@@ -83,13 +83,18 @@ class Taken:
         self._ended.append(slot)
         self._write(slot, _encode(astuple(row)))
 
-    def written(self) -> None:
-        """All rows that were made are on disk."""
-        ended = self._ended
+    @property
+    def ended(self) -> int:
+        """How many requests have their row in a slot."""
+        return len(self._ended)
+
+    def written(self, count: int) -> None:
+        """The first so many rows of those that were made are on disk."""
+        ended = self._ended[:count]
         for slot in ended:
             self._map[slot * SLOT : slot * SLOT + 2] = _FREE
         self._free += ended
-        ended.clear()
+        del self._ended[:count]
 
     def close(self) -> None:
         """Let go in order: where all has its row on disk the file goes too."""

@@ -189,7 +189,7 @@ async def test_without_a_process_the_client_says_so(loaded):
         await Search(loaded).search(Query("apple"))
 
 
-async def test_a_worker_sees_it_come_and_go(start, db, loaded, caplog, monkeypatch):
+async def test_a_worker_sees_it_come_pause_and_go(start, db, loaded, caplog, monkeypatch):
     caplog.set_level("INFO")
     monkeypatch.setattr(watch, "EVERY_S", 0.05)
     eye = watch.Watch(Search(loaded))
@@ -199,11 +199,17 @@ async def test_a_worker_sees_it_come_and_go(start, db, loaded, caplog, monkeypat
     here = start()
     await until(lambda: _is(eye.ready))
     assert eye.status.documents == 1
+    here.running.send_signal(signal.SIGSTOP)  # paused, it counts as away: nobody waits for it for long
+    await until(lambda: _is(not eye.ready))
+    here.running.send_signal(signal.SIGCONT)
+    await until(lambda: _is(eye.ready))
     here.stop(signal.SIGKILL)
     await until(lambda: _is(not eye.ready))
     assert eye.status is None
     task.cancel()
     assert [record.message for record in caplog.records if "search" in record.message] == [
+        "search is there",
+        "search is away",
         "search is there",
         "search is away",
     ]

@@ -224,10 +224,24 @@ def place(t: Words, code: str) -> str:
 _DEGRADED: dict[str, Says] = {
     "database": lambda t: t.gettext("The database does not answer, or answers late."),
     "ledger": lambda t: t.gettext("Usage cannot be written to the disk; it is kept in memory."),
-    "engines": lambda t: t.gettext("No engine takes requests, or an engine’s record cannot be read."),
+    "metering": lambda t: t.gettext("Usage waits in its files: it has not reached the database for a while."),
+    "disk": lambda t: t.gettext("The disk of the home folder is nearly full."),
     "history": lambda t: t.gettext("Conversations cannot be written to the disk."),
     "policy": lambda t: t.gettext(
         "The policy file cannot be used: the policy that was in force still counts."
+    ),
+    "engines": lambda t: t.gettext("No engine takes requests, or an engine’s record cannot be read."),
+    "engine": lambda t: t.gettext("An engine failed and gets nothing; the others answer."),
+    "line": lambda t: t.gettext(
+        "There is no dispatcher: who waits goes on waiting, and who comes is soon refused."
+    ),
+    "lease": lambda t: t.gettext(
+        "The store of the dispatcher’s lease does not answer: no other one could take over."
+    ),
+    "search": lambda t: t.gettext("Search of public documents does not answer, or is still being built."),
+    "audit": lambda t: t.gettext("The audit log is recorded, but its past days cannot be sealed."),
+    "clock": lambda t: t.gettext(
+        "The clock was moved, or nothing ran here for long: what is old is deleted later."
     ),
 }
 _SOURCES: dict[str, Says] = {
