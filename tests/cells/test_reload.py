@@ -12,6 +12,15 @@ from pathlib import Path
 import httpx
 import pytest
 from benchmarks.harness import modu, process
+from sqlalchemy import text
+from typer.testing import CliRunner
+
+from moduai import service
+from moduai.cli.reload import app
+from moduai.settings import load
+from moduai.store import migrate
+from moduai.store.database import Database
+from moduai.store.versions import head
 
 BODY = {"model": "fake-model", "messages": [{"role": "user", "content": "?"}]}
 
@@ -87,3 +96,41 @@ async def test_what_an_answer_promised_is_kept(tmp_path: Path) -> None:
                     assert "data: [DONE]" in [line async for line in lines]
                 again = await client.post("/v1/chat/completions", json=BODY)
                 assert (again.status_code, again.headers["connection"]) == (200, "close")
+
+
+@pytest.mark.parametrize("had", ["0007", "0006", "9999"])
+def test_the_database_is_brought_along_first_or_nothing_is_replaced(tmp_path: Path, had: str) -> None:
+    url = load(tmp_path, {}).database_url
+
+    async def prepared() -> None:
+        await migrate.upgrade(url, min(had, "0007"))
+        db = Database(url)
+        async with db.begin() as connection:
+            await connection.execute(text(f"UPDATE alembic_version SET version_num = '{had}'"))
+        await db.dispose()
+
+    async def found() -> str | None:
+        db = Database(url)
+        try:
+            return await migrate.current(db)
+        finally:
+            await db.dispose()
+
+    asyncio.run(prepared())
+    lock = service.hold(tmp_path)
+    supervisor = subprocess.Popen(["sleep", "60"])  # it ends at the signal that replaces processes
+    try:
+        service.write_status(tmp_path, service.Service(supervisor.pid, "http://127.0.0.1:1", 1))
+        said = CliRunner().invoke(app, ["--home", str(tmp_path)])
+        if had == "0007":
+            assert (said.exit_code, supervisor.wait(60)) == (0, -signal.SIGUSR1), said.output
+            assert asyncio.run(found()) == head()
+        else:
+            assert (said.exit_code, supervisor.poll()) == (1, None)
+            assert said.stderr.count("\n") == 1
+            assert {"0006": "stop, and `modu up`", "9999": "install the newer Modu"}[had] in said.stderr
+            assert asyncio.run(found()) == had
+    finally:
+        supervisor.kill()
+        supervisor.wait()
+        os.close(lock)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+import asyncpg
 import msgspec
 import pytest
 from sqlalchemy import func, select, text
@@ -20,16 +21,19 @@ import moduai.knowledge.tables
 import moduai.proposals.tables
 import moduai.store.tables  # noqa: F401  (each import adds its tables to the metadata)
 from moduai.metering import days, report
+from moduai.metering import hours as hours_module
 from moduai.metering.days import DAY, make_ahead, parts
 from moduai.metering.hours import HOUR, SETTLED_US, source, sum_up
 from moduai.metering.keeping import KEPT, Keeper
 from moduai.metering.loader import Loader, put_usage
 from moduai.metering.report import By
-from moduai.metering.retention import drop_hours, drop_rows
+from moduai.metering.retention import STEP, close_days, drop_hours, drop_rows
 from moduai.metering.row import UsageRow
-from moduai.metering.tables import hours, open_hours, usage
+from moduai.metering.tables import hours, kept_from, open_hours, usage
 from moduai.settings import Ledger, Settings
+from moduai.store import database, migrate
 from moduai.store.database import Database, metadata
+from tests.databases import Postgres
 
 START = 1_790_000_000_000_000 // DAY * DAY
 LATER = (START + 3 * DAY) / 1e6
@@ -92,6 +96,13 @@ async def told(db: Database, since: int, until: int, by: By, offset_s: int = 0) 
     async with db.connect() as connection:
         found = await report.usage(connection, since, until, by, offset_s=offset_s)
     return {one.group: one for one in found}
+
+
+async def drop(db: Database, keep_days: int, now: float) -> None:
+    """Close days and delete their rows, as an hour of the keeper does."""
+    await close_days(db, keep_days, now)
+    while await drop_rows(db):
+        pass
 
 
 async def sum_all(db: Database, now: float = LATER) -> int:
@@ -174,22 +185,21 @@ async def test_a_report_of_a_month_reads_no_row_it_does_not_need(sqlite: Databas
 async def test_reports_stand_when_the_rows_are_gone(db: Database, tmp_path: Path) -> None:
     chance = random.Random(7)
     rows = [made(chance, number) for number in range(200)]
-    await put(db, rows)
+    await put(db, [*rows, UsageRow(id="new", at=START + 11 * DAY, subject="s")])
     await sum_up(db, LATER)
     now = (START + 12 * DAY) / 1e6
-    assert not await drop_rows(db, 2, now)
-    assert await count(db, usage) == 200, "hours that are not summed up keep their days"
+    await drop(db, 2, now)
+    assert await count(db, usage) == 201, "hours that are not summed up keep their days"
     await sum_all(db)
-    while await drop_rows(db, 2, now):
-        pass
-    assert await count(db, usage) == 0
+    await drop(db, 2, now)
+    assert await count(db, usage) == 1
     assert await told(db, START, START + 2 * DAY, "model") == expected(rows, "model", 0)
     assert await told(db, START, START + 2 * DAY, "hour", 9 * 3600) == expected(rows, "hour", 9 * 3600)
 
     late = [
         rows[0],
         UsageRow(id="late", at=START + 9, subject="s"),
-        UsageRow(id="new", at=START + 11 * DAY, subject="s"),
+        UsageRow(id="newer", at=START + 11 * DAY, subject="s"),
     ]
     folder = tmp_path / "usage"
     folder.mkdir()
@@ -201,20 +211,93 @@ async def test_reports_stand_when_the_rows_are_gone(db: Database, tmp_path: Path
     await sum_all(db, now)
     assert (await told(db, START, START + 2 * DAY, "model"), await count(db, usage)) == (
         expected(rows, "model", 0),
-        1,
+        2,
     )
+
+
+async def test_no_clock_is_believed_alone(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loader's clock or a gateway's is years off: nothing is deleted too early, and nothing refused."""
+    now, years = (START + 12 * DAY) / 1e6, 3650 * 86_400
+    day_by_day = [UsageRow(id=f"d{day}", at=START + day * DAY, subject="s") for day in range(13)]
+    await put(db, day_by_day)
+    await sum_all(db, now + years)
+    for ahead in (years, -years):  # the loader's
+        await drop(db, 20, now + ahead)
+        await drop_hours(db, 20, now + ahead)
+        assert (await count(db, usage), await count(db, hours)) == (13, 13)
+    assert await put(db, [UsageRow(id="ahead", at=START + 10**6 * years, subject="s")]) == 0  # a gateway's
+    await drop(db, 20, now)
+    assert await count(db, usage) == 14
+    await sum_all(db, now + 2 * years)
+    await drop(db, 20, now + years)  # both: one call costs a few days, not all of them
+    assert await count(db, usage) == 14 - STEP // DAY
+    before = await told(db, START, START + 13 * DAY, "model")
+    monkeypatch.setattr(time, "time", lambda: now - years)
+    late = [UsageRow(id="late", at=START, subject="s"), UsageRow(id="l", at=START + 12 * DAY, subject="s")]
+    assert await put(db, late) == 1, "what is closed is closed, also for who lives in another time"
+    assert (await told(db, START, START + DAY, "model"))[""].requests == 1
+    async with db.begin() as connection:  # as if it had been opened in spite of all
+        await connection.execute(open_hours.insert().values(hour=START, loader="x"))
+    await sum_all(db, now)
+    after = await told(db, START, START + 13 * DAY, "model")
+    assert after[""].requests == before[""].requests + 1, "the sums of what is deleted stand"
+
+
+async def test_who_is_paused_holds_up_nobody_for_long(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process is stopped in the midst of summing up, or of closing days: PostgreSQL ends its transaction."""
+    await migrate.upgrade(url)
+    db = Database(url)
+    monkeypatch.setattr(database, "PAUSED_S", 0.5)
+    paused = Database(url)
+    if not db.file:
+        await put(db, [UsageRow(id="1", at=START, subject="s")])
+        with pytest.raises(paused.errors):
+            async with paused.begin() as connection:
+                assert await hours_module._alone(connection)
+                await connection.execute(select(kept_from).with_for_update())
+                assert not await sum_up(db, LATER), "another one does it: nobody waits"
+                assert await put(db, [UsageRow(id="2", at=START, subject="s")]) == 0
+                await connection.execute(select(usage.c.id))
+        assert await sum_all(db) == 1
+    await paused.dispose()
+    await db.dispose()
+
+
+async def test_older_loaders_beside_newer_ones_open_hours(postgres: Postgres) -> None:
+    """On PostgreSQL, where a machine may be upgraded before another: its rows are in every report."""
+    url = await postgres.make()
+    await migrate.upgrade(url)
+    db = Database(url)
+    await put(
+        db, [UsageRow(id="1", at=START, subject="s"), UsageRow(id="n", at=START + 9 * DAY, subject="s")]
+    )
+    await sum_all(db, LATER)
+    row = msgspec.structs.asdict(UsageRow(id="2", at=START + 5, subject="s", model="m"))
+    names, values = ", ".join(f'"{name}"' for name in row), ", ".join(f"${n + 1}" for n in range(len(row)))
+    older = await asyncpg.connect(url.replace("+asyncpg", ""))
+    load = f"INSERT INTO usage ({names}) VALUES ({values}) ON CONFLICT DO NOTHING"
+    await older.executemany(load, [list(row.values())] * 2)
+    assert (await told(db, START, START + DAY, "day"))[str(START)].requests == 2
+    await sum_all(db, LATER)
+    assert (await told(db, START, START + DAY, "day"))[str(START)].requests == 2
+    await close_days(db, 1, (START + 9 * DAY) / 1e6)
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError):  # which it keeps aside, as ours do
+        await older.execute(load, *(row | {"id": "late"}).values())
+    await older.close()
+    await db.dispose()
 
 
 async def test_sums_go_after_their_rows(db: Database) -> None:
-    await put(
-        db, [UsageRow(id="1", at=START + 5, subject="s"), UsageRow(id="2", at=START + DAY, subject="s")]
-    )
-    await sum_all(db)
-    now = (START + 9 * DAY) / 1e6
-    assert not await drop_hours(db, 3, now), "their rows are there"
-    await drop_rows(db, 8, now)
-    assert [await drop_hours(db, 3, now) for _ in range(2)] == [True, False]
-    assert await count(db, hours) == 1
+    days_of = {"1": 0, "2": 1, "3": 9}
+    await put(db, [UsageRow(id=one, at=START + day * DAY, subject="s") for one, day in days_of.items()])
+    now = (START + 10 * DAY) / 1e6
+    await sum_all(db, now)
+    await drop_hours(db, 3, now)
+    assert await count(db, hours) == 3, "their rows are there"
+    await drop(db, 8, now)
+    for _ in range(2):
+        await drop_hours(db, 3, now)
+    assert await count(db, hours) == 2
 
 
 async def test_days_are_made_ahead_and_dropped_whole(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,9 +319,9 @@ async def test_days_are_made_ahead_and_dropped_whole(db: Database, monkeypatch: 
     await sum_all(db, now + 10 * 86_400)
     async with db.connect() as reader:
         await reader.execute(text("SELECT count(*) FROM usage"))
-        await drop_rows(db, 1, now + 4 * 86_400)  # somebody reads: the parts stay, their rows go
+        await drop(db, 1, now + 4 * 86_400)  # somebody reads: the parts stay
         assert made_now.keys() <= (await parts(db)).keys()
-    await drop_rows(db, 1, now + 4 * 86_400)
+    await drop(db, 1, now + 4 * 86_400)
     assert not made_now.keys() & (await parts(db)).keys()
     assert await count(db, usage) == 3
 
@@ -251,12 +334,14 @@ def test_every_table_has_a_rule_and_is_told() -> None:
 
 
 async def test_the_keeper_does_it_all(db: Database) -> None:
-    old = int(time.time() * 1e6) - 9 * DAY
-    await put(db, [UsageRow(id="1", at=old, subject="s"), UsageRow(id="2", at=old + HOUR, subject="s")])
+    now = int(time.time() * 1e6)
+    old = now - 9 * DAY
+    times = {"1": old, "2": old + HOUR, "3": now}
+    await put(db, [UsageRow(id=one, at=at, subject="s") for one, at in times.items()])
     keeper = Keeper(db, Settings(ledger=Ledger(keep_days=3)))
     for _ in range(3):
         await keeper.step()
-    assert (await count(db, open_hours), await count(db, hours)) == (0, 2)
+    assert (await count(db, open_hours), await count(db, hours)) == (1, 2)
     keeper = Keeper(db, Settings(ledger=Ledger(keep_days=3)))
     await keeper.step()
-    assert await count(db, usage) == 0
+    assert await count(db, usage) == 1

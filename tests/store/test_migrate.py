@@ -26,6 +26,7 @@ import moduai.store.tables  # noqa: F401  (each import adds its tables to the me
 from moduai.store import migrate
 from moduai.store.database import Database, metadata
 from moduai.store.versions import head, versions
+from tests.databases import Postgres
 
 SEEDS = {
     "0001": (
@@ -90,6 +91,14 @@ SEEDS = {
         ),
         "INSERT INTO open_hours VALUES (0, 'l')",
     ),
+    "0008": (
+        "INSERT INTO organisations VALUES ('org_1', '서울', 'seoul', '', 1700000000)",
+        "INSERT INTO api_keys VALUES ('k', 'd', 'p', 'n', 'org_1', 's', 'c', '[]', '', '', '', 1, 0, 0)",
+        (
+            "INSERT INTO usage VALUES ('u', 1, 's', 'o', 'k', 'c', '', '', '', 'chat', 'm', 'e', false,"
+            " 1, 0, 1, 'engine', 1, 1, 1, 1, 0, 200, 'ok', '', '')"
+        ),
+    ),
 }
 """What a database of each version holds before it is upgraded: add to it with each migration."""
 
@@ -145,6 +154,36 @@ async def test_upgrades_at_once_happen_once(url: str) -> None:
     db = Database(url)
     await migrate.check(db)
     await db.dispose()
+
+
+async def test_an_upgrade_lets_others_work_while_somebody_reads_for_long(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On PostgreSQL who waits for a table has all others wait behind him: an upgrade does so for moments."""
+    url = await postgres.make()
+    await migrate.upgrade(url, "0006")
+    monkeypatch.setattr(migrate, "LOCK_MS", 50)
+    monkeypatch.setattr(migrate, "AGAIN_S", 0.02)
+    monkeypatch.setattr(migrate, "TRIES", 100_000)
+    reader = Database(url)
+    async with reader.connect() as connection:
+        await connection.execute(text("SELECT count(*) FROM usage"))
+        upgrade = asyncio.create_task(migrate.upgrade(url))
+        for _ in range(3):
+            async with asyncio.timeout(60), reader.connect() as other:
+                await other.execute(text("SELECT count(*) FROM usage"))
+            await asyncio.sleep(0.05)
+        assert not upgrade.done()
+    assert await upgrade == "0006"
+    await migrate.check(reader)
+    monkeypatch.setattr(migrate, "TRIES", 2)
+    monkeypatch.setattr(migrate, "_run", lambda connection, _: connection.execute(text("LOCK TABLE usage")))
+    monkeypatch.setattr(migrate, "head", lambda: "9999")
+    async with reader.connect() as connection:
+        await connection.execute(text("SELECT count(*) FROM usage"))
+        with pytest.raises(migrate.SchemaError, match="somebody reads"):
+            await migrate.upgrade(url)
+    await reader.dispose()
 
 
 async def test_a_failed_upgrade_leaves_nothing(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

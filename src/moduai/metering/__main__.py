@@ -44,8 +44,6 @@ async def run(
     while True:
         last, began = stop.is_set() or parent.gone, boot_s()
         try:
-            if not last:
-                await keeper.step()
             for loader in loaders:
                 await loader.load_once()
             await recover(db, usage)
@@ -62,6 +60,7 @@ async def run(
             wait = min(wait * 2, MOST_WAIT_S)
         if last:
             return
+        await keeper.step()  # after loading: what keeps it waiting may not keep usage
         await _sleep(stop, wait)
 
 

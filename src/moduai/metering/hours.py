@@ -3,7 +3,8 @@
 Words: an hour is *open* from the moment a row of it is loaded until it is *summed up*. Rule: reports take
 open hours from the rows and all others from the sums, so a figure is the same to the last token whenever
 it is asked for. A row that comes late opens its hour again, in its own transaction; an hour is summed up
-as a whole, in one. So both may be killed, run twice or run at once.
+as a whole, in one. So both may be killed, run twice or run at once. Of a day that is closed (``retention``)
+the sums stand whatever the marks say: its rows are gone.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from moduai.metering.tables import hours, open_hours, usage
+from moduai.metering.tables import hours, kept_from, open_hours, usage
 from moduai.store import database
 from moduai.store.database import Connection, Database
 
@@ -60,23 +61,32 @@ async def open_up(connection: Connection, times: set[int]) -> None:
 
 
 async def sum_up(db: Database, now: float) -> bool:
-    """Sum up the latest hour that is over and open; False if there is none. ``now`` is Unix time in
-    seconds. Raises one of ``db.errors``.
+    """Sum up the latest hour that is over and open; False if there is none, or another process is at it.
+    ``now`` is Unix time in seconds. Raises one of ``db.errors``.
     """
     over = int(now * 1_000_000) - HOUR - SETTLED_US
     async with db.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            await connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+        if not await _alone(connection):
+            return False
         hour = await connection.scalar(select(func.max(open_hours.c.hour)).where(open_hours.c.hour <= over))
         if hour is None:
             return False
         marked = select(open_hours.c.loader).where(open_hours.c.hour == hour)
         marks = list(await connection.scalars(marked.with_for_update()))  # waits for rows that are coming
-        await connection.execute(delete(hours).where(hours.c.hour == hour))
-        await connection.execute(insert(hours).from_select(["hour", *TEXTS, *SUMS], _summed(hour)))
+        closed = select(kept_from.c.at).where(kept_from.c.table == "usage")
+        if hour >= (await connection.scalar(closed) or 0):
+            await connection.execute(delete(hours).where(hours.c.hour == hour))
+            await connection.execute(insert(hours).from_select(["hour", *TEXTS, *SUMS], _summed(hour)))
         done = delete(open_hours).where(open_hours.c.hour == hour, open_hours.c.loader.in_(marks))
         await connection.execute(done)
     return True
+
+
+async def _alone(connection: Connection) -> bool:
+    """Whether nobody else sums up; nobody does until the transaction ends."""
+    if connection.dialect.name != "postgresql":
+        return True
+    return bool(await connection.scalar(select(func.pg_try_advisory_xact_lock(_LOCK))))
 
 
 def _summed(hour: int) -> Select[Any]:

@@ -20,7 +20,7 @@ from moduai.accounts.sessions import purge_sessions
 from moduai.history.conversations import PURGED, purge
 from moduai.metering.days import make_ahead
 from moduai.metering.hours import sum_up
-from moduai.metering.retention import drop_hours, drop_rows
+from moduai.metering.retention import close_days, drop_hours, drop_rows
 from moduai.settings import Settings
 from moduai.store.database import Database, brief
 
@@ -53,7 +53,7 @@ KEPT: Final = {
 }
 """Each table, and how long its rows are kept."""
 HOURS_S: Final = 30.0
-"""How often it is looked whether an hour can be summed up."""
+"""How often it is looked whether an hour can be summed up, or its sums deleted."""
 DELETE_S: Final = 3600.0
 AGAIN_S: Final = 10.0
 """How long what failed is left alone."""
@@ -82,8 +82,9 @@ class Keeper:
         self._jobs = (
             _Job(DELETE_S, self._make_days),
             _Job(HOURS_S, self._sum_up),
+            _Job(DELETE_S, self._close_days),
             _Job(DELETE_S, self._delete_usage),
-            _Job(DELETE_S, self._delete_sums),
+            _Job(HOURS_S, self._delete_sums),
             _Job(DELETE_S, self._delete_of_people),
         )
 
@@ -110,11 +111,16 @@ class Keeper:
     async def _sum_up(self, now: float) -> bool:
         return await sum_up(self._db, now)
 
+    async def _close_days(self, _now: float) -> bool:
+        await close_days(self._db, self._settings.ledger.keep_days, self._sure())
+        return False
+
     async def _delete_usage(self, _now: float) -> bool:
-        return await drop_rows(self._db, self._settings.ledger.keep_days, self._sure())
+        return await drop_rows(self._db)
 
     async def _delete_sums(self, _now: float) -> bool:
-        return await drop_hours(self._db, self._settings.ledger.keep_hours_days, self._sure())
+        await drop_hours(self._db, self._settings.ledger.keep_hours_days, self._sure())
+        return False
 
     async def _delete_of_people(self, _now: float) -> bool:
         history, now = self._settings.history, self._sure()

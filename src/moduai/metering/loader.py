@@ -59,7 +59,7 @@ async def put_usage(connection: Connection, rows: Rows) -> Rows:
     """Rows into the ledger. Refused are those of a time whose rows are deleted: whether such a row was
     counted cannot be known any more (they are kept aside, and told).
     """
-    closed = await closed_before(connection, min(row["at"] for row in rows))
+    closed = await closed_before(connection)
     refused = [row for row in rows if row["at"] < closed]
     if taken := [row for row in rows if row["at"] >= closed]:
         await put_new(connection, usage, taken)

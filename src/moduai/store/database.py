@@ -33,12 +33,17 @@ Connection = AsyncConnection
 """What functions that read or write take; a transaction of the caller is open on it."""
 
 BUSY_S = 5.0
-"""How long a write waits for another process's before it fails as "database is locked"."""
+"""How long a write waits for another process's before it fails, on either database."""
+PAUSED_S = 30.0
+"""How long PostgreSQL lets a transaction rest: one of a process that is paused would hold up all others."""
 QUEUE_S = 10.0
 """How long it waits for a connection: on SQLite, for the writes of its own process that came before."""
 
 _SILENCE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2, "TCP_USER_TIMEOUT": 15_000}
 """PostgreSQL's connections end after 15 s without a sign: seconds, and milliseconds for the last."""
+
+OPENS_HOURS = "modu.opens_hours"
+"""What connections of versions that sum up usage by the hour say of themselves (migration 0008)."""
 
 metadata = MetaData(
     naming_convention={
@@ -112,7 +117,13 @@ def _errors(url: URL) -> tuple[type[Exception], ...]:
 
 
 def _postgresql(url: URL) -> AsyncEngine:
-    how = {"timeout": 5}
+    rules = {
+        "lock_timeout": f"{BUSY_S * 1000:.0f}",
+        "idle_in_transaction_session_timeout": f"{PAUSED_S * 1000:.0f}",
+        **{f"tcp_keepalives_{name}": "5" for name in ("idle", "interval", "count")},
+        OPENS_HOURS: "yes",
+    }
+    how = {"timeout": 5, "server_settings": rules}
     engine = create_async_engine(
         url, pool_size=4, max_overflow=4, pool_pre_ping=True, pool_timeout=QUEUE_S, connect_args=how
     )

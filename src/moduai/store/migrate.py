@@ -2,11 +2,14 @@
 
 A start with the schema at head costs one query; Alembic is imported only when there is work. An
 upgrade is one transaction under a lock: it happens once however many processes start, or not at
-all. A database that is newer than the code is refused (fails closed).
+all. It never makes others wait for long: a table that somebody is reading is asked for again and again,
+and while it is not given everybody else goes on. A database that is newer than the code is refused
+(fails closed).
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import sqlite3
@@ -14,7 +17,8 @@ from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy import Connection as SyncConnection
-from sqlalchemy import column, func, inspect, select, table
+from sqlalchemy import column, func, inspect, select, table, text
+from sqlalchemy.exc import DBAPIError
 
 from moduai.store.database import Connection, Database
 from moduai.store.files import place
@@ -22,6 +26,13 @@ from moduai.store.versions import FOLDER, head, versions
 
 _LOCK = 0x6D6F6475
 """PostgreSQL's advisory lock of upgrades: "modu"."""
+LOCK_MS = 2_000
+"""How long an upgrade of PostgreSQL waits for a table, and all who want the table behind it."""
+TRIES, AGAIN_S = 60, 1.0
+"""How often it tries to have its tables, and what others have between two tries."""
+BESIDE = "0007"
+"""Processes of an older schema than this may not work beside ours on SQLite: their usage opens no hours."""
+_LOCK_NOT_AVAILABLE = "55P03"
 _version = table("alembic_version", column("version_num"))
 
 
@@ -48,11 +59,26 @@ async def upgrade(url: str, to: str = "") -> str:
             _check(had)
             if db.file:
                 _make(db.file)
-            async with db.begin() as connection:
-                had = await upgrade_within(connection, to or head())
+            had = await _upgraded(db, to or head())
         return had or ""
     finally:
         await db.dispose()
+
+
+async def _upgraded(db: Database, to: str) -> str | None:
+    """Try until nobody has a table that is to change. Raises SchemaError."""
+    for _ in range(TRIES):
+        try:
+            async with db.begin() as connection:
+                return await upgrade_within(connection, to)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", "") != _LOCK_NOT_AVAILABLE:
+                raise
+        await asyncio.sleep(AGAIN_S)
+    raise SchemaError(
+        f"somebody reads {db.shown()} without end, so its tables cannot be changed: see pg_stat_activity, "
+        "end what has run for long there, and try again"
+    )
 
 
 async def check(db: Database) -> None:
@@ -79,7 +105,9 @@ async def upgrade_within(connection: Connection, to: str) -> str | None:
     Raises SchemaError.
     """
     if connection.dialect.name == "postgresql":
+        await connection.execute(text("SET LOCAL lock_timeout = 0"))  # who is first may take its time
         await connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+        await connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_MS}"))
     had = await version(connection)  # again: another process may have been first
     _check(had)
     if had is None or had < to:
