@@ -243,22 +243,29 @@ async def test_no_clock_is_believed_alone(db: Database, monkeypatch: pytest.Monk
     assert after[""].requests == before[""].requests + 1, "the sums of what is deleted stand"
 
 
-async def test_who_is_paused_holds_up_nobody_for_long(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process is stopped in the midst of summing up, or of closing days: PostgreSQL ends its transaction."""
+async def test_who_is_paused_holds_up_nobody_for_long(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process is stopped in the midst of its work: PostgreSQL ends its transaction."""
+    url = await postgres.make()
     await migrate.upgrade(url)
     db = Database(url)
+    await put(db, [UsageRow(id="1", at=START, subject="s")])
     monkeypatch.setattr(database, "PAUSED_S", 0.5)
     paused = Database(url)
-    if not db.file:
-        await put(db, [UsageRow(id="1", at=START, subject="s")])
-        with pytest.raises(paused.errors):
-            async with paused.begin() as connection:
-                assert await hours_module._alone(connection)
-                await connection.execute(select(kept_from).with_for_update())
-                assert not await sum_up(db, LATER), "another one does it: nobody waits"
-                assert await put(db, [UsageRow(id="2", at=START, subject="s")]) == 0
-                await connection.execute(select(usage.c.id))
-        assert await sum_all(db) == 1
+
+    async def stopped() -> None:
+        async with paused.begin() as connection:
+            assert await hours_module._alone(connection)
+            await connection.execute(select(kept_from).with_for_update())
+            assert not await sum_up(db, LATER), "another one does it: nobody waits"
+            assert await put(db, [UsageRow(id="2", at=START, subject="s")]) == 0
+            await connection.execute(select(usage.c.id))
+
+    with pytest.raises(paused.errors):
+        await stopped()
+    assert await sum_all(db) == 1
+    assert (await told(db, START, START + DAY, "model"))[""].requests == 2
     await paused.dispose()
     await db.dispose()
 
