@@ -10,6 +10,8 @@ import io
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import tarfile
 import threading
 import time
@@ -27,6 +29,7 @@ from moduai import service, settings
 from moduai.accounts.keys import create_key, load_principals
 from moduai.accounts.people import create_person, find_people
 from moduai.cli.backup import backup_app, restore_app
+from moduai.cli.prepare import prepare_home
 from moduai.engines.tables import engines
 from moduai.gateway.tables import switches
 from moduai.history.forgetting import delete_account
@@ -34,6 +37,7 @@ from moduai.metering.loader import Loader, put_usage
 from moduai.metering.row import UsageRow
 from moduai.metering.segment import SegmentWriter
 from moduai.metering.tables import usage
+from moduai.metering.taken import Taken, recover
 from moduai.settings import Ledger, Loaded
 from moduai.store import migrate
 from moduai.store.backup import BackupError, backup, restore
@@ -322,6 +326,67 @@ def test_a_restored_database_has_its_index_built_anew(home: Path, tmp_path: Path
     source.write_text("of the database that was there")
     restore(loaded_of(home), tmp_path / "b.tar.gz", force=True)
     assert not source.exists()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_a_restore_that_was_killed_lets_nothing_start_until_it_is_done_again(
+    home: Path, tmp_path: Path, postgres: Postgres, kind: str
+) -> None:
+    """Killed when the database of PostgreSQL is filled and the files are still those of before."""
+    if kind == "postgresql":
+        await serve(home, postgres)
+    loaded, file = loaded_of(home), tmp_path / "b.tar.gz"
+    await asyncio.to_thread(backup, loaded, file)
+    kill = (
+        "import os, sys\nfrom pathlib import Path\nfrom moduai import settings\n"
+        "from moduai.store import backup\nbackup._move_in = lambda *_: os.kill(os.getpid(), 9)\n"
+        "backup.restore(settings.load(Path(sys.argv[1]), {}), Path(sys.argv[2]), force=True)"
+    )
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", kill, home, file]
+    killed = await asyncio.to_thread(subprocess.run, command, env=environ, check=False)
+    assert killed.returncode == -9
+    with pytest.raises(service.NotStartedError, match="restore --force"):
+        prepare_home(home)
+    (tmp_path / "bad.tar.gz").write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(BackupError):
+        await asyncio.to_thread(restore, loaded_of(home), tmp_path / "bad.tar.gz", force=True)
+    with pytest.raises(service.NotStartedError):
+        prepare_home(home)
+    await asyncio.to_thread(restore, loaded_of(home), file, force=True)
+    prepare_home(home)
+    assert {".restore", "restoring"}.isdisjoint(one.partition("-")[0] for one in await names(home))
+    assert set(EVERYTHING[0]) <= set((await contents(home))[0])
+
+
+async def names(folder: Path) -> list[str]:
+    return await asyncio.to_thread(lambda: [one.name for one in folder.iterdir()])
+
+
+async def test_requests_under_way_come_back_too(home: Path, tmp_path: Path) -> None:
+    """Of a gateway that lives and of one that died: rows, those that had only begun with their error."""
+    fields = ("sub_1", "org_1", "key_1", "resident", "", "", "", "chat", "m")
+    dead, alive = Taken(home / "usage", "w"), Taken(home / "usage", "w")
+    dead.begin(("begun", 1, *fields))
+    ended = dead.begin(("ended", 2, *fields))
+    dead.end(ended, UsageRow("ended", 2, *fields, tokens_out=7))
+    alive.begin(("running", 3, *fields))
+    dead._map.close()
+    os.close(dead._handle)
+    backup(loaded_of(home), tmp_path / "b.tar.gz")
+    new = tmp_path / "new"
+    restore(loaded_of(new), tmp_path / "b.tar.gz")
+    alive.close()
+    await contents(new)
+    db = Database(loaded_of(new).database_url)
+    assert await recover(db, new / "usage") == 3
+    async with db.connect() as connection:
+        found = await connection.execute(select(usage.c.id, usage.c.error, usage.c.tokens_out))
+        there = {tuple(row) for row in found if not row.id.startswith("r0")}
+    await db.dispose()
+    assert there == {("begun", "gateway_died", 0), ("ended", "", 7), ("running", "gateway_died", 0)}
+    restore(loaded_of(home), tmp_path / "b.tar.gz", force=True)
+    assert len(list((home / "usage").glob("*.taken"))) == 2, "those that were there are set aside"
 
 
 def test_a_running_service_is_not_restored_over(home: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from moduai.service import NotStartedError
 from moduai.settings import Loaded
+from moduai.store.files import RESTORING
 
 if TYPE_CHECKING:
     from moduai.engines.record import Engine
@@ -61,7 +62,11 @@ class Failed(Struct, frozen=True):
 
 
 def prepare_home(home: Path) -> None:
-    """Make the home folder and those in it, for our user only. Raises NotStartedError."""
+    """Make the home folder and those in it, for our user only. Raises NotStartedError, also where a restore
+    was cut off: the database and the files may be of two times (fails closed).
+    """
+    if (home / RESTORING).exists():
+        raise NotStartedError(f"a restore into {home} was cut off: do it again, `modu restore --force FILE`")
     try:
         for folder in (home, *(home / name for name in FOLDERS)):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

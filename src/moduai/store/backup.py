@@ -3,7 +3,8 @@
 In it: the database, copied while the service runs (SQLite as its file, PostgreSQL as a file for each
 table), segments that are not loaded yet, modu.toml and policy.toml, each with its digest. Never in it: the
 keyring, so that a backup that is lost gives away no secret that was sealed; keep a copy of the keyring
-apart. Restoring replaces all or nothing, and keeps what it replaced.
+apart. Restoring replaces all or nothing, and keeps what it replaced; where it is cut off in between, nothing
+starts on the home folder until it is done again.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from moduai import __version__, settings
 from moduai.settings import Loaded, SettingsError
 from moduai.store import postgresql
 from moduai.store.database import Database, brief
-from moduai.store.files import file_address, place
+from moduai.store.files import RESTORING, file_address, place
 from moduai.store.versions import head, version_of, versions
 
 Progress = Callable[[str, int, int], None]
@@ -46,8 +47,11 @@ TABLES = "tables"
 SETTINGS = "modu.toml"
 WRITTEN = (SETTINGS, "policy.toml")
 """What operators write."""
-SEGMENTS = {"usage": ".jsonl", "turns": ".seg"}
-"""Folders of segments that are not loaded yet, and what their files' names hold."""
+LINES = ".jsonl"
+SEGMENTS = {"usage": (".taken", LINES), "turns": (".seg",)}
+"""Folders of what is not loaded yet, and what its files' names hold. Requests under way (``.taken``) come
+first: what ends meanwhile is in a segment then, and has its row from there.
+"""
 PAGES = 4096
 """Database pages copied between two reports of progress."""
 MOST_MANIFEST = 10_000_000
@@ -160,19 +164,23 @@ def _new_archive(draft: Path) -> Iterator[tarfile.TarFile]:
 
 
 def _segments(home: Path) -> list[Path]:
-    found = (file for folder, mark in SEGMENTS.items() for file in home.glob(f"{folder}/*{mark}*"))
-    return sorted(file for file in found if not file.name.startswith("."))
+    return [
+        file
+        for folder, marks in SEGMENTS.items()
+        for mark in marks
+        for file in sorted(home.glob(f"{folder}/[!.]*{mark}*"))
+    ]
 
 
 def _whole_content(segment: Path) -> bytes | None:
-    """A segment, of lines as far as the last whole one (its writer may be in the next; of batches the loader
-    sees it itself); None if it has gone.
+    """A segment, of lines as far as the last whole one (its writer may be in the next; of batches and slots
+    their reader sees it itself); None if it has gone.
     """
     try:
         content = segment.read_bytes()
     except FileNotFoundError:
         return None  # loaded meanwhile: it is in the database
-    return content[: content.rfind(b"\n") + 1] if SEGMENTS["usage"] in segment.name else content
+    return content[: content.rfind(b"\n") + 1] if LINES in segment.name else content
 
 
 def _copy(source: Path, target: Path, progress: Progress) -> None:
@@ -239,23 +247,27 @@ def restore(
 
     Refuses a home folder with data in it unless ``force``; what it replaces is then moved aside.
     The keyring in the home folder, if any, stays. Raises BackupError: nothing was changed then, or, where
-    the disk failed at the very end, the error names the folder that holds what was there.
+    the disk failed at the very end, the error names the folder that holds what was there. Where it ended in
+    between, however that came, ``RESTORING`` stays in the home folder.
     """
     home = loaded.home
     if not force and (there := _data(loaded)):
         raise BackupError(f"{home} has data ({there[0].name}): name an empty home, or --force to replace it")
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for cut_off in home.glob(".restore-*"):
+        shutil.rmtree(cut_off)
     staging = home / f".restore-{secrets.token_hex(4)}"
     staging.mkdir(mode=0o700)
     try:
         manifest = _unpack(file, staging, progress)
         target = _effective(loaded, staging)
-        schema = _load(target, manifest, staging / TABLES, force=force)
+        schema = _loaded(target, manifest, staging / TABLES, home / RESTORING, force=force)
         database = Database(target.database_url).file
         replaced = _set_aside(loaded, database)
         try:
             _move_in(staging, home, database)
             target.index_source.unlink(missing_ok=True)
+            (home / RESTORING).unlink()
         except OSError as error:
             kept = f"; what was there is kept in {replaced}" if replaced else ""
             raise BackupError(f"{file} could be restored in part only: {error}{kept}") from None
@@ -267,6 +279,19 @@ def restore(
         shutil.rmtree(staging, ignore_errors=True)
     url = target.database_url if database or manifest.schema else ""
     return Restored(manifest=manifest, url=url, replaced=replaced, schema=schema)
+
+
+def _loaded(target: Loaded, manifest: Manifest, tables: Path, mark: Path, *, force: bool) -> str:
+    """``_load``, marked as begun; the mark goes again where nothing was changed."""
+    again = mark.exists()
+    with os.fdopen(os.open(mark, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+        os.fsync(file.fileno())
+    try:
+        return _load(target, manifest, tables, force=force)
+    except BackupError:
+        if not again:
+            mark.unlink()
+        raise
 
 
 def _load(target: Loaded, manifest: Manifest, tables: Path, *, force: bool) -> str:
@@ -328,7 +353,7 @@ def _is_ours(name: str) -> bool:
     if folder == TABLES:
         return re.fullmatch(r"[a-z_]+\.csv", last) is not None
     if folder in SEGMENTS:
-        return SEGMENTS[folder] in last and not last.startswith(".")
+        return any(mark in last for mark in SEGMENTS[folder]) and not last.startswith(".")
     return not folder and last in {MANIFEST, DATABASE, *WRITTEN}
 
 

@@ -8,6 +8,9 @@ import shutil
 from pathlib import Path
 from urllib.parse import quote
 
+RESTORING = "restoring"
+"""Stands in a home folder from when a restore begins to change what is there until all of it is done."""
+
 
 def place(draft: Path, file: Path) -> None:
     """Give a finished draft its name, unlike a rename never over a file that is there. The draft may stay.
