@@ -89,10 +89,10 @@ class Load:
 
 
 @asynccontextmanager
-async def asking(cell: Cell) -> AsyncIterator[Load]:
-    load = Load(cell)
+async def asking(cell: Cell, people: int = 12) -> AsyncIterator[Load]:
+    load = Load(cell, people)
     task = asyncio.create_task(load.run())
-    await load.answers(12)
+    await load.answers(people)
     try:
         yield load
     finally:
@@ -122,7 +122,7 @@ async def degraded(url: str) -> set[str]:
 async def until_degraded(url: str, expected: set[str]) -> None:
     async with asyncio.timeout(60):
         while await degraded(url) != expected:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
 
 
 async def test_any_gateway_takes_any_request_and_the_places_are_shared(cell: Cell) -> None:
