@@ -1,6 +1,6 @@
 """A cell with real processes: two gateways, two dispatchers, Valkey or Redis, and parts that die under load.
 
-Each row of "When parts die" in docs/operate/cells.md that names this file is a test here.
+Rows of "When parts die" in docs/failure-modes.md name tests here.
 """
 
 from __future__ import annotations
@@ -148,6 +148,22 @@ async def test_a_dispatcher_that_stops_in_order(cell: Cell) -> None:
         leader = cell.leader()
         leader.stop()
         await load.answers(40)
+        leader.start()
+    assert load.broken == []
+    await in_ledger(cell, load.ids)
+
+
+async def test_a_standby_that_is_killed(cell: Cell) -> None:
+    leader = cell.leader()
+    (standby,) = (part for part in cell.dispatchers if part is not leader)
+    async with asking(cell, 4) as load:
+        standby.kill()
+        await load.answers(20)
+        assert cell.leader() is leader
+        standby.start()
+        leader.kill()  # nobody but the one that was started again is left
+        await load.answers(20)
+        assert cell.leader() is standby
         leader.start()
     assert load.broken == []
     await in_ledger(cell, load.ids)
