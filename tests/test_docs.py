@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from benchmarks import faults
+from benchmarks.bars.cells_faults import QUICK
 from scripts.reference import PAGES
 
 from moduai import __version__, settings
@@ -56,6 +57,10 @@ def test_each_row_of_what_dies_names_tests_that_there_are(fault):
         tree = ast.parse((ROOT / file).read_text("utf-8"))
         assert test in {getattr(node, "name", "") for node in tree.body}
     assert all(msgspec.structs.astuple(fault)), "every cell is filled in"
+
+
+def test_a_quick_run_has_rows_that_there_are():
+    assert set(QUICK) <= {one.name for one in FAULTS}
 
 
 def test_the_changelog_names_this_version():
