@@ -5,6 +5,7 @@ from __future__ import annotations
 from benchmarks import area
 from benchmarks.bars.cells_cost import hop
 from benchmarks.bars.cells_death import books, failover, soak, upgrade
+from benchmarks.bars.cells_faults import faults
 from benchmarks.bars.cells_keys import revoke
 from benchmarks.bars.cells_shares import gap, skew
 
@@ -17,6 +18,7 @@ BARS: area.Bars = {
     "skew": skew,
     "soak": soak,
     "upgrade": upgrade,
+    "faults": faults,
 }
 
 

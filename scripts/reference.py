@@ -111,6 +111,23 @@ FAILURES_HEAD = """\
 # Failure modes
 
 {note}
+## When parts die
+
+What becomes of people's requests when a part of the service, or what it stands on, fails. Each row has a test
+with real processes; `python -m benchmarks cells --only faults` runs them all, with faults of a minute where
+it is a matter of time, and prints which rows hold.
+
+{faults}
+## Degraded modes
+
+While people are served and something does not work, its name stands on `/health/ready` (which answers 200
+for as long as requests are taken), in words on the console's first page, and as `modu_degraded{{mode="…"}}`
+in the metrics; [two alerts](../deploy/monitoring/alerts.yaml) go by it, one that wakes somebody and one for
+working hours.
+
+{modes}
+## Checks
+
 What each check does when it cannot decide. *Closed* refuses, stops or keeps nothing; *open* goes on without
 it. Every line is the docstring of the code it names.
 
@@ -302,9 +319,21 @@ class Failing(NamedTuple):
 
 
 def failure_modes_page() -> str:
-    """Every docstring that says whether a check fails open or closed."""
+    """When parts die, degraded modes, and every docstring that says whether a check fails open or closed."""
+    from benchmarks.faults import read  # noqa: PLC0415
+
+    from moduai.gateway.degraded import MODES  # noqa: PLC0415
+
+    faults = "| what | what people see | refused | kept | how it comes back | tests |\n" + "|---" * 6 + "|\n"
+    for one in read():
+        tests = ", ".join(f"`{name}`" for name in one.tests)
+        cells = (f"**{one.part}** {one.fault}", one.seen, one.refused, one.kept, one.back, tests)
+        faults += f"| {' | '.join(cells)} |\n"
+    modes = "| mode | what it says | where to look | somebody is wanted |\n" + "|---" * 4 + "|\n"
+    for mode in MODES:
+        modes += f"| `{mode.name}` | {mode.what} | {mode.do} | {'now' if mode.page else 'soon'} |\n"
     rows = [f"| `{one.where}` | {one.what} | {one.fails} | {one.how} |\n" for one in failing()]
-    return FAILURES_HEAD.format(note=NOTE) + "".join(rows)
+    return FAILURES_HEAD.format(note=NOTE, faults=faults, modes=modes) + "".join(rows)
 
 
 def failing() -> Iterator[Failing]:

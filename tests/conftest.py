@@ -56,6 +56,7 @@ LONG = (
     "tests/cells/test_reload.py",
     "tests/knowledge/process/",
     "tests/service/",
+    "tests/faults/",
     "tests/deploy/",
     "tests/cli/test_up.py",
     "tests/metering/test_loader.py",
@@ -158,12 +159,12 @@ class Service(NamedTuple):
         return until(lambda: self.rows(request_id), within_s=60)[0]
 
 
-def until(look: Callable[[], Any], within_s: float = 60.0) -> Any:
+def until(look: Callable[[], Any], within_s: float = 60.0, every_s: float = 0.01) -> Any:
     """What ``look`` gives, once it is true; fails after ``within_s``."""
     deadline = time.monotonic() + within_s
     while not (found := look()):
         assert time.monotonic() < deadline, f"not within {within_s} s"
-        time.sleep(0.01)
+        time.sleep(every_s)
     return found
 
 

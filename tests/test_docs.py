@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
+from benchmarks import faults
+from benchmarks.bars.cells_faults import QUICK
 from scripts.reference import PAGES
 
 from moduai import __version__, settings
@@ -40,6 +44,23 @@ def test_commands_and_settings_that_are_named_exist(document):
     variables = set(re.findall(r"MODU_([A-Z]+__[A-Z_]+)", text))
     known = {name.upper().replace(".", "__") for name, _ in settings.catalogue()}
     assert variables <= known
+
+
+FAULTS = faults.read()
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[one.name for one in FAULTS])
+def test_each_row_of_what_dies_names_tests_that_there_are(fault):
+    assert fault.tests
+    for name in fault.tests:
+        file, _, test = name.partition("::")
+        tree = ast.parse((ROOT / file).read_text("utf-8"))
+        assert test in {getattr(node, "name", "") for node in tree.body}
+    assert all(msgspec.structs.astuple(fault)), "every cell is filled in"
+
+
+def test_a_quick_run_has_rows_that_there_are():
+    assert set(QUICK) <= {one.name for one in FAULTS}
 
 
 def test_the_changelog_names_this_version():

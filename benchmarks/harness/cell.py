@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.harness import process
@@ -39,7 +39,7 @@ class Part:
 
     def __init__(self, name: str, command: list[str], log: Path, environ: Mapping[str, str]) -> None:
         self.name, self.log = name, log
-        self._command, self._environ = command, environ
+        self.command, self._environ = command, environ
         self.fds: tuple[int, ...] = ()
         self.process: process.Started | None = None
 
@@ -51,7 +51,7 @@ class Part:
     def start(self) -> None:
         """Start it."""
         self.process = process.start(
-            self._command, on=set(), log=self.log, environ=self._environ, pass_fds=self.fds
+            self.command, on=set(), log=self.log, environ=self._environ, pass_fds=self.fds
         )
 
     def kill(self) -> None:
@@ -190,10 +190,14 @@ def running_cell(
     gateways: int = 2,
     dispatchers: int = 1,
     settings: Mapping[str, str] | None = None,
+    elsewhere: Sequence[str] = (),
 ) -> Iterator[Cell]:
-    """A cell at work. Raises StartError."""
+    """A cell at work; ``elsewhere`` is what stands before the first dispatcher's command, such as the way
+    into a network of its own. Raises StartError.
+    """
     folder.mkdir(exist_ok=True)
     cell = Cell(home, folder, gateways, dispatchers, settings or {})
+    cell.dispatchers[0].command[:0] = elsewhere
     try:
         for part in cell.parts:
             part.start()

@@ -1,6 +1,6 @@
 """A cell with real processes: two gateways, two dispatchers, Valkey or Redis, and parts that die under load.
 
-Each row of "When parts die" in docs/operate/cells.md that names this file is a test here.
+Rows of "When parts die" in docs/failure-modes.md name tests here.
 """
 
 from __future__ import annotations
@@ -89,10 +89,10 @@ class Load:
 
 
 @asynccontextmanager
-async def asking(cell: Cell) -> AsyncIterator[Load]:
-    load = Load(cell)
+async def asking(cell: Cell, people: int = 12) -> AsyncIterator[Load]:
+    load = Load(cell, people)
     task = asyncio.create_task(load.run())
-    await load.answers(12)
+    await load.answers(people)
     try:
         yield load
     finally:
@@ -122,7 +122,7 @@ async def degraded(url: str) -> set[str]:
 async def until_degraded(url: str, expected: set[str]) -> None:
     async with asyncio.timeout(60):
         while await degraded(url) != expected:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
 
 
 async def test_any_gateway_takes_any_request_and_the_places_are_shared(cell: Cell) -> None:
@@ -148,6 +148,22 @@ async def test_a_dispatcher_that_stops_in_order(cell: Cell) -> None:
         leader = cell.leader()
         leader.stop()
         await load.answers(40)
+        leader.start()
+    assert load.broken == []
+    await in_ledger(cell, load.ids)
+
+
+async def test_a_standby_that_is_killed(cell: Cell) -> None:
+    leader = cell.leader()
+    (standby,) = (part for part in cell.dispatchers if part is not leader)
+    async with asking(cell, 4) as load:
+        standby.kill()
+        await load.answers(20)
+        assert cell.leader() is leader
+        standby.start()
+        leader.kill()  # nobody but the one that was started again is left
+        await load.answers(20)
+        assert cell.leader() is standby
         leader.start()
     assert load.broken == []
     await in_ledger(cell, load.ids)

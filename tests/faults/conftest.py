@@ -10,16 +10,25 @@ import os
 import shutil
 import struct
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from benchmarks.harness import modu, process
 from benchmarks.harness.modu import Home
 
+from tests import conftest
+
 CPUS = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 LONG = bool(os.environ.get("MODU_BENCH_FAULTS_LONG"))
 """`python -m benchmarks cells --only faults`: faults last as long as real ones."""
+
+
+def until(look: Callable[[], Any]) -> Any:
+    """What ``look`` gives, once it is true: faults take seconds, so it looks ten times in each."""
+    return conftest.until(look, within_s=60, every_s=0.1)
 
 
 class Faults:
@@ -75,12 +84,28 @@ def faults(library: Path, tmp_path: Path) -> Iterator[Faults]:
     made.set()
 
 
-@pytest.fixture
-def engine_url(tmp_path: Path) -> Iterator[str]:
-    with process.engine_process(tmp_path / "engine.log", on=CPUS) as url:
-        yield url
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """A home folder to copy, and the engine that it names; on a socket, which every network has."""
+    place = tmp_path_factory.mktemp("prepared")
+    socket, log = place / "engine.sock", place / "engine.log"
+    options = ["--unix", str(socket), "--chunks", "10", "--pace", "0.05"]
+    command = [sys.executable, "-m", "benchmarks.harness.engine", *options]
+    with process.started(command, on=CPUS, log=log):
+        yield modu.prepare(place / "home", [f"unix://{socket}"], concurrency=4)
 
 
 @pytest.fixture
-def faulty(faults: Faults, engine_url: str, tmp_path: Path) -> FaultyHome:
-    return FaultyHome(modu.prepare(tmp_path / "home", [engine_url], concurrency=4), faults)
+def home(prepared: Home, tmp_path: Path) -> Home:
+    return copied(prepared, tmp_path / "home")
+
+
+def copied(home: Home, folder: Path) -> Home:
+    """Another home like it."""
+    shutil.copytree(home.folder, folder)
+    return Home(folder, home.key)
+
+
+@pytest.fixture
+def faulty(faults: Faults, home: Home) -> FaultyHome:
+    return FaultyHome(home, faults)

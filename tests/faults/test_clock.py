@@ -20,8 +20,7 @@ from moduai.metering.row import UsageRow
 from moduai.store.database import Database
 from moduai.store.keyring import Keyring
 from moduai.store.subjects import SubjectKeys
-from tests.conftest import until
-from tests.faults.conftest import Faults, FaultyHome
+from tests.faults.conftest import Faults, FaultyHome, until
 
 AHEAD_S, BACK_S = 86_400, -3600
 BODY = {"model": "fake-model", "messages": [{"role": "user", "content": "?"}]}
@@ -82,7 +81,7 @@ class Asking:
     def follow(self, killed: Part) -> None:
         """Another dispatcher takes over; the one that was killed stands by."""
         killed.kill()
-        until(lambda: self.cell.leader() is not killed, within_s=60)
+        until(lambda: self.cell.leader() is not killed)
         killed.start()
 
 
@@ -93,30 +92,30 @@ def test_a_clock_that_jumps_ahead_and_back(faulty: FaultyHome, faults: Faults, t
         here = Asking(cell, tokens)
         here.serves()
         until(lambda: len(here.rows("sessions", "id")) == 2)
-        until(lambda: here.degraded() == set(), within_s=60)
+        until(lambda: here.degraded() == set())
         assert here.signed_in("staff")
 
         faults.set(ahead_s=AHEAD_S)
-        until(lambda: here.degraded() == {"clock"}, within_s=60)
+        until(lambda: here.degraded() == {"clock"})
         here.serves()
         assert not here.signed_in("staff"), "by this clock the day is over"
         here.follow(cell.leader())  # with an epoch of tomorrow
         cell.metering.replace()  # what is old it deletes at its start
         beat = read(faulty.folder)
         assert beat
-        until(lambda: (read(faulty.folder) or beat).at > beat.at + 2, within_s=60)
+        until(lambda: (read(faulty.folder) or beat).at > beat.at + 2)
         here.serves()
 
         faults.set(ahead_s=BACK_S)
-        until(lambda: here.signed_in("staff"), within_s=60)
+        until(lambda: here.signed_in("staff"))
         assert "old" in here.rows("usage", "id"), "its day is kept until it is over"
         here.follow(cell.leader())  # the epoch goes on
         here.serves()
 
         faults.set()
-        until(lambda: here.degraded() == set(), within_s=60)
+        until(lambda: here.degraded() == set())
         here.serves()
-        until(lambda: set(here.ids) <= set(here.rows("usage", "id")), within_s=60)
+        until(lambda: set(here.ids) <= set(here.rows("usage", "id")))
         rows = here.rows("usage", "id")
         assert len(rows) == len(set(rows))
         here.client.close()

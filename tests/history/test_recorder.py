@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import threading
 from typing import Any
 
 import pytest
@@ -258,23 +259,35 @@ async def test_a_person_who_was_blocked_keeps_what_was_asked(world: World) -> No
     assert await kept(world) == 1
 
 
-async def test_the_loop_never_waits_for_keys(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    threads, real = 0, asyncio.to_thread
+async def test_the_loop_never_waits_for_keys_or_for_the_disk(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    did: list[tuple[str, bool]] = []
+    seal, write = world.subjects.seal_all, os.write
 
-    async def counted(*call: Any) -> Any:
-        nonlocal threads
-        threads += 1
-        return await real(*call)
+    def in_loop() -> bool:
+        return threading.current_thread() is threading.main_thread()
 
-    monkeypatch.setattr(asyncio, "to_thread", counted)
+    def sealing(texts: Any) -> Any:
+        did.append(("seals", in_loop()))
+        return seal(texts)
+
+    def writing(handle: int, data: Any) -> int:
+        if len(data) > 8:  # not what wakes a loop
+            did.append(("writes", in_loop()))
+        return write(handle, data)
+
+    monkeypatch.setattr(world.subjects, "seal_all", sealing)
+    monkeypatch.setattr(os, "write", writing)
     world.subjects.forget_cached()
-    for expected in (1, 1):  # its key is read in a thread, and then at hand
+    for at_hand in (False, True):  # its key is read in a thread, and then at hand
         world.hear()
         await world.recorder.flush()
-        assert (threads, world.recorder.waiting) == (expected, 0)
+        assert (did, world.recorder.waiting) == ([("seals", at_hand), ("writes", False)], 0)
+        did.clear()
     world.subjects.forget_cached(world.person)
     world.hear()
     await world.recorder.flush()
-    assert threads == 2
+    assert did == [("seals", False), ("writes", False)]
     await world.recorder.flush()  # nothing to do
-    assert threads == 2
+    assert len(did) == 2

@@ -35,6 +35,9 @@ class Started:
         self.url, self.home, self.pids, self.log = url, home, pids, log
         self.client = httpx.Client(base_url=url, headers={"authorization": f"Bearer {home.key}"}, timeout=60)
 
+    def close(self) -> None:
+        self.client.close()
+
     def ask(self, **fields: Any) -> httpx.Response:
         return self.client.post("/v1/chat/completions", json={**BODY, **fields})
 
@@ -89,11 +92,19 @@ def engine(place: Path, *options: str) -> Iterator[tuple[str, process.Started]]:
 @contextlib.contextmanager
 def service(place: Path, engine_url: str, **settings: str) -> Iterator[Started]:
     """Worker and metering process on a home of their own."""
-    home, log = modu.prepare(place / "home", [engine_url]), place / "modu.log"
-    with modu.running_modu(home, log, on=CPUS, beside=CPUS, settings=settings) as target:
-        started = Started(target.url, home, target.pids, log)
-        yield started
-        started.client.close()
+    home = modu.prepare(place / "home", [engine_url])
+    with running(home, place / "modu.log", **settings) as here:
+        yield here
+
+
+@contextlib.contextmanager
+def running(home: modu.Home, log: Path, **settings: str) -> Iterator[Started]:
+    """The same, on a home that is there."""
+    with (
+        modu.running_modu(home, log, on=CPUS, beside=CPUS, settings=settings) as target,
+        contextlib.closing(Started(target.url, home, target.pids, log)) as here,
+    ):
+        yield here
     assert "Traceback" not in log.read_text("utf-8", "replace")
 
 

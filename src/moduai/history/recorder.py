@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from pathlib import Path
 
 import msgspec
@@ -29,8 +28,6 @@ SMALL = 32_768
 """Bytes up to which a turn is sealed as it passed; of a larger one the text, for then less is written."""
 FLUSH_S = 0.03
 """Longest time a turn stays in memory: short, so that its bytes are still in the processor's cache."""
-SLOW_S = 0.02
-"""A disk that takes longer for one write is waited for in a thread, until it is quick again."""
 MOST_HEARD = 5_000
 """Turns that may wait for the next flush."""
 MOST_HELD = 64 << 20
@@ -95,7 +92,6 @@ class Recorder:
         """Those that could not be sealed for now."""
         self._held = 0
         self._unsealed = False
-        self._slow = False
         self._writing = threading.Lock()
         self.skipped = 0
         """Turns that were not kept, because too many waited or their person's key could not be used."""
@@ -118,15 +114,14 @@ class Recorder:
         self._heard.append(heard)
 
     async def flush(self) -> None:
-        """Seal and write what waits: at once where that takes microseconds a turn, else in a thread, as keys
-        have to be read or the disk is slow.
+        """Seal what waits, at once where that takes microseconds a turn, else in a thread, as keys have to be
+        read; then write it, in a thread.
         """
         people = {heard.row.subject for heard in self._heard}
         if self._take():
-            if not (self.failing or self._slow) and all(map(self._subjects.at_hand, people)):
-                self._write()
-            else:
-                await asyncio.to_thread(self._write)
+            if not self.failing and all(map(self._subjects.at_hand, people)):
+                self._writer.encode()
+            await asyncio.to_thread(self._write)
             self._let_go()
 
     def close(self) -> None:
@@ -138,10 +133,8 @@ class Recorder:
             log.error("history is lost: it cannot be sealed", extra={"turns": len(self._again)})
 
     def _write(self) -> None:
-        began = time.monotonic()
         with self._writing:
             self._writer.flush()
-        self._slow = time.monotonic() - began > SLOW_S
 
     def _take(self) -> bool:
         """Hand to the writer what waits, while nothing else runs in the loop: then each is complete."""

@@ -85,16 +85,25 @@ class Appender(Generic[Item]):
         with self._writing:
             self._flush()
 
+    def encode(self) -> None:
+        """Encode what waits here and now; the next flush writes it."""
+        with self._writing:
+            if not self._unwritten:
+                self._encode_rows()
+
+    def _encode_rows(self) -> None:
+        if taken := self._rows[:]:
+            encoded = self._encode(taken)
+            del self._rows[: len(taken)]  # others may have been added meanwhile
+            self._unwritten, self._unwritten_rows = encoded, len(taken)
+
     def _flush(self) -> None:
         if not self._rows and not self._unwritten:
             return
         try:
             self._write_unwritten()
-            if taken := self._rows[:]:
-                encoded = self._encode(taken)
-                del self._rows[: len(taken)]  # others may have been added meanwhile
-                self._unwritten, self._unwritten_rows = encoded, len(taken)
-                self._write_unwritten()
+            self._encode_rows()
+            self._write_unwritten()
         except OSError as error:
             if not self.failing:
                 log.warning(
