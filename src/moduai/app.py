@@ -132,7 +132,7 @@ class Worker:
         )
         self.server = Server(settings, self.lane, self.keys, routes, self._pages)
         self.server.sessions = Sessions(self.sessions, self.database)
-        self.server.ready = lambda: self.known
+        self.server.ready = routes.known = lambda: self.known
         self.desk = self._desk(self.search) if self.search else None
         if self.desk:
             self.server.documents, routes.documents = Counter(self.desk), True

@@ -100,6 +100,7 @@ def nginx_before(folder: Path, gateways: Sequence[str]) -> Iterator[Front]:
         "listen 80;": f"listen 127.0.0.1:{plain};",
         "listen 443 ": f"listen 127.0.0.1:{secure} ",
         "/etc/ssl/modu/": f"{folder}/",
+        "/var/log/nginx/": f"{folder}/",
         "127.0.0.1:8080": first,
         "127.0.0.1:8081": second,
     }
@@ -125,11 +126,11 @@ def caddy_before(folder: Path, gateways: Sequence[str]) -> Iterator[Front]:
     assert formatted.stdout == shipped, "caddy fmt"
     ours = (
         "{\n\tadmin off\n\tauto_https disable_certs\n\tskip_install_trust\n"
-        f"\thttp_port {plain}\n\thttps_port {secure}\n\tservers {{\n"
+        f"\thttp_port {plain}\n\thttps_port {secure}\n\t# No log"
     )
     tls = f"tls {folder}/fullchain.pem {folder}/privkey.pem"
     places = {
-        "{\n\tservers {\n": ours,
+        "{\n\t# No log": ours,
         "\n{$MODU_SITE:modu.example.org} {\n": f"\n{{$MODU_SITE}} {{\n\t{tls}\n",
     }
     (folder / "Caddyfile").write_text(replaced(shipped, places), "utf-8")

@@ -6,6 +6,7 @@ import hashlib
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return place / "usb" / "modu", digest
 
 
+def planted(folder: Path) -> Path:
+    """A good wheel that no list names."""
+    file = folder / "wheels" / "planted-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(file, "w") as wheel:
+        wheel.writestr("planted.py", "")
+        about = "planted-1.0.dist-info"
+        wheel.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: planted\nVersion: 1.0\n")
+        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{about}/RECORD", "")
+    return file
+
+
 def install(folder: Path, to: Path) -> subprocess.CompletedProcess[str]:
     """In a network namespace with nothing in it, not even loopback."""
     alone = ["unshare", "--net", "--user", "--map-root-user"] if sys.platform == "linux" else []
@@ -55,9 +68,12 @@ def test_everything_is_listed_and_the_list_has_a_digest(made: tuple[Path, str]) 
 
 
 @pytest.mark.slow
-def test_it_installs_without_a_network(made: tuple[Path, str], tmp_path: Path) -> None:
+def test_it_installs_what_is_listed_without_a_network(made: tuple[Path, str], tmp_path: Path) -> None:
+    extra = planted(made[0])
     ended = install(made[0], tmp_path / "modu")
+    extra.unlink()
     assert ended.returncode == 0, ended.stderr
+    assert not list((tmp_path / "modu").glob("lib/*/site-packages/planted*"))
     said = subprocess.run(
         [tmp_path / "modu" / "bin" / "modu", "--version"], capture_output=True, text=True, check=True, env={}
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.server
+import itertools
 import json
+import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -21,10 +23,10 @@ BEHIND = {"gateway__behind_proxy": "127.0.0.1", "gateway__allowed_hosts": NAME}
 
 
 class Site:
-    """A proxy, two gateways behind it, and a fake engine."""
+    """A proxy, a gateway behind it, and a fake engine."""
 
-    def __init__(self, front: Front, engine: Engine, key: str) -> None:
-        self.front, self.engine = front, engine
+    def __init__(self, kind: str, place: Path, front: Front, engine: Engine, key: str) -> None:
+        self.kind, self.place, self.front, self.engine = kind, place, front, engine
         self.headers = {"host": NAME, "authorization": f"Bearer {key}"}
         self.client = httpx.Client(base_url=front.https, verify=front.trust, timeout=60, headers=self.headers)
 
@@ -35,16 +37,17 @@ class Site:
 @pytest.fixture(scope="module", params=FRONTS)
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     place = tmp_path_factory.mktemp(request.param)
+    (place / "gateway").mkdir()
     with ExitStack() as stack:
         url = stack.enter_context(process.engine_process(place / "engine.log", on=CPUS))
         home = modu.prepare(place / "home", [url])
         gateways = [
             stack.enter_context(
-                modu.running_modu(home, place / "modu.log", on=CPUS, beside=CPUS, settings=BEHIND)
+                modu.running_modu(home, place / "gateway" / "log", on=CPUS, beside=CPUS, settings=BEHIND)
             )
         ]
         front = stack.enter_context(FRONTS[request.param](place, [one.url for one in gateways]))
-        made = Site(front, Engine(url), home.key)
+        made = Site(request.param, place, front, Engine(url), home.key)
         yield made
         made.client.close()
         made.engine.close()
@@ -92,12 +95,121 @@ def test_metrics_are_not_for_the_world_whatever_it_says_of_itself(site: Site) ->
         assert answer.status_code == 404, path
 
 
+def test_what_is_asked_is_in_no_log_and_not_on_the_disk(site: Site) -> None:
+    shutil.rmtree(site.place / "body", ignore_errors=True)  # where nginx would put what it has no memory for
+    body = {**BODY, "messages": [{"role": "user", "content": "가" * 1_000_000}]}
+    assert site.client.post("/v1/chat/completions", json=body).status_code == 400
+    for path in ("/search?q=SECRETWORDS", "/join/SECRETWORDS", "/seen"):
+        site.client.get(path, headers={"referer": f"https://{NAME}/?q=SECRETWORDS"})
+    if site.kind == "nginx":
+        until(lambda: " GET /seen 404 " in (site.place / "modu.log").read_text())
+    assert "SECRETWORDS" not in "".join(file.read_text() for file in site.place.glob("*.log"))
+
+
 def test_bodies_and_heads_have_bounds(site: Site) -> None:
     body = b"[" + b"1" * (20 * 1024 * 1024) + b"]"
     answer = site.client.post("/v1/chat/completions", content=body)
     assert answer.status_code == 413
     answer = site.client.get("/v1/models", headers={"x-much": "y" * 60_000})
     assert answer.status_code in {400, 431}
+
+
+class Upstream(http.server.ThreadingHTTPServer):
+    """What a gateway does at its worst: it is there for health checks, and then ``does`` something else."""
+
+    daemon_threads = True
+
+    def __init__(self, does: str) -> None:
+        self.does = does
+        self.bodies: list[bytes] = []
+        """Of the questions that came."""
+        super().__init__(("127.0.0.1", 0), _Answers)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Answers(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Upstream
+
+    def do_GET(self) -> None:
+        self._say(200)
+
+    def do_POST(self) -> None:
+        length = int(self.headers["content-length"])
+        body = self.rfile.read(length)
+        if len(body) < length:
+            return  # it never came
+        self.server.bodies.append(body)
+        place = self.headers.get("modu-elsewhere", "")
+        if self.server.does == "dies":
+            self.close_connection = True
+        elif self.server.does == "begins nothing":
+            self._say(503, *([("x-accel-redirect", place)] if place else []))
+        else:
+            self._say(200)
+
+    def _say(self, status: int, *fields: tuple[str, str]) -> None:
+        self.send_response(status)
+        for name, value in (("content-length", "0"), ("connection", "close"), *fields):
+            self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def asking(kind: str, place: Path, *upstreams: Upstream) -> Iterator[Callable[[], int]]:
+    """Questions to two upstreams: each is another one, and its status is given."""
+    address = "/v1/chat/completions?q=SECRETWORDS"
+    with ExitStack() as stack:
+        for each in upstreams:
+            stack.enter_context(each)
+            stack.callback(each.shutdown)
+        front = stack.enter_context(FRONTS[kind](place, [each.url for each in upstreams]))
+        headers = {"host": NAME, "referer": f"https://{NAME}/?q=SECRETWORDS"}
+        client = stack.enter_context(httpx.Client(verify=front.trust, headers=headers, timeout=60))
+        numbers = itertools.count()
+        yield lambda: client.post(front.https + address, content=b"%d " % next(numbers) * 9_000).status_code
+
+
+@pytest.mark.parametrize("kind", FRONTS)
+def test_a_question_is_never_sent_twice_by_itself(kind: str, tmp_path: Path) -> None:
+    """Its gateway is killed when it has it: it may have run."""
+    dies, lives = Upstream("dies"), Upstream("answers")
+    with asking(kind, tmp_path, dies, lives) as ask:
+        statuses = []
+        until(lambda: statuses.append(ask()) or dies.bodies)  # type: ignore[func-returns-value]
+    assert statuses.count(502) == len(dies.bodies)
+    assert len(statuses) == len(dies.bodies + lives.bodies) == len({*dies.bodies, *lives.bodies})
+    assert "SECRETWORDS" not in "".join(file.read_text() for file in tmp_path.glob("*.log"))
+
+
+@pytest.mark.parametrize("kind", FRONTS)
+def test_a_gateway_that_cannot_be_reached_is_left_out(kind: str, tmp_path: Path) -> None:
+    """By nginx at once; by Caddy, which of version 2.6 keeps no body for another try, once it sees it."""
+    gone, lives = Upstream("answers"), Upstream("answers")
+    with asking(kind, tmp_path, gone, lives) as ask:
+        gone.shutdown()
+        gone.server_close()
+        if kind == "caddy":
+            until(lambda: [ask() for _ in range(4)] == [200] * 4)
+        assert [ask() for _ in range(8)] == [200] * 8
+    assert not gone.bodies
+    assert len(set(lives.bodies)) == len(lives.bodies)
+
+
+def test_what_a_gateway_did_not_begin_another_one_answers(tmp_path: Path) -> None:
+    """Also when the first one is asked a second time. Caddy asks no such gateway: it looks at its health."""
+    away, lives = Upstream("begins nothing"), Upstream("answers")
+    with asking("nginx", tmp_path, away, lives) as ask:
+        assert {ask() for _ in range(6)} == {200}
+    assert away.bodies
+    assert len(set(lives.bodies)) == len(lives.bodies) == 6
 
 
 class _Seen(http.server.BaseHTTPRequestHandler):

@@ -19,7 +19,11 @@ from tests.deploy.front import DEPLOY
 
 CHART = DEPLOY / "helm" / "modu"
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
-ALL = {"keda": {"enabled": True}, "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}}
+PROXIES = ["10.244.1.0/24"]
+ALL = {
+    "keda": {"enabled": True},
+    "serviceMonitor": {"enabled": True, "networks": ["10.244.2.0/24"], "labels": {"release": "prometheus"}},
+}
 HELM = """
 import json, sys, helm_python
 chart, values = sys.argv[1], json.loads(sys.argv[2])
@@ -40,7 +44,7 @@ pytestmark = pytest.mark.skipif(
 
 def helm(**values: Any) -> dict[str, Any]:
     """What Helm says, in a process of its own: its code is Go's, with threads of its own."""
-    command = [sys.executable, "-c", HELM, str(CHART), json.dumps(values)]
+    command = [sys.executable, "-c", HELM, str(CHART), json.dumps({"proxies": PROXIES, **values})]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     said: dict[str, Any] = json.loads(done.stdout)
     return said
@@ -127,7 +131,8 @@ def test_pods_are_given_settings_that_there_are(whole: dict[str, dict[str, Any]]
         )
         assert loaded.shared_line
         assert loaded.settings.gateway.allowed_hosts == ("modu.example.org", "10.0.0.9")
-        assert loaded.settings.gateway.scraped_by == ("10.0.0.0/8",)
+        assert loaded.settings.gateway.behind_proxy == tuple(PROXIES)
+        assert loaded.settings.gateway.scraped_by == ("10.244.2.0/24",)
 
 
 def test_selectors_and_names_meet(whole: dict[str, dict[str, Any]]) -> None:
@@ -164,6 +169,8 @@ def test_scaling_goes_by_the_line_s_wait(whole: dict[str, dict[str, Any]]) -> No
     (trigger,) = whole["ScaledObject modu-engines"]["spec"]["triggers"]
     assert trigger["metadata"]["query"] == f'max({WAIT_EXPECTED.name}{{model="qwen3-8b"}})'
     assert trigger["metadata"]["threshold"] == "20"
+    assert trigger["metadata"]["ignoreNullValues"] == "false", "no engine is not the same as no wait"
+    assert trigger["metricType"] == "Value", "a wait is no sum that more engines would share"
 
 
 def test_values_that_make_no_sense_are_refused() -> None:
@@ -175,5 +182,9 @@ def test_values_that_make_no_sense_are_refused() -> None:
         {"gateways": {"replicas": 0}},
         {"image": {"digest": "latest"}},
         {"proxies": []},
+        {"serviceMonitor": {"enabled": True}},
+        {"networkPolicy": {"from": []}},
+        {"networkPolicy": {"from": [{}]}},
+        {"keda": {"minReplicas": 0}},
     ):
         assert "refused" in helm(**wrong), wrong

@@ -110,17 +110,30 @@ def _environment(service: str) -> dict[str, str]:
     return {name: str(value) for name, value in OURS[service]["environment"].items()}
 
 
+VARIABLE = r"\$\{(\w+)(?::\?)?\}"
+"""Of the compose file; those that must be given end with a question mark."""
+
+
 def test_compose_gives_settings_that_there_are() -> None:
     for service in OURS:
         filled = {
-            name: re.sub(r"\$\{(\w+)\}", lambda found: EXAMPLE[found[1]], value)
+            name: re.sub(VARIABLE, lambda found: EXAMPLE[found[1]], value)
             for name, value in _environment(service).items()
         }
         loaded = settings.load(Path("/nowhere"), filled)
         assert loaded.shared_line
+        assert loaded.settings.gateway.behind_proxy == (
+            COMPOSE["services"]["caddy"]["networks"]["inside"]["ipv4_address"],
+        )
     assert set(OURS) == {"gateway-1", "gateway-2", "dispatcher-1", "dispatcher-2"}
     text = (DEPLOY / "compose" / "compose.yaml").read_text("utf-8")
-    assert set(re.findall(r"\$\{(\w+)\}", text)) == EXAMPLE.keys()
+    assert set(re.findall(VARIABLE, text)) == EXAMPLE.keys()
+
+
+def test_compose_asks_who_comes_to_the_database_and_to_valkey() -> None:
+    for service, variable in (("postgres", "POSTGRES_PASSWORD"), ("valkey", "VALKEY_PASSWORD")):
+        assert f"${{{variable}" in str(COMPOSE["services"][service])
+        assert f"${{{variable}:?}}@{service}:" in str(_environment("gateway-1"))
 
 
 def test_compose_locks_its_containers_up() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 
 import msgspec
 import pytest
@@ -278,6 +279,39 @@ async def test_drain_ends_what_runs_refuses_who_waits_and_cuts_off_what_is_too_l
         assert (await running).done
         refused = await waiting
         assert (refused.status, refused.code) == (503, "draining")
+
+
+async def test_what_was_not_begun_says_so_and_goes_elsewhere(fake: FakeEngine) -> None:
+    """Who waits, and who still stands in the backlog; not what runs, which is cut off here."""
+    asked = request("/v1/chat/completions", chat(), KEY, "Modu-Elsewhere: @elsewhere\r\n")
+    fake.behaviour = Behaviour(fault="hang")
+    async with running_gateway(engine_of(fake, concurrency=1)) as gateway:
+        running = asyncio.create_task(gateway.raw(asked))
+        await until(lambda: fake.counts.running == 1)
+        waiting = [
+            asyncio.create_task(gateway.raw(each))
+            for each in (asked, request("/v1/chat/completions", chat()))
+        ]
+        await until(lambda: sum(gateway.lane.line.waiting().values()) == 2)
+        late = socket.create_connection(("127.0.0.1", gateway.port))
+        late.sendall(asked)  # in the kernel: the loop has not run since
+        assert await gateway.server.drain(0.2) == 1
+        last = await asyncio.to_thread(late.recv, 4096)
+        late.close()
+        ran, again, plain = await running, *await asyncio.gather(*waiting)
+    assert b"503 Service" in last
+    assert b"x-accel-redirect: @elsewhere\r\n" in last
+    assert {reply.code for reply in (ran, again, plain)} == {"draining"}
+    assert again.headers["x-accel-redirect"] == "@elsewhere"
+    assert [reply.headers.get("modu-begun") for reply in (ran, again, plain)] == [None, "no", "no"]
+    assert "x-accel-redirect" not in ran.headers | plain.headers
+
+
+async def test_a_gateway_that_leaves_serves_and_keeps_no_connection(fake: FakeEngine) -> None:
+    async with running_gateway(engine_of(fake)) as gateway:
+        gateway.lane.leaving = True
+        reply = await gateway.ask()
+        assert (reply.status, reply.headers["connection"]) == (200, "close")
 
 
 async def test_a_draining_engine_ends_what_it_runs_and_takes_nothing_new(fake: FakeEngine) -> None:

@@ -1,8 +1,8 @@
 """``modu bundle``: all that an installation needs, in one folder, for a site without a network.
 
 Rule: what was locked is what is carried. Packages come by the digests of the locks; those that are no wheels
-yet become some here, for that takes a network. Every file of the folder stands in ``SHA256SUMS``, and the
-installer begins with that list (fails closed).
+yet become some here, for that takes a network. Every file of the folder stands in ``SHA256SUMS``; the
+installer begins with that list, and installs what it names, whatever lies beside it (fails closed).
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ set -eu
 to=${{1:?say where to, such as /opt/modu}}
 cd "$(dirname "$0")"
 sha256sum --check --strict --quiet SHA256SUMS
+listed=$(cut -c 67- SHA256SUMS | grep '^wheels/.*[.]whl$')
 "${{PYTHON:-python{python}}}" -m venv "$to"
-"$to/bin/python" -m pip --disable-pip-version-check install --quiet --no-index --no-deps wheels/*.whl
+"$to/bin/python" -m pip --isolated --disable-pip-version-check install --quiet --no-index --no-deps $listed
 echo "Installed: $to/bin/modu up"
 """
 

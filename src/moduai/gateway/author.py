@@ -49,7 +49,7 @@ class Sessions:
         try:
             session = await self.table.load(self._database, token, time.time())
         except self._database.errors:
-            raise ApiError("not_ready", retry_after_s=2) from None
+            raise ApiError("not_ready", retry_after_s=2, begun=False) from None
         if session is None:
             raise ApiError("session_ended")
         return session.principal

@@ -19,7 +19,7 @@ from moduai.engines.repeated import RepeatedHead
 from moduai.gateway.ask import look
 from moduai.gateway.author import Author, Authors
 from moduai.gateway.endpoint import Endpoint
-from moduai.gateway.errors import ApiError
+from moduai.gateway.errors import NOT_BEGUN, ApiError
 from moduai.gateway.public import PUBLIC
 from moduai.history.record import NEW, PlaceError, TurnPlace
 
@@ -47,6 +47,8 @@ GOOD = b"HTTP/1.1 200 OK\r\n" + AI_MADE + b"content-type: application/json\r\nda
 """How a complete good answer begins."""
 BELIEVED_S = 1.0
 """How long a key or a session that may expire is not looked for again on the same connection."""
+ELSEWHERE = frozenset({b"@elsewhere", b"@at_last"})
+"""Where our nginx configuration has what was not begun asked again (deploy/nginx)."""
 LINGER_S = 2.0
 """After a refusal in mid-request: how long the rest is read and thrown away, so the refusal arrives."""
 
@@ -83,8 +85,8 @@ class ClientConnection(asyncio.Protocol):
     """One connection. It is also the sink that the lane writes an answer to."""
 
     __slots__ = (
-        "_author", "_body", "_complete", "_discarding", "_head_bytes", "_in_head", "_in_one_read", "_keep",
-        "_most_bytes", "_parser", "_pipelined", "_raw", "_read_bytes", "_refused",
+        "_answered", "_author", "_body", "_complete", "_discarding", "_elsewhere", "_head_bytes", "_in_head",
+        "_in_one_read", "_keep", "_most_bytes", "_parser", "_pipelined", "_raw", "_read_bytes", "_refused",
         "_remembered", "_seam", "_server", "_url", "_work", "deadline", "fields", "framed", "method", "path",
         "query", "transport", "write",
     )  # fmt: skip
@@ -102,7 +104,8 @@ class ClientConnection(asyncio.Protocol):
         self._refused: ApiError | None = None
         self._author: Author | None = None
         self._remembered: Remembered | None = None
-        self._pipelined = self._discarding = self._in_one_read = False
+        self._pipelined = self._discarding = self._in_one_read = self._answered = False
+        self._elsewhere = b""
         self._reset()
 
     def _reset(self) -> None:
@@ -283,6 +286,8 @@ class ClientConnection(asyncio.Protocol):
             raise ApiError("bad_request", "Only plain targets such as /v1/models are served.")
         server.check_host(fields.get(b"host"), old=not self.framed)
         self._author = None
+        place = fields.get(b"modu-elsewhere", b"")
+        self._elsewhere = place if place in ELSEWHERE else b""
         self._most_bytes = limits.body_bytes if self.path.startswith(b"/v1/") else limits.form_bytes
         length = fields.get(b"content-length")
         if length is not None and int(length) > self._most_bytes:
@@ -370,11 +375,14 @@ class ClientConnection(asyncio.Protocol):
     def _head(self, status: int, lines: bytes, request_id: str) -> bytes:
         last = b"" if self._keeps() else b"connection: close\r\n"
         own = b"x-request-id: %b\r\n" % request_id.encode() if request_id else b""
+        if self._elsewhere and NOT_BEGUN in lines:
+            own += b"x-accel-redirect: %b\r\n" % self._elsewhere
         return b"%bdate: %b\r\n%b%b%b\r\n" % (STATUS[status], self._server.date, own, lines, last)
 
     def _keeps(self) -> bool:
         """Whether an answer's head promises another one; what it has promised is kept, also in a drain."""
-        self._keep = self._keep and not self._server.draining
+        self._answered = True
+        self._keep = self._keep and not self._server.draining and not self._server.lane.leaving
         return self._keep and not self._pipelined
 
     def head(self, status: int, content_type: bytes, request_id: str) -> None:
@@ -472,9 +480,9 @@ class ClientConnection(asyncio.Protocol):
         else:
             self.transport.close()
 
-    def close_if_idle(self) -> None:
-        """The service stops: close unless an answer is under way."""
-        if self._work is None and not self._complete:
+    def close_if_idle(self, *, new: bool = True) -> None:
+        """The service stops: close unless an answer is under way; ``new``: also if nothing was asked yet."""
+        if self._work is None and not self._complete and (new or self._answered):
             self.transport.close()
 
 

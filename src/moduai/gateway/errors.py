@@ -107,11 +107,23 @@ CATALOGUE: dict[str, ErrorKind] = {
 }
 
 
+NOT_BEGUN = b"modu-begun: no\r\n"
+"""Header line of an answer to a request of which nothing has run, so that a proxy may ask another gateway."""
+
+
 class ApiError(Exception):
-    """A refusal or failure that the client is told of."""
+    """A refusal or failure that the client is told of. ``begun`` False: this gateway cannot serve now, and
+    nothing of the request has run.
+    """
 
     def __init__(
-        self, code: str, message: str = "", *, param: str | None = None, retry_after_s: int | None = None
+        self,
+        code: str,
+        message: str = "",
+        *,
+        param: str | None = None,
+        retry_after_s: int | None = None,
+        begun: bool = True,
     ) -> None:
         kind = CATALOGUE[code]
         self.code = code
@@ -120,6 +132,7 @@ class ApiError(Exception):
         self.message = message or kind.message
         self.param = param
         self.retry_after_s = retry_after_s
+        self.begun = begun
         super().__init__(f"{code}: {self.message}")
 
     def body(self) -> bytes:
@@ -130,4 +143,5 @@ class ApiError(Exception):
     def headers(self) -> bytes:
         """Header lines that belong to it."""
         lines = b"" if self.retry_after_s is None else b"retry-after: %d\r\n" % self.retry_after_s
+        lines += b"" if self.begun else NOT_BEGUN
         return lines + (b"www-authenticate: Bearer\r\n" if self.status == 401 else b"")

@@ -119,6 +119,11 @@ class Exchange:
         self.slot = -1
         """Where it stands among what is taken."""
 
+    @property
+    def ran(self) -> bool:
+        """Whether an engine was given it, once at least."""
+        return self._attempts > 0
+
     # the way in
 
     def begin(self, ask: Ask) -> None:

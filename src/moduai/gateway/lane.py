@@ -265,7 +265,7 @@ class Lane:
     def _check(self, ask: Ask) -> tuple[str, ...]:
         """Whether the request can be served at all; engines to avoid. Raises ApiError. Fails closed."""
         if self.draining:
-            raise ApiError("draining", retry_after_s=2)
+            raise ApiError("draining", retry_after_s=2, begun=False)
         if self.switches.stops:
             self.switches.check(ask.model)
         if self.ledger.failing and self.ledger.full:  # flushing that stops otherwise stops the worker
@@ -383,7 +383,7 @@ class Lane:
         self.leaving = self.draining = True
         for exchange in list(self._waiting.values()):
             self.leave_line(exchange)
-            exchange.fail(ApiError("draining", retry_after_s=2))
+            exchange.fail(ApiError("draining", retry_after_s=2, begun=exchange.ran))
         if self.exchanges:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds_left):

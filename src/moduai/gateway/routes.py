@@ -54,6 +54,8 @@ class Routes:
         self._roots = roots
         self._policy = policy
         self._searches = searches
+        self.known: Callable[[], bool] = lambda: True
+        """False until keys and engines are known."""
         self.documents = False
         """Whether each model that talks may answer from public documents too."""
 
@@ -98,10 +100,10 @@ class Routes:
 
     def _ready(self) -> Answer:
         """Ready means that requests are taken; what is degraded is named beside it."""
-        degraded = self._degraded()
-        stopping = self._lane.leaving or self._lane.ledger.full
-        body = {"status": "stopping" if self._lane.leaving else "degraded" if degraded else "ready"}
-        return _json({**body, "degraded": degraded}, 503 if stopping else 200)
+        degraded, leaving, known = self._degraded(), self._lane.leaving, self.known()
+        refuses = leaving or not known or self._lane.ledger.full
+        status = "stopping" if leaving else "starting" if not known else "degraded" if degraded else "ready"
+        return _json({"status": status, "degraded": degraded}, 503 if refuses else 200)
 
     def _metrics(self, *, local: bool) -> Answer:
         """For this machine, and for the collectors of ``gateway.scraped_by``. Fails closed."""

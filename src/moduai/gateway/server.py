@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import os
+import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -28,6 +29,10 @@ SWEEP_S = 0.5
 OWN = frozenset({b"/metrics", b"/metrics/shares", b"/audit/roots.json"})
 """Addresses beside /v1 and /health that are no pages."""
 SEARCH, METRICS = b"/v1/search", b"/metrics"
+FORWARDED = frozenset(
+    {b"forwarded", b"via", b"x-real-ip", *(b"x-forwarded-" + end for end in (b"for", b"host", b"proto"))}
+)
+"""What proxies add to a request."""
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -59,6 +64,7 @@ class Server:
         self._collectors = [ipaddress.ip_network(network) for network in settings.gateway.scraped_by]
         self._connections: set[ClientConnection] = set()
         self._listeners: list[asyncio.Server] = []
+        self._tls: ssl.SSLContext | None = None
         self._loop = asyncio.get_running_loop()
         self.now = self._loop.time
         self.clock = self.now()
@@ -70,7 +76,9 @@ class Server:
     async def listen(self, sock: Any = None) -> tuple[str, int]:
         """Listen on an inherited socket, or on the settings' address; returns host and port."""
         gateway = self.settings.gateway
-        context = _tls(gateway.tls_certificate, gateway.tls_key) if gateway.tls_certificate else None
+        context = self._tls = (
+            _tls(gateway.tls_certificate, gateway.tls_key) if gateway.tls_certificate else None
+        )
         make = lambda: ClientConnection(self)  # noqa: E731  (a factory is what asyncio asks for)
         if sock is not None:
             server = await self._loop.create_server(make, sock=sock, ssl=context, backlog=4096)
@@ -106,10 +114,11 @@ class Server:
     async def drain(self, seconds: float) -> int:
         """Take no new connections, end what runs; returns how many requests were cut off."""
         self.draining = True
+        await self._take_all()
         for listener in self._listeners:
             listener.close()
         for connection in list(self._connections):
-            connection.close_if_idle()
+            connection.close_if_idle(new=False)
         cut_off = await self.lane.drain(seconds)
         for _ in range(20):
             if not self._connections:
@@ -123,6 +132,22 @@ class Server:
         for look in self._looks:
             look.cancel()
         return cut_off
+
+    async def _take_all(self) -> None:
+        """Take the connections that wait in the backlog: closing the listener would break them, with requests
+        on their way.
+        """
+        for sock in [sock for listener in self._listeners for sock in listener.sockets]:
+            if sock.family == socket.AF_UNIX:
+                continue
+            with socket.socket(fileno=os.dup(sock.fileno())) as same, contextlib.suppress(OSError):
+                same.setblocking(False)
+                while True:
+                    taken, _ = same.accept()
+                    taken.setblocking(False)
+                    await self._loop.connect_accepted_socket(
+                        lambda: ClientConnection(self), taken, ssl=self._tls
+                    )
 
     # connections
 
@@ -175,7 +200,7 @@ class Server:
         if scheme.lower() != b"bearer":
             raise ApiError("missing_api_key")
         if not self.ready():
-            raise ApiError("not_ready", retry_after_s=2)
+            raise ApiError("not_ready", retry_after_s=2, begun=False)
         token = token.strip()
         principal = self.keys.find(token, time.time())
         if principal is None:
@@ -190,7 +215,7 @@ class Server:
         if not from_our_page(connection.fields):
             raise ApiError("cross_site")
         if not self.ready():
-            raise ApiError("not_ready", retry_after_s=2)
+            raise ApiError("not_ready", retry_after_s=2, begun=False)
         author = Author(sessions.find(token, time.time()), token, sessions)
         if author.principal is None:
             connection.transport.pause_reading()
@@ -230,10 +255,16 @@ class Server:
     def _is_proxy(self, address: str) -> bool:
         return _within(address, self._proxies)
 
-    def _scrapes(self, connection: ClientConnection) -> bool:
-        """Whether a connection is a listed collector's own, with nobody behind it. Fails closed."""
+    def _is_local(self, connection: ClientConnection) -> bool:
+        """Whether this machine itself asks, or for metrics a listed collector, with nobody behind it: a proxy
+        on the same machine that is not listed speaks for the world. Fails closed.
+        """
         address, direct = self.peer(connection)
-        return direct and b"x-forwarded-for" not in connection.fields and _within(address, self._collectors)
+        if not direct or not FORWARDED.isdisjoint(connection.fields):
+            return False
+        return ipaddress.ip_address(address).is_loopback or (
+            connection.path == METRICS and _within(address, self._collectors)
+        )
 
     # all that is not the lane
 
@@ -247,9 +278,7 @@ class Server:
             connection.begin(self.documents.search(connection.query, principal, connection))
             return
         try:
-            address, direct = self.peer(connection)
-            local = direct and ipaddress.ip_address(address).is_loopback
-            local = local or (path == METRICS and self._scrapes(connection))
+            local = self._is_local(connection)
             status, kind, body = self._routes.answer(connection.method, path, principal, local=local)
         except ApiError as error:
             connection.fail(error)

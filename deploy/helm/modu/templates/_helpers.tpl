@@ -57,13 +57,13 @@ volumeMounts: {{- include "modu.mounts" . | nindent 2 }}
   valueFrom: {secretKeyRef: {name: {{ .Values.existingSecret }}, key: DATABASE_URL}}
 - name: MODU_CELLS__LEASE
   valueFrom: {secretKeyRef: {name: {{ .Values.existingSecret }}, key: CELLS_LEASE}}
-- {name: MODU_GATEWAY__BEHIND_PROXY, value: {{ join "," .Values.proxies | quote }}}
+- {name: MODU_GATEWAY__BEHIND_PROXY, value: {{ join "," .Values.proxies | required "proxies: name the networks of your ingress controller's pods" | quote }}}
 - {name: MODU_GATEWAY__ALLOWED_HOSTS, value: {{ printf "%s,$(POD_IP)" .Values.host | quote }}}
 - {name: MODU_GATEWAY__LEAVE_S, value: {{ .Values.leaveSeconds | quote }}}
 - {name: MODU_GATEWAY__DRAIN_S, value: {{ .Values.drainSeconds | quote }}}
 - {name: MODU_SIGN_IN__PUBLIC_URL, value: {{ printf "https://%s" .Values.host | quote }}}
 {{- if .Values.serviceMonitor.enabled }}
-- {name: MODU_GATEWAY__SCRAPED_BY, value: {{ join "," .Values.serviceMonitor.networks | quote }}}
+- {name: MODU_GATEWAY__SCRAPED_BY, value: {{ join "," .Values.serviceMonitor.networks | required "serviceMonitor.networks: name those of Prometheus' pods" | quote }}}
 {{- end }}
 {{- range $name, $value := .Values.settings }}
 - {name: {{ printf "MODU_%s" ($name | upper | replace "." "__") }}, value: {{ $value | toString | quote }}}
