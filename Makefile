@@ -5,7 +5,7 @@ CODE := src tests benchmarks scripts
 export VENV
 .DEFAULT_GOAL := help
 .PHONY: help up install dev compiled test check check-format check-lint check-types check-layers check-tests \
-	format reference bench clean
+	format reference bench site clean
 
 help:  ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.* ## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ reference: dev  ## Write the pages of docs/reference and the files of deploy/mon
 
 bench: dev  ## Measure the service (ARGS="--quick")
 	$(BIN)/python -m benchmarks service $(ARGS)
+
+site: dev  ## Run a whole site on this machine for three minutes, with parts that are killed
+	$(BIN)/python -m benchmarks site $(ARGS)
 
 clean:  ## Remove what was installed and cached; data in the home folder stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

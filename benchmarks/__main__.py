@@ -5,7 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 
-from benchmarks import cells, fairness, knowledge, machine_code, peers, people, plan, planner, service
+from benchmarks import (
+    cells,
+    fairness,
+    knowledge,
+    machine_code,
+    peers,
+    people,
+    plan,
+    planner,
+    service,
+    site_run,
+)
 from benchmarks.fuzz import SHARE
 from benchmarks.fuzz import run as fuzz
 
@@ -40,6 +51,12 @@ def main() -> int:
     fuzzer.add_argument("--seed", type=int, default=1, help="another seed makes other inputs")
     fuzzer.add_argument("--only", default="", choices=["", *SHARE], help="only this kind")
     fuzzer.add_argument("--quick", action="store_true", help="ten seconds")
+    whole = commands.add_parser(
+        "site", help="a whole site at work on this machine, with parts that are killed"
+    )
+    whole.add_argument("--seconds", type=float, default=180.0, help="how long people ask")
+    whole.add_argument("--quick", action="store_true", help="twelve seconds")
+    whole.add_argument("--pictures", default="", metavar="DIR", help="screenshots of the console go there")
     peer = commands.add_parser("peers", help="what we are measured against")
     peer.add_argument("action", choices=["install"], help="install it into the cache folder")
     peer.add_argument("names", nargs="*", help=f"only these: {', '.join(each.name for each in peers.EVERY)}")
@@ -49,6 +66,10 @@ def main() -> int:
     if arguments.command == "fuzz":
         seconds = 10.0 if arguments.quick else arguments.seconds
         return fuzz(inputs=arguments.inputs, seconds=seconds, seed=arguments.seed, only=arguments.only)
+    if arguments.command == "site":
+        return site_run.run(
+            seconds=12.0 if arguments.quick else arguments.seconds, pictures=arguments.pictures
+        )
     machine_code.choose(source=arguments.source)
     only = tuple(filter(None, arguments.only.split(",")))
     if arguments.command == "fairness":

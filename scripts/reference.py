@@ -64,8 +64,9 @@ METRICS_HEAD = """\
 `GET /metrics` answers this machine, and the collectors that `gateway.scraped_by` lists, in Prometheus' text
 format; never a request that came through a proxy. Counters begin at 0 when a worker starts. Histograms have
 the buckets {bounds} seconds. The last column says how the values of several gateways are joined: where it is
-not `sum`, each tells of its whole cell. `deploy/monitoring` has a panel for each metric, and alerts
-(`python -m scripts.monitoring` writes both).
+not `sum`, each tells of its whole cell. Where a machine has several workers, any of them tells of all, with
+the label `worker` on each value: join them in the same way. `deploy/monitoring` has a panel for each metric,
+and alerts (`python -m scripts.monitoring` writes both).
 
 | metric | type | labels | what it is | joined by |
 |---|---|---|---|---|

@@ -18,7 +18,7 @@ from moduai import app, settings
 from moduai.accounts.keys import create_key, revoke_key
 from moduai.engines.record import Capability, Engine, Model
 from moduai.engines.repository import add_engine
-from moduai.gateway.metrics import exposition
+from moduai.gateway.metrics import exposition, figures
 from moduai.knowledge.types import Query, SearchAwayError
 from moduai.knowledge.wire import Status
 from moduai.service import probe
@@ -138,7 +138,7 @@ async def test_readiness_and_metrics_tell_of_search(tmp_path: Path) -> None:
     assert "search" not in worker.degraded()
     with pytest.raises(SearchAwayError):
         await worker.search.search(Query("apple"))
-    told = exposition(worker.lane, worker._searches()).decode().splitlines()
+    told = exposition({"1": figures(worker.lane, worker._searches())}).decode().splitlines()
     assert {
         "modu_search_up 1",
         "modu_search_documents 3",
@@ -149,7 +149,7 @@ async def test_readiness_and_metrics_tell_of_search(tmp_path: Path) -> None:
         "modu_search_seconds_count 1",
     } <= set(told)
     worker.watch.status = None
-    told = exposition(worker.lane, worker._searches()).decode().splitlines()
+    told = exposition({"1": figures(worker.lane, worker._searches())}).decode().splitlines()
     assert "modu_search_up 0" in told
     assert not [line for line in told if line.startswith("modu_search_documents ")], (
         "old figures are not told"
@@ -161,5 +161,5 @@ async def test_where_nothing_is_searched_nothing_is_told_of_it(tmp_path: Path) -
     worker = app.Worker(settings.load(tmp_path / "home", {}, {"knowledge.enabled": False}))
     assert worker.search is None
     assert "search" not in worker.degraded()
-    assert b"modu_search" not in exposition(worker.lane, worker._searches())
+    assert b"modu_search" not in exposition({"1": figures(worker.lane, worker._searches())})
     await worker.database.dispose()

@@ -141,7 +141,8 @@ class Cell:
         """The dispatcher that took over last."""
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
-            said = {part: _epoch(part.log) for part in self.dispatchers if not part.gone}
+            alive = [part for part in self.dispatchers if not part.gone]
+            said = {part: epoch_in(part.log.read_text("utf-8", "replace")) for part in alive}
             best = max(said, key=lambda part: said[part], default=None)
             if best is not None and said[best]:
                 return best
@@ -153,12 +154,9 @@ class Cell:
         return "\n".join(part.log.read_text("utf-8", "replace") for part in self.parts if part.log.exists())
 
 
-def _epoch(log: Path) -> int:
-    lines = [
-        line
-        for line in log.read_text("utf-8", "replace").splitlines()
-        if "this is the dispatcher now" in line
-    ]
+def epoch_in(log: str) -> int:
+    """The last epoch in which a dispatcher was the one, by what it wrote; 0: it never was."""
+    lines = [line for line in log.splitlines() if "this is the dispatcher now" in line]
     return int(lines[-1].partition("epoch=")[2].split()[0]) if lines else 0
 
 

@@ -54,6 +54,7 @@ from moduai.gateway.searches import Searches
 from moduai.gateway.server import Server
 from moduai.gateway.switches import TOPIC as SWITCHES
 from moduai.gateway.switches import load_switches
+from moduai.gateway.workers import Workers
 from moduai.history.forgetting import replay
 from moduai.history.recorder import FLUSH_S, Recorder
 from moduai.knowledge.client import Search
@@ -133,6 +134,8 @@ class Worker:
         self.server = Server(settings, self.lane, self.keys, routes, self._pages)
         self.server.sessions = Sessions(self.sessions, self.database)
         self.server.ready = routes.known = lambda: self.known
+        if own := os.environ.get("MODU_OWN_SOCKET"):
+            self.server.workers = _workers(loaded, routes, Path(own))
         self.desk = self._desk(self.search) if self.search else None
         if self.desk:
             self.server.documents, routes.documents = Counter(self.desk), True
@@ -319,6 +322,7 @@ class Worker:
             keys=self.keys,
             lane=self.lane,
             started=int(self.started),
+            workers=self.server.workers,
             degraded=self.degraded,
             policy=lambda: self.policy.found,
             search=self.search,
@@ -359,6 +363,13 @@ def _taken(loaded: Loaded, name: str) -> Taken | None:
     except OSError as error:
         log.warning("requests under way cannot be kept", extra={"why": str(error)})
         return None
+
+
+def _workers(loaded: Loaded, routes: Routes, own: Path) -> Workers:
+    """The worker itself and those beside it, which `modu up` has given a socket each."""
+    names = [str(number) for number in range(1, loaded.settings.gateway.workers + 1)]
+    sockets = {name: own.with_name(f"worker-{name}.sock") for name in names}
+    return Workers(routes.figures, own.stem.rpartition("-")[2], sockets)
 
 
 async def _end_with(parent: Parent) -> None:

@@ -60,6 +60,9 @@ async def test_nobody_is_failed(tmp_path: Path, count: int) -> None:
             stop.set()
             answers = await asyncio.gather(*asking)
             assert len(workers(supervisor.pid)) == len(before)
+            told = await asyncio.to_thread(lambda: httpx.get(f"{url}/metrics", timeout=60).text)
+            assert [f'modu_worker_up{{worker="{n}"}} 1' in told for n in (1, 2)] == [True, count == 2]
+            assert told.count("modu_retries_total{worker=") == (2 if count == 2 else 0)
     assert all(answers)
     assert {status for each in answers for status in each} == {200}
 

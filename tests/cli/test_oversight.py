@@ -111,6 +111,17 @@ def test_a_whole_log_is_said_to_be_whole(sealed: Path) -> None:
     assert said(sealed, audit.app, "verify")["ok"] is True
 
 
+def test_roots_are_signed_with_another_key_where_there_is_one(sealed: Path, tmp_path: Path) -> None:
+    was = said(sealed, audit.app, "roots")["roots"][0]["key"]
+    key = said(sealed, audit.app, "rotate")["key"]
+    assert said(sealed, audit.app, "roots")["keys"].keys() == {was, key}
+    entry = said(sealed, audit.app, "list", "--action", "audit.rotate")[0]
+    assert (entry["target"], entry["actor"]) == (key, "cli")
+    assert run(sealed, audit.app, "verify").exit_code == 0
+    unsealed = run(tmp_path / "other", audit.app, "rotate")
+    assert (unsealed.exit_code, "there is no key yet" in unsealed.stderr) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("statement", "words"),
     [

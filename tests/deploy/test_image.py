@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import shlex
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-import yaml
 from benchmarks.harness import modu, process
+from benchmarks.harness.compose import COMPOSE, OURS, Site, environment
 
 from moduai import settings
 from tests.conftest import until
@@ -27,8 +24,6 @@ from tests.deploy import readonly
 from tests.deploy.front import CPUS, DEPLOY
 
 ROOT = DEPLOY.parent
-COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose" / "compose.yaml").read_text("utf-8"))
-OURS = {name: one for name, one in COMPOSE["services"].items() if "MODU_DATABASE__URL" in str(one)}
 EXAMPLE = dict(
     line.split("=", 1)
     for line in (DEPLOY / "compose" / "example.env").read_text("utf-8").splitlines()
@@ -106,10 +101,6 @@ def _capabilities(pid: int) -> set[int]:
     return {int(text.partition("CapEff:")[2].split()[0], 16) for text in texts}
 
 
-def _environment(service: str) -> dict[str, str]:
-    return {name: str(value) for name, value in OURS[service]["environment"].items()}
-
-
 VARIABLE = r"\$\{(\w+)(?::\?)?\}"
 """Of the compose file; those that must be given end with a question mark."""
 
@@ -118,7 +109,7 @@ def test_compose_gives_settings_that_there_are() -> None:
     for service in OURS:
         filled = {
             name: re.sub(VARIABLE, lambda found: EXAMPLE[found[1]], value)
-            for name, value in _environment(service).items()
+            for name, value in environment(service).items()
         }
         loaded = settings.load(Path("/nowhere"), filled)
         assert loaded.shared_line
@@ -133,7 +124,7 @@ def test_compose_gives_settings_that_there_are() -> None:
 def test_compose_asks_who_comes_to_the_database_and_to_valkey() -> None:
     for service, variable in (("postgres", "POSTGRES_PASSWORD"), ("valkey", "VALKEY_PASSWORD")):
         assert f"${{{variable}" in str(COMPOSE["services"][service])
-        assert f"${{{variable}:?}}@{service}:" in str(_environment("gateway-1"))
+        assert f"${{{variable}:?}}@{service}:" in str(environment("gateway-1"))
 
 
 def test_compose_locks_its_containers_up() -> None:
@@ -149,52 +140,18 @@ def test_compose_locks_its_containers_up() -> None:
         assert set(volumes) <= COMPOSE["volumes"].keys()
 
 
-class Whole:
-    """The compose file's services as processes, each with its own home and the one keyring."""
-
-    def __init__(self, folder: Path, shared: dict[str, str], stack: ExitStack) -> None:
-        self.folder, self._shared, self._stack = folder, shared, stack
-        self.running: dict[str, process.Started] = {}
-        (folder / "keyring").mkdir(mode=0o700)
-
-    def start(self, name: str) -> None:
-        home, port = self.home(name), process.free_port()
-        home.mkdir()
-        (home / "keyring").symlink_to(self.folder / "keyring")
-        said = OURS[name].get("entrypoint", ["modu", "up"])
-        command = [sys.executable, *said[1:]] if said[0] == "python" else [*MODU, *said[1:]]
-        here = {"MODU_HOME": str(home), "MODU_GATEWAY__PORT": "0", "MODU_GATEWAY__BEHIND_PROXY": ""}
-        here |= {"MODU_KNOWLEDGE__ENABLED": "false"}
-        if "MODU_CELLS__LISTEN" in _environment(name):
-            here |= dict.fromkeys(("MODU_CELLS__LISTEN", "MODU_CELLS__ADDRESS"), f"127.0.0.1:{port}")
-        environ = {**_environment(name), **self._shared, **here, "PYTHONPATH": str(ROOT / "src")}
-        self.running[name] = process.start(command, on=CPUS, log=self.log(name), environ=environ)
-        self._stack.callback(process.stop, self.running[name])
-
-    def home(self, name: str) -> Path:
-        return self.folder / name
-
-    def log(self, name: str) -> Path:
-        return self.folder / f"{name}.log"
-
-    def url(self, name: str) -> str:
-        return modu.wait_for_status(self.home(name), self.running[name], self.log(name), within_s=60)
-
-
-MODU = [sys.executable, "-m", "moduai.cli"]
-
-
 @pytest.fixture
-def whole(tmp_path: Path, postgres: Postgres, valkey: str) -> Iterator[Whole]:
+def whole(tmp_path: Path, postgres: Postgres, valkey: str) -> Iterator[Site]:
     shared = {
         "MODU_DATABASE__URL": asyncio.run(postgres.make()),
         "MODU_CELLS__LEASE": valkey,
         "MODU_GATEWAY__ALLOWED_HOSTS": "modu.example.org",
         "MODU_SIGN_IN__PUBLIC_URL": "https://modu.example.org",
         "MODU_GATEWAY__LEAVE_S": "0",
+        "MODU_KNOWLEDGE__ENABLED": "false",
     }
     with ExitStack() as stack:
-        yield Whole(tmp_path, shared, stack)
+        yield Site(tmp_path, shared, stack)
 
 
 @contextmanager
@@ -204,22 +161,16 @@ def _asker(url: str, key: str) -> Iterator[httpx.Client]:
 
 
 @pytest.mark.slow
-def test_what_compose_starts_is_one_service_and_outlives_its_dispatcher(whole: Whole, tmp_path: Path) -> None:
+def test_what_compose_starts_is_one_service_and_outlives_its_dispatcher(whole: Site, tmp_path: Path) -> None:
     """Both gateways give the same answers to the same key, wait in one line, and go on with the standby."""
     whole.start("gateway-1")
     first = whole.url("gateway-1")
-    key = re.search(r"modu-[\w-]{43}", whole.log("gateway-1").read_text("utf-8"))
+    key = re.search(r"modu-[\w-]{43}", whole.said("gateway-1"))
     assert key
     for name in ("dispatcher-1", "dispatcher-2", "gateway-2"):
         whole.start(name)
     with process.engine_process(tmp_path / "engine.log", on=CPUS) as engine:
-        environ = {
-            **os.environ,
-            **_environment("gateway-1"),
-            **whole._shared,
-            "MODU_HOME": str(whole.home("gateway-1")),
-        }
-        subprocess.run([*MODU, "engine", "add", engine], env=environ, check=True, capture_output=True)
+        whole.command("gateway-1", "engine", "add", engine)
         body = {"model": "fake-model", "messages": [{"role": "user", "content": "?"}]}
         with _asker(first, key[0]) as a, _asker(whole.url("gateway-2"), key[0]) as b:
 
@@ -230,19 +181,12 @@ def test_what_compose_starts_is_one_service_and_outlives_its_dispatcher(whole: W
                 until(partial(well, client))
                 assert client.get("/health/ready").json()["degraded"] == []
                 until(partial(_tells, client, 'modu_wait_expected_seconds{model="fake-model"} 0'))
-            leader = next(
-                name for name in ("dispatcher-1", "dispatcher-2") if "dispatcher now" in _log(whole, name)
-            )
-            standby = {"dispatcher-1": "dispatcher-2", "dispatcher-2": "dispatcher-1"}[leader]
-            whole.running[leader].kill()
-            until(lambda: "dispatcher now" in _log(whole, standby))
+            leader = whole.leader()
+            whole.kill(leader)
+            until(lambda: whole.leader() not in ("", leader))
             assert well(a)
             assert well(b)
 
 
 def _tells(client: httpx.Client, metric: str) -> bool:
     return metric in client.get("/metrics").text
-
-
-def _log(whole: Whole, name: str) -> str:
-    return whole.log(name).read_text("utf-8")

@@ -8,9 +8,18 @@ import os
 import sqlite3
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from benchmarks.harness.engine import running_engine
+from typer.testing import CliRunner
 
+from moduai.accounts.audit import list_entries
+from moduai.cli import engine
+from moduai.engines.repository import find_engine
+from moduai.settings import load
+from moduai.store.database import Database
+from moduai.store.keyring import Keyring
 from tests.engines.conftest import KEY, http, serving
 
 MODELS = {"data": [{"id": "a", "owned_by": "vllm", "max_model_len": 100}, {"id": "b", "owned_by": "vllm"}]}
@@ -72,6 +81,30 @@ async def test_a_key_comes_from_the_environment_or_a_pipe_and_is_never_shown(tmp
         _, out, err = await modu(tmp_path, *words)
         assert KEY not in out + err
     assert KEY.encode() not in (tmp_path / "modu.db").read_bytes()
+
+
+async def test_a_key_is_changed_once_the_engine_takes_it(tmp_path, monkeypatch):
+    async def typed(*words: str) -> Any:
+        return await asyncio.to_thread(CliRunner().invoke, engine.app, [*words, "--home", str(tmp_path)])
+
+    async with running_engine(key="sk-old") as fake:
+        name = fake.url.removeprefix("http://")
+        monkeypatch.setenv("K", "sk-old")
+        assert (await typed("add", fake.url, "--key-env", "K", "--watts", "7")).exit_code == 0
+        monkeypatch.setenv("K", "sk-new")
+        refused = await typed("key", name, "--key-env", "K")
+        assert (refused.exit_code, "refuses the key" in refused.stderr) == (1, True), "nothing is changed"
+        fake.key = "sk-new"
+        changed = await typed("key", name, "--key-env", "K", "--json")
+        assert (changed.exit_code, "sk-new" in changed.output) == (0, False)
+        assert json.loads(changed.stdout)["watts"] == 7, "all else stays"
+        assert (await typed("key", name)).exit_code == 2
+    db = Database(load(tmp_path, {}).database_url)
+    async with db.connect() as connection:
+        kept = await find_engine(connection, Keyring.open(tmp_path), name)
+        entries = await list_entries(connection, action="engine.key")
+    await db.dispose()
+    assert (kept.key, [entry.target for entry in entries]) == ("sk-new", [kept.id])
 
 
 async def test_an_npu_tells_the_kind_that_http_cannot(tmp_path):

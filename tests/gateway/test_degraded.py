@@ -10,7 +10,7 @@ import pytest
 
 from moduai import app, settings
 from moduai.gateway import degraded, machine
-from moduai.gateway.metrics import exposition
+from moduai.gateway.metrics import exposition, figures
 from moduai.metering import pulse
 from moduai.web.console import words
 
@@ -36,7 +36,7 @@ async def test_a_worker_decides_all_and_its_metrics_tell_them(tmp_path: Path) ->
     assert worker.modes().keys() == set(degraded.MODES)
     named = worker.degraded()
     assert {"database", "engines"} <= set(named), "nothing is known yet"
-    told = exposition(worker.lane, None, named).decode().splitlines()
+    told = exposition({"1": figures(worker.lane, degraded=named)}).decode().splitlines()
     for name in NAMES:
         assert f'modu_degraded{{mode="{name}"}} {int(name in named)}' in told
     await worker.database.dispose()

@@ -13,7 +13,7 @@ from benchmarks.harness.engine import MODEL, FakeEngine
 from moduai.accounts.keys import digest
 from moduai.accounts.principal import Principal
 from moduai.gateway.local import Begun, Delta, Done, LocalAsk, Place
-from moduai.gateway.metrics import CATALOGUE, exposition
+from moduai.gateway.metrics import CATALOGUE, exposition, figures
 from moduai.gateway.policy_file import from_modu
 from moduai.gateway.policy_text import parse
 from moduai.gateway.shares import Shares, look
@@ -133,7 +133,7 @@ async def test_a_class_at_its_cap_is_said_to_be(fake: FakeEngine) -> None:
 
 async def test_metrics_tell_of_shares_steps_and_forecasts(fake: FakeEngine) -> None:
     async with crowd(fake, Behaviour(fault="slow_head", head_s=0.3)) as (gateway, tasks):
-        text = exposition(gateway.lane).decode()
+        text = exposition({"1": figures(gateway.lane)}).decode()
         waiting = gateway.lane.line.waiting()[MODEL]
         lines = [line for line in text.splitlines() if line.startswith("modu_share_waiting{")]
         assert sum(float(line.split()[-1]) for line in lines) == waiting
@@ -142,12 +142,12 @@ async def test_metrics_tell_of_shares_steps_and_forecasts(fake: FakeEngine) -> N
         assert all(f"# TYPE {name} " in text for name in ours)
         fake.behaviour = Behaviour()
         await asyncio.gather(*tasks)
-        text = exposition(gateway.lane).decode()
+        text = exposition({"1": figures(gateway.lane)}).decode()
         assert 'modu_steps_total{step="queued"} 10' in text
         assert f'modu_share_cost_seconds_total{{model="{MODEL}",class="guest"}} 0.0' in text
         calibration = gateway.lane.line._pools[MODEL].outlook.calibration  # a wait of seconds takes seconds
         calibration.learn(calibration.forecast(1, 4 * SECOND), 5 * SECOND)
-        text = exposition(gateway.lane).decode()
+        text = exposition({"1": figures(gateway.lane)}).decode()
         assert f'modu_wait_error_ratio{{model="{MODEL}",kind="light"}} ' in text
         assert f'modu_wait_cover_ratio{{model="{MODEL}",kind="light"}} 1.0' in text
         assert told(gateway).models[0].forecasts[0].cover == 100

@@ -21,7 +21,9 @@ from moduai.engines.fleet import Fleet
 from moduai.engines.record import Capability, Engine, Hardware, Model
 from moduai.engines.repository import add_engine, list_engines
 from moduai.gateway.lane import Lane
+from moduai.gateway.metrics import figures
 from moduai.gateway.switches import load_switches
+from moduai.gateway.workers import Workers
 from moduai.knowledge import store
 from moduai.knowledge.store import Collection, Refused
 from moduai.knowledge.types import Facts, Parsed, Passage
@@ -112,7 +114,11 @@ async def office(**overrides: Any) -> AsyncIterator[Office]:
     async with services(Script(), **overrides) as given:
         settings = given.loaded.settings
         lane = Lane(settings, Fleet(settings.upstream), Rows(), "boot")
-        parts = dataclasses.replace(given, lane=lane, switches=lane.switches, started=int(time.time()))
+        started = int(time.time())
+        workers = Workers(lambda: figures(lane, started=started, degraded=given.degraded()))
+        parts = dataclasses.replace(
+            given, lane=lane, switches=lane.switches, started=started, workers=workers
+        )
         people, tokens, forms = {}, {}, {}
         async with parts.database.begin() as connection:
             await add_engine(connection, parts.keyring, ENGINE)

@@ -8,13 +8,14 @@ from typing import Annotated
 import msgspec
 import typer
 
-from moduai.accounts.audit import Entry, list_entries
-from moduai.accounts.audit_roots import Published, Root, published
+from moduai.accounts.audit import Entry, list_entries, record
+from moduai.accounts.audit_roots import PURPOSE, TOPIC, Published, Root, published
 from moduai.accounts.audit_verify import Verdict, verify
 from moduai.cli.common import (
     HomeOption,
     JsonOption,
     count,
+    done,
     examples,
     fail,
     new_app,
@@ -22,8 +23,10 @@ from moduai.cli.common import (
     table,
     to_json,
 )
-from moduai.cli.data import moment, read, utc
+from moduai.cli.data import moment, read, utc, write
 from moduai.settings import Loaded
+from moduai.store.database import Connection
+from moduai.store.feed import announce
 from moduai.store.keyring import KeyringError
 from moduai.store.signing import SigningKeys
 
@@ -91,6 +94,28 @@ def roots(home: HomeOption = None, json: JsonOption = False) -> None:
         typer.echo(to_json(found))
     else:
         table(map(_root_row, found.roots), ROOTS, empty="No root yet: the service signs one after each day.")
+
+
+@app.command(epilog=examples("modu audit rotate"))
+def rotate(home: HomeOption = None, json: JsonOption = False) -> None:
+    """Sign the roots of coming days with a new key, and destroy the private half of the old one.
+
+    What the old one signed stays valid: its public half is published with the new one. Before the first
+    root there is no key to change.
+    """
+    loaded = open_loaded(home)
+    signing = _signing(loaded)
+    if signing is None or not signing.public(PURPOSE):
+        fail("there is no key yet: the first root, after the first day, is signed with a new one")
+
+    async def work(connection: Connection) -> str:
+        key = signing.rotate(PURPOSE)
+        await record(connection, actor="cli", action="audit.rotate", target=key)
+        await announce(connection, TOPIC)
+        return key
+
+    key = write(loaded, work, KeyringError)
+    done(f"Roots are signed with {key} from now on: keep a copy of the keyring", {"key": key}, json=json)
 
 
 def _signing(loaded: Loaded) -> SigningKeys | None:

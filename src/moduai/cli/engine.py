@@ -23,7 +23,7 @@ from moduai.engines.repository import EngineError
 from moduai.store.database import Connection
 from moduai.store.keyring import Keyring, KeyringError
 
-app = new_app("Add, list, show, drain, resume and remove engines.")
+app = new_app("Add, list, show, drain, resume and remove engines, and change their keys.")
 
 T = TypeVar("T")
 Work = Callable[[Connection, Keyring], Awaitable[T]]
@@ -94,6 +94,36 @@ def add(
     engine = _use(home, lambda connection, keyring: _write(connection, keyring, found, name), write=True)
     models = ", ".join(one.name for one in engine.models[:5]) + (", …" if len(engine.models) > 5 else "")
     done(f"{engine.name} ({engine.kind}) serves: {models}", _shown(engine), json=json)
+
+
+@app.command(
+    "key", epilog=examples("modu engine key lab-1 --key-env NEW_KEY", "modu engine key lab-1 --key -")
+)
+def change_key(
+    engine: NamedArgument,
+    *,
+    key: Annotated[str, typer.Option(help="The engine's new API key; - asks for it, unseen.")] = "",
+    key_env: Annotated[str, typer.Option(help="Environment variable that holds the key.")] = "",
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Give an engine another key, once the engine takes it. All else that is known of it stays."""
+    if not key and not key_env:
+        fail("give the new key: --key-env NAME, or --key - to be asked for it", 2)
+    found = _use(home, lambda connection, keyring: repository.find_engine(connection, keyring, engine))
+    if found.kind == "embedded":
+        fail("the key of the embedded engine is made anew by itself")
+    new = _key(key, key_env)
+    _ask(found.url, new)
+
+    async def work(connection: Connection, keyring: Keyring) -> Engine:
+        now = replace(await repository.find_engine(connection, keyring, found.id), key=new)
+        await repository.add_engine(connection, keyring, now)
+        await record(connection, actor="cli", action="engine.key", target=now.id)
+        return now
+
+    changed = _use(home, work, write=True)
+    done(f"{changed.name} is asked with the new key from now on", _shown(changed), json=json)
 
 
 @app.command("list", epilog=examples("modu engine list", "modu engine list --all --json"))

@@ -18,6 +18,7 @@ from moduai import service
 from moduai.cli.common import HomeOption, JsonOption, examples, fail, new_app, open_loaded, table, to_json
 from moduai.cli.data import read
 from moduai.engines.tables import engines
+from moduai.gateway.metrics import CATALOGUE, JOINED
 from moduai.metering.report import Usage, total
 from moduai.settings import Loaded
 from moduai.store.database import Connection
@@ -54,8 +55,8 @@ class _Told(Struct, frozen=True, kw_only=True):
 def show(home: HomeOption = None, json: JsonOption = False) -> None:
     """Show how the running service is right now.
 
-    Load, line and errors are those of the worker that answers, since it began; the last hour is of all
-    workers, from the ledger.
+    Load, line and errors are those of this machine's workers, each since it began; the last hour is of
+    all machines, from the ledger.
     """
     loaded = open_loaded(home)
     url = running_at(loaded)
@@ -90,7 +91,7 @@ def _print(told: _Told) -> None:
     typer.echo("")
     table(told.models, ["model", "waiting"], empty="Nobody waits.")
     typer.echo("")
-    table(told.errors, ["code", "count"], empty="No errors since the worker began.")
+    table(told.errors, ["code", "count"], empty="No errors since the workers began.")
     hour = told.last_hour
     typer.echo(
         f"\nLast hour: {hour.requests:,} requests, {hour.failed:,} not ok, mean wait "
@@ -126,12 +127,19 @@ def _ready(text: str) -> _Ready:
 
 def _metrics(text: str) -> Metrics:
     families: Iterable[object] = text_string_to_metric_families(text)
-    found: Metrics = {}
+    found: dict[str, dict[tuple[str, ...], list[float]]] = {}
     for family in families:
         name: str = family.name  # type: ignore[attr-defined]
         for sample in family.samples:  # type: ignore[attr-defined]
-            found.setdefault(name, {})[tuple(sample.labels.values())] = sample.value
-    return found
+            labels = tuple(value for label, value in sample.labels.items() if label != "worker")
+            found.setdefault(name, {}).setdefault(labels, []).append(sample.value)
+    return {name: _joined(name, values) for name, values in found.items()}
+
+
+def _joined(name: str, values: dict[tuple[str, ...], list[float]]) -> dict[tuple[str, ...], float]:
+    """Of several workers one, as the metric's definition says."""
+    over = next((one.over for one in CATALOGUE if one.name.removesuffix("_total") == name), "max")
+    return {labels: JOINED[over](each) for labels, each in values.items()}
 
 
 def running_at(loaded: Loaded) -> str:

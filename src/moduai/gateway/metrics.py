@@ -1,9 +1,16 @@
-"""The lane's counters in Prometheus' text format. Names are documented in docs/reference/metrics.md."""
+"""What the workers of a gateway count, and Prometheus' text of it. Names: docs/reference/metrics.md.
+
+Words: the *figures* of a worker are all its counters at one moment, as they travel to the worker that was
+asked. Rule: several workers are told apart by the label ``worker`` and never added up here, so that the
+counters of one that begins anew fall by themselves, as Prometheus expects it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec import Struct, field
 
 from moduai.gateway.degraded import MODES
 from moduai.gateway.searches import Searches
@@ -75,6 +82,9 @@ WAIT_COVER = Metric(
     "modu_wait_cover_ratio", "gauge", ("model", "kind"),
     "Part of the waits that fell into the 80 % interval that was foretold.", "max",
 )  # fmt: skip
+WORKER_UP = Metric(
+    "modu_worker_up", "gauge", ("worker",), "1 if the worker answered the one that was asked.", "min"
+)
 SEARCHES = Metric(
     "modu_searches_total", "counter", ("outcome",),
     "Searches of public documents: found, nothing, or away (no answer in time).",
@@ -89,94 +99,145 @@ BEHIND = Metric(
 MORPHEMES = Metric(
     "modu_search_morphemes_ratio", "gauge", (), "Part of the passages that are found by morphemes too.", "min"
 )
+JOINED: dict[str, Callable[[Iterable[float]], float]] = {"sum": sum, "max": max, "min": min}
+"""By ``Metric.over``."""
 CATALOGUE = (
     REQUESTS, ERRORS, TOKENS, ACCELERATOR, ENERGY, FAILURES, RETRIES, QUEUE, FIRST_TOKEN, DURATION, RUNNING,
     WAITING, WAIT_EXPECTED, UP, LEDGER, LEDGER_BEHIND, DEGRADED, SERVED, CLASS_RUNNING, CLASS_WAITING, STEPS,
-    WAIT_ERROR, WAIT_COVER,
+    WAIT_ERROR, WAIT_COVER, WORKER_UP,
     SEARCHES, SEARCH_SECONDS, SEARCH_UP, DOCUMENTS, PASSAGES, BEHIND, MORPHEMES,
 )  # fmt: skip
 
 
-def exposition(lane: Lane, searches: Searches | None = None, degraded: Collection[str] = ()) -> bytes:
-    """All metrics of this worker; ``searches`` is None where nothing is searched, ``degraded`` names the
-    modes that hold.
-    """
-    stats = lane.stats
-    lines: list[str] = []
-    lines += _family(REQUESTS, stats.total("requests", 0, 1, 3))
-    lines += _family(ERRORS, {(code,): count for code, count in stats.errors.items()})
+class Times(Struct):
+    """A histogram: counts in the buckets of BOUNDS_S and above the last, and the sum in µs."""
+
+    counts: list[int]
+    sum_us: int
+
+
+class Figures(Struct):
+    """All that one worker tells of itself."""
+
+    boot: str
+    """Names its process."""
+    started: int
+    """Unix time in seconds."""
+    degraded: list[str]
+    """What does not work now, by name."""
+    values: dict[str, list[tuple[tuple[str, ...], int | float]]] = field(default_factory=dict)
+    """By metric: its labels' values, and the value."""
+    times: dict[str, Times] = field(default_factory=dict)
+    """By metric."""
+
+    def put(self, metric: Metric, values: Mapping[Any, float]) -> None:
+        """Tell of a counter or gauge, by its labels."""
+        self.values[metric.name] = sorted(values.items())
+
+    def put_times(self, metric: Metric, histogram: Histogram) -> None:
+        """Tell of a histogram."""
+        self.times[metric.name] = Times(histogram.counts(), histogram.sum_us)
+
+
+def figures(
+    lane: Lane, searches: Searches | None = None, *, started: int = 0, degraded: Iterable[str] = ()
+) -> Figures:
+    """All figures of this worker; ``searches`` is None where nothing is searched."""
+    stats, told = lane.stats, Figures(lane.boot, started, list(degraded))
+    told.put(REQUESTS, stats.total("requests", 0, 1, 3))
+    told.put(ERRORS, {(code,): count for code, count in stats.errors.items()})
     kinds = ("in", "cached", "out")
-    lines += _family(
-        TOKENS,
-        {
-            (model, kind): n
-            for kind in kinds
-            for (model,), n in stats.total(f"tokens_{kind}", 1).items()
-            if model
-        },
-    )
-    engines = [(ACCELERATOR, "accelerator_us", 1e6), (ENERGY, "energy_mj", 1e3)]
-    for metric, field, unit in engines:
-        lines += _family(metric, {key: n / unit for key, n in stats.total(field, 2).items() if key[0]})
-    lines += _family(FAILURES, {(engine,): count for engine, count in stats.engine_failures.items()})
-    lines += _family(RETRIES, {(): stats.retries})
-    for metric, histogram in (
-        (QUEUE, stats.queue),
-        (FIRST_TOKEN, stats.first_token),
-        (DURATION, stats.duration),
-    ):
-        lines += _histogram(metric, histogram)
-    lines += _family(RUNNING, {(engine,): count for engine, count in lane.line.running().items()})
-    lines += _family(WAITING, {(model,): count for model, count in lane.line.waiting().items()})
-    lines += _family(WAIT_EXPECTED, {(model,): wait / 1e9 for model, wait in lane.line.expected().items()})
-    lines += _family(UP, {(name,): int(replica.is_open) for name, replica in lane.fleet.replicas.items()})
-    lines += _family(LEDGER, {(): lane.ledger.rows_waiting})
-    lines += _family(LEDGER_BEHIND, {(): round(lane.ledger.behind_s, 1)})
-    lines += _family(DEGRADED, {(mode.name,): int(mode.name in degraded) for mode in MODES})
-    lines += _family(STEPS, {(step,): count for step, count in stats.steps.items()})
-    lines += _sharing(lane)
+    tokens = {kind: stats.total(f"tokens_{kind}", 1) for kind in kinds}
+    told.put(TOKENS, {(model, kind): n for kind in kinds for (model,), n in tokens[kind].items() if model})
+    for metric, name, unit in ((ACCELERATOR, "accelerator_us", 1e6), (ENERGY, "energy_mj", 1e3)):
+        told.put(metric, {key: n / unit for key, n in stats.total(name, 2).items() if key[0]})
+    told.put(FAILURES, {(engine,): count for engine, count in stats.engine_failures.items()})
+    told.put(RETRIES, {(): stats.retries})
+    told.put_times(QUEUE, stats.queue)
+    told.put_times(FIRST_TOKEN, stats.first_token)
+    told.put_times(DURATION, stats.duration)
+    told.put(RUNNING, {(engine,): count for engine, count in lane.line.running().items()})
+    told.put(WAITING, {(model,): count for model, count in lane.line.waiting().items()})
+    told.put(WAIT_EXPECTED, {(model,): wait / 1e9 for model, wait in lane.line.expected().items()})
+    told.put(UP, {(name,): int(replica.is_open) for name, replica in lane.fleet.replicas.items()})
+    told.put(LEDGER, {(): lane.ledger.rows_waiting})
+    told.put(LEDGER_BEHIND, {(): round(lane.ledger.behind_s, 1)})
+    told.put(DEGRADED, {(mode.name,): int(mode.name in told.degraded) for mode in MODES})
+    told.put(STEPS, {(step,): count for step, count in stats.steps.items()})
+    _sharing(told, lane)
     if searches is not None:
-        lines += _searching(searches)
-    return ("\n".join(lines) + "\n").encode()
+        _searching(told, searches)
+    return told
 
 
-def _sharing(lane: Lane) -> Iterator[str]:
+def _sharing(told: Figures, lane: Lane) -> None:
     """By class; organisations would be too many for a label."""
     classes = [share for share in lane.line.shares() if len(share.path) == 1]
     by_class = [(SERVED, "served", 1e6), (CLASS_RUNNING, "running", 1), (CLASS_WAITING, "waiting", 1)]
-    for metric, field, unit in by_class:
-        yield from _family(metric, {(one.pool, one.path[0]): getattr(one, field) / unit for one in classes})
-    figures = [(model, figure) for model, found in lane.line.figures().items() for figure in found]
-    for metric, field in ((WAIT_ERROR, "error"), (WAIT_COVER, "covered")):
-        yield from _family(metric, {(model, one.kind): getattr(one, field) / 1000 for model, one in figures})
+    for metric, name, unit in by_class:
+        told.put(metric, {(one.pool, one.path[0]): getattr(one, name) / unit for one in classes})
+    found = [(model, figure) for model, each in lane.line.figures().items() for figure in each]
+    for metric, name in ((WAIT_ERROR, "error"), (WAIT_COVER, "covered")):
+        told.put(metric, {(model, one.kind): getattr(one, name) / 1000 for model, one in found})
 
 
-def _searching(searches: Searches) -> Iterator[str]:
-    yield from _family(SEARCHES, {(outcome,): count for outcome, count in searches.outcomes.items()})
-    yield from _histogram(SEARCH_SECONDS, searches.seconds)
-    yield from _family(SEARCH_UP, {(): int(searches.up)})
+def _searching(told: Figures, searches: Searches) -> None:
+    told.put(SEARCHES, {(outcome,): count for outcome, count in searches.outcomes.items()})
+    told.put_times(SEARCH_SECONDS, searches.seconds)
+    told.put(SEARCH_UP, {(): int(searches.up)})
     if searches.up:
         held = [(DOCUMENTS, searches.documents), (PASSAGES, searches.passages), (BEHIND, searches.behind)]
         for metric, value in [*held, (MORPHEMES, searches.morphemes)]:
-            yield from _family(metric, {(): value})
+            told.put(metric, {(): value})
 
 
-def _family(metric: Metric, values: Mapping[Any, float]) -> Iterator[str]:
+def exposition(workers: Mapping[str, Figures | None]) -> bytes:
+    """All metrics of these workers by their names; None: it did not answer."""
+    told = {name: each for name, each in workers.items() if each is not None}
+    lines = [*_head(WORKER_UP), *(_line(WORKER_UP, (name,), int(name in told)) for name in workers)]
+    for metric in CATALOGUE:
+        if any(metric.name in each.values or metric.name in each.times for each in told.values()):
+            lines += _head(metric)
+        for name, each in told.items():
+            worker = [("worker", name)] if len(workers) > 1 else []
+            if metric.name in each.times:
+                lines += _histogram(metric, each.times[metric.name], worker)
+            lines += [_line(metric, *sample, worker) for sample in each.values.get(metric.name, ())]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def joined(told: Sequence[Figures], metric: Metric) -> dict[tuple[str, ...], float]:
+    """The values of several workers as one, by labels: as the metric's definition says."""
+    found: dict[tuple[str, ...], list[float]] = {}
+    for each in told:
+        for labels, value in each.values.get(metric.name, ()):
+            found.setdefault(labels, []).append(value)
+    return {labels: JOINED[metric.over](values) for labels, values in found.items()}
+
+
+def joined_times(told: Sequence[Figures], metric: Metric) -> Times:
+    """The histograms of several workers as one."""
+    each = [one.times[metric.name] for one in told if metric.name in one.times]
+    counts = [sum(bucket) for bucket in zip(*(one.counts for one in each), strict=True)]
+    return Times(counts, sum(one.sum_us for one in each))
+
+
+def _head(metric: Metric) -> Iterator[str]:
     yield f"# HELP {metric.name} {metric.help}"
     yield f"# TYPE {metric.name} {metric.type}"
-    for labels, value in sorted(values.items()):
-        yield f"{metric.name}{_labels(zip(metric.labels, labels, strict=True))} {value}"
 
 
-def _histogram(metric: Metric, histogram: Histogram) -> Iterator[str]:
-    yield f"# HELP {metric.name} {metric.help}"
-    yield f"# TYPE {metric.name} histogram"
+def _line(metric: Metric, labels: Iterable[str], value: float, beside: Iterable[tuple[str, str]] = ()) -> str:
+    return f"{metric.name}{_labels([*zip(metric.labels, labels, strict=True), *beside])} {value}"
+
+
+def _histogram(metric: Metric, times: Times, beside: Iterable[tuple[str, str]]) -> Iterator[str]:
     total = 0
-    for bound, count in zip((*map(str, BOUNDS_S), "+Inf"), histogram.counts(), strict=True):
+    for bound, count in zip((*map(str, BOUNDS_S), "+Inf"), times.counts, strict=True):
         total += count
-        yield f'{metric.name}_bucket{{le="{bound}"}} {total}'
-    yield f"{metric.name}_sum {histogram.sum_us / 1e6}"
-    yield f"{metric.name}_count {total}"
+        yield f"{metric.name}_bucket{_labels([*beside, ('le', bound)])} {total}"
+    yield f"{metric.name}_sum{_labels(beside)} {times.sum_us / 1e6}"
+    yield f"{metric.name}_count{_labels(beside)} {total}"
 
 
 def _labels(pairs: Iterable[tuple[str, str]]) -> str:

@@ -12,7 +12,7 @@ from moduai.accounts.principal import Principal
 from moduai.engines.record import Capability
 from moduai.gateway.errors import ApiError
 from moduai.gateway.lane import Lane
-from moduai.gateway.metrics import exposition
+from moduai.gateway.metrics import Figures, figures
 from moduai.gateway.policy_file import InForce, from_modu
 from moduai.gateway.public import PUBLIC
 from moduai.gateway.searches import Searches
@@ -20,8 +20,8 @@ from moduai.gateway.shares import look
 
 JSON = b"application/json"
 _PATHS = (
-    b"/health/live", b"/health/ready", b"/metrics", b"/metrics/shares", b"/audit/roots.json", b"/v1/models",
-    b"/v1/queue", b"/v1/search",
+    b"/health/live", b"/health/ready", b"/metrics", b"/metrics/shares", b"/metrics/worker",
+    b"/audit/roots.json", b"/v1/models", b"/v1/queue", b"/v1/search",
 )  # fmt: skip
 
 
@@ -60,7 +60,7 @@ class Routes:
         """Whether each model that talks may answer from public documents too."""
 
     def answer(self, method: bytes, path: bytes, principal: Principal | None, *, local: bool) -> Answer:
-        """Answer a GET; ``local``: it comes from where metrics may be read. Raises ApiError."""
+        """Answer a GET; ``local``: it comes from this machine. Raises ApiError."""
         if method not in (b"GET", b"HEAD"):
             raise ApiError("method_not_allowed" if path in _PATHS else "not_found")
         match path:
@@ -68,8 +68,8 @@ class Routes:
                 found = Answer(200, JSON, b'{"status":"live"}')
             case b"/health/ready":
                 found = self._ready()
-            case b"/metrics":
-                found = self._metrics(local=local)
+            case b"/metrics/worker":
+                found = self._worker(local=local)
             case b"/metrics/shares":
                 found = self._shares(local=local)
             case b"/audit/roots.json":
@@ -105,12 +105,15 @@ class Routes:
         status = "stopping" if leaving else "starting" if not known else "degraded" if degraded else "ready"
         return _json({"status": status, "degraded": degraded}, 503 if refuses else 200)
 
-    def _metrics(self, *, local: bool) -> Answer:
-        """For this machine, and for the collectors of ``gateway.scraped_by``. Fails closed."""
+    def figures(self) -> Figures:
+        """All that this worker tells of itself."""
+        return figures(self._lane, self._searches(), started=self._started, degraded=self._degraded())
+
+    def _worker(self, *, local: bool) -> Answer:
+        """For the other workers of this machine only. Fails closed."""
         if not local:
             raise ApiError("not_found")
-        told = exposition(self._lane, self._searches(), self._degraded())
-        return Answer(200, b"text/plain; version=0.0.4; charset=utf-8", told)
+        return _json(self.figures())
 
     def _shares(self, *, local: bool) -> Answer:
         """For ``modu shares`` on this machine only. Fails closed."""

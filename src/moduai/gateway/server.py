@@ -9,7 +9,7 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,14 @@ from moduai.gateway.author import Author, Sessions, from_our_page, session_token
 from moduai.gateway.connection import ClientConnection
 from moduai.gateway.errors import ApiError
 from moduai.gateway.lane import Lane
+from moduai.gateway.metrics import exposition
 from moduai.gateway.public import Documents
 from moduai.gateway.routes import Routes
+from moduai.gateway.workers import Later, Workers
 from moduai.settings import Settings
 
 SWEEP_S = 0.5
-OWN = frozenset({b"/metrics", b"/metrics/shares", b"/audit/roots.json"})
+OWN = frozenset({b"/metrics", b"/metrics/shares", b"/metrics/worker", b"/audit/roots.json"})
 """Addresses beside /v1 and /health that are no pages."""
 SEARCH, METRICS = b"/v1/search", b"/metrics"
 FORWARDED = frozenset(
@@ -54,6 +56,7 @@ class Server:
         """None: nobody can sign in."""
         self.documents: Documents | None = None
         """None: there are no public documents to answer from."""
+        self.workers = Workers(routes.figures)
         self._looks: set[asyncio.Task[None]] = set()
         self._routes, self._make_app, self._app = routes, app, None
         self._hosts = {
@@ -219,10 +222,14 @@ class Server:
         author = Author(sessions.find(token, time.time()), token, sessions)
         if author.principal is None:
             connection.transport.pause_reading()
-            look = self._loop.create_task(self._look_up(connection, sessions, author))
-            self._looks.add(look)
-            look.add_done_callback(self._looks.discard)
+            self._take_time(self._look_up(connection, sessions, author))
         return author
+
+    def _take_time(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
+        self._looks.add(task)
+        task.add_done_callback(self._looks.discard)
+        return task
 
     async def _look_up(self, connection: ClientConnection, sessions: Sessions, author: Author) -> None:
         try:
@@ -279,11 +286,27 @@ class Server:
             return
         try:
             local = self._is_local(connection)
+            if path == METRICS and connection.method in (b"GET", b"HEAD"):
+                self._tell(connection, local=local)
+                return
             status, kind, body = self._routes.answer(connection.method, path, principal, local=local)
         except ApiError as error:
             connection.fail(error)
             return
         connection.whole(status, kind, b"cache-control: no-store\r\n", body, "")
+
+    def _tell(self, connection: ClientConnection, *, local: bool) -> None:
+        """Metrics of all workers, for this machine and the collectors of ``gateway.scraped_by``. Raises
+        ApiError; fails closed.
+        """
+        if not local:
+            raise ApiError("not_found")
+        connection.begin(Later(self._take_time(self._told(connection))))
+
+    async def _told(self, connection: ClientConnection) -> None:
+        kind = b"text/plain; version=0.0.4; charset=utf-8"
+        body = exposition(await self.workers.told())
+        connection.whole(200, kind, b"cache-control: no-store\r\n", body, "")
 
     def _serve_page(self, connection: ClientConnection) -> None:
         if self._app is None:

@@ -14,6 +14,7 @@ from moduai.engines.record import Model
 from moduai.gateway.lane import Lane
 from moduai.gateway.policy_file import InForce, from_modu
 from moduai.gateway.switches import Switches
+from moduai.gateway.workers import Workers
 from moduai.knowledge.client import Search
 from moduai.settings import Loaded
 from moduai.store.database import Database
@@ -55,6 +56,8 @@ class Services:
     """For live figures; None where there is none."""
     started: int = 0
     """When this worker began, Unix time in seconds."""
+    workers: Workers | None = None
+    """All workers of this machine; None where there is none."""
     desk: Desk | None = None
     """Public documents, where there are any to answer from; then ``ask`` is this desk."""
     documents_first: Callable[[], bool] = lambda: False

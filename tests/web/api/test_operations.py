@@ -36,6 +36,8 @@ async def test_now_tells_of_load_engines_and_the_last_hour(desk: Office) -> None
     desk.lane.stats.queue.by_bits[20] = 9
     desk.lane.stats.queue.sum_us = 9_000_000
     desk.lane.stats.errors["line_full"] = 3
+    assert desk.services.workers is not None
+    desk.services.workers._sockets = {"2": desk.services.loaded.home / "none.sock"}
     at = time.time_ns() // 1000
     async with desk.services.database.begin() as connection:
         row = msgspec.structs.asdict(UsageRow(id="1", at=at, subject="a", tokens_out=7, outcome="failed"))
@@ -49,6 +51,8 @@ async def test_now_tells_of_load_engines_and_the_last_hour(desk: Office) -> None
         "id": ENGINE.id, "name": "lab", "kind": "vllm", "state": "active", "health": "well", "running": 0,
         "concurrency": 32, "failures": 0, "models": 0,
     }  # fmt: skip
+    assert now["workers"][0]["boot"] == "boot"
+    assert now["workers"][1] == {"name": "2", "boot": "", "started_at": 0}, "it does not answer"
     assert [one["name"] for one in now["models"]] == ["Qwen/Qwen3-8B", "haneul-32b"]
     assert now["errors"] == [{"code": "line_full", "count": 3}]
     assert (now["recent"]["requests"], now["recent"]["failed"], now["recent"]["tokens_out"]) == (1, 1, 7)

@@ -12,7 +12,18 @@ from moduai.accounts.reports import count_reports
 from moduai.engines.fleet import Replica
 from moduai.gateway.errors import ApiError
 from moduai.gateway.lane import Lane
-from moduai.gateway.stats import BOUNDS_S, Histogram
+from moduai.gateway.metrics import (
+    ERRORS,
+    FAILURES,
+    FIRST_TOKEN,
+    LEDGER,
+    QUEUE,
+    Figures,
+    Times,
+    joined,
+    joined_times,
+)
+from moduai.gateway.stats import BOUNDS_S
 from moduai.metering import report
 from moduai.store.database import Connection, Database
 from moduai.web.api.operation import Call, Nothing, Operation
@@ -26,7 +37,7 @@ REST = 20
 
 
 class Quantiles(Struct, frozen=True, kw_only=True):
-    """Times of requests that ran since this worker began, in seconds; a quantile is the upper end of the
+    """Times of requests that ran since the workers began, in seconds; a quantile is the upper end of the
     histogram's bucket that it falls into, null before the first request.
     """
 
@@ -37,7 +48,7 @@ class Quantiles(Struct, frozen=True, kw_only=True):
 
 
 class EngineNow(Struct, frozen=True, kw_only=True):
-    """One engine as this worker sees it."""
+    """One engine as the worker that answers sees it."""
 
     id: str
     name: str
@@ -49,12 +60,12 @@ class EngineNow(Struct, frozen=True, kw_only=True):
     running: int
     concurrency: int
     failures: int
-    """Requests that it failed since this worker began."""
+    """Requests that it failed since the workers began."""
     models: list[str]
 
 
 class ModelNow(Struct, frozen=True, kw_only=True):
-    """One model as this worker sees it."""
+    """One model as the worker that answers sees it."""
 
     name: str
     waiting: int
@@ -64,7 +75,7 @@ class ModelNow(Struct, frozen=True, kw_only=True):
 
 
 class ErrorNow(Struct, frozen=True, kw_only=True):
-    """Errors told to clients since this worker began."""
+    """Errors told to clients since the workers began."""
 
     code: str
     count: int
@@ -91,17 +102,24 @@ class Recent(Struct, frozen=True, kw_only=True):
     """Sixty minutes, the newest last."""
 
 
+class WorkerNow(Struct, frozen=True, kw_only=True):
+    """One worker of this machine."""
+
+    name: str
+    boot: str
+    """Names its process; empty while it does not answer."""
+    started_at: int
+
+
 class Now(Struct, frozen=True, kw_only=True):
-    """The state of the worker that answers, and the last hour of all workers."""
+    """The state of this machine's workers together, and the last hour of all gateways."""
 
     at: int
     """Unix time in seconds."""
-    worker: str
-    """The worker that answers: its figures are its own since ``started_at``."""
-    started_at: int
+    workers: list[WorkerNow]
     draining: bool
     degraded: list[str]
-    """What does not work now, by name."""
+    """What does not work now in one of them, by name."""
     running: int
     capacity: int
     """Requests that engines which take some can run at once."""
@@ -119,28 +137,33 @@ class Now(Struct, frozen=True, kw_only=True):
 
 
 async def now(call: Call, _: Nothing) -> Now:
-    """Figures of the worker that answers come from its memory; the last hour comes from the ledger and is of
-    all workers. While the database is away the rest is shown all the same.
+    """Figures come from the memory of this machine's workers, each since it began; the last hour comes from
+    the ledger and is of all machines. While the database is away the rest is shown all the same.
     """
     services, lane, at = call.services, lane_of(call), int(call.now)
+    each = await services.workers.told() if services.workers else {}
+    told = [one for one in each.values() if one is not None]
+    failures = joined(told, FAILURES)
     past = await _HOURS.setdefault(services.database, Past()).look(services.database, at)
-    engines = [_engine(lane, replica) for replica in lane.fleet.replicas.values()]
+    engines = [
+        _engine(lane, replica, int(failures.get((replica.engine.id,), 0)))
+        for replica in lane.fleet.replicas.values()
+    ]
     waiting = lane.line.waiting()
     return Now(
         at=at,
-        worker=lane.boot,
-        started_at=services.started,
+        workers=[_worker(name, one) for name, one in each.items()],
         draining=lane.draining,
-        degraded=services.degraded(),
+        degraded=list(dict.fromkeys([*services.degraded(), *(bad for one in told for bad in one.degraded)])),
         running=sum(lane.line.running().values()),
         capacity=sum(r.engine.concurrency for r in lane.fleet.replicas.values() if r.is_open),
         waiting=sum(waiting.values()),
-        unwritten=lane.ledger.rows_waiting,
-        wait=_quantiles(lane.stats.queue),
-        first_token=_quantiles(lane.stats.first_token),
+        unwritten=int(joined(told, LEDGER).get((), 0)),
+        wait=_quantiles(joined_times(told, QUEUE)),
+        first_token=_quantiles(joined_times(told, FIRST_TOKEN)),
         engines=sorted(engines, key=lambda one: one.name),
         models=[_model(lane, name, waiting.get(name, 0)) for name in sorted(lane.fleet.models())],
-        errors=[ErrorNow(code=code, count=count) for code, count in lane.stats.errors.most_common()],
+        errors=_errors(joined(told, ERRORS)),
         recent=past[0],
         open_reports=past[1],
     )
@@ -175,7 +198,19 @@ class Past:
 _HOURS: WeakKeyDictionary[Database, Past] = WeakKeyDictionary()
 
 
-def _engine(lane: Lane, replica: Replica) -> EngineNow:
+def _worker(name: str, told: Figures | None) -> WorkerNow:
+    if told is None:
+        return WorkerNow(name=name, boot="", started_at=0)
+    return WorkerNow(name=name, boot=told.boot, started_at=told.started)
+
+
+def _errors(counts: dict[tuple[str, ...], float]) -> list[ErrorNow]:
+    """The most frequent first."""
+    often = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    return [ErrorNow(code=code, count=int(count)) for (code,), count in often]
+
+
+def _engine(lane: Lane, replica: Replica, failures: int) -> EngineNow:
     engine, breaker = replica.engine, replica.breaker
     health = "away" if breaker.state != "closed" else "shaky" if breaker.troubled else "well"
     return EngineNow(
@@ -186,7 +221,7 @@ def _engine(lane: Lane, replica: Replica) -> EngineNow:
         health=health,
         running=lane.line.running().get(engine.id, 0),
         concurrency=engine.concurrency,
-        failures=lane.stats.engine_failures[engine.id],
+        failures=failures,
         models=sorted(replica.models),
     )
 
@@ -207,10 +242,9 @@ def _model(lane: Lane, name: str, waiting: int) -> ModelNow:
     )
 
 
-def _quantiles(histogram: Histogram) -> Quantiles:
-    counts = histogram.counts()
-    count = sum(counts)
-    mean = round(histogram.sum_us / count / 1e6, 3) if count else None
+def _quantiles(times: Times) -> Quantiles:
+    counts, count = times.counts, sum(times.counts)
+    mean = round(times.sum_us / count / 1e6, 3) if count else None
     return Quantiles(count=count, mean_s=mean, median_s=quantile(counts, 0.5), p95_s=quantile(counts, 0.95))
 
 
