@@ -79,6 +79,8 @@ MOST_OTHER = 1 << 16
 KEPT = 60 * SECOND
 """Debts outlive a restart that takes no longer, and for so long after it nobody is forgotten."""
 QUEUED = Queued(0, -1)
+Moved = list[tuple[str, tuple[str, ...], int]]
+"""A number for each class or organisation of a pool: pool, path, number."""
 
 
 class Pool:
@@ -479,6 +481,14 @@ class FairQueue:
                 pool.measure(now)
         return self._fill_all(now) if self._waiting else []
 
+    def move(self, moved: Moved, ahead: Moved, now: int) -> None:
+        """What other cells serve of the same classes and organisations (`apportion`). ``moved``: all weights
+        that are not those of the policy; ``ahead``: cost that those who may be idle here are ahead elsewhere.
+        """
+        for name, pool in self._pools.items():
+            pool.tree.move({path: weight for each, path, weight in moved if each == name})
+            pool.tree.put_back([(path, cost) for each, path, cost in ahead if each == name])
+
     # what is shown
 
     def routes(self, pool: str) -> bool:
@@ -514,13 +524,18 @@ class FairQueue:
             for above in pool.tree.root.branches.values():
                 for branch in (above, *above.branches.values()):
                     path = (above.key,) if branch is above else (above.key, branch.key)
-                    found.append(_share(pool.name, path, branch, loose.pop(path, 0)))
+                    here = pool.tree.moved.get(path, branch.rule.weight)
+                    found.append(_share(pool.name, path, branch, loose.pop(path, 0), here))
             for path, running in loose.items():
                 rule = self.policy.classes.get(path[0]) or ClassRule(path[0])
                 found.append(
                     _idle_share(pool.name, path, rule if len(path) == 1 else rule.rule(path[1]), running)
                 )
         return found
+
+    def cells(self) -> dict[str, int]:
+        """How old (ns) is what is known of other cells that serve the same classes, by cell."""
+        return {}
 
     # what outlives the process
 
@@ -818,7 +833,7 @@ def _turn(replica: Replica, ticket: Ticket) -> tuple[bool, int, int, int]:
     return above.running >= above.floor, replica.due(ticket.path[0]), ticket.arrived, ticket.id
 
 
-def _share(pool: str, path: tuple[str, ...], branch: Branch, loose: int) -> Share:
+def _share(pool: str, path: tuple[str, ...], branch: Branch, loose: int, here: int) -> Share:
     rule = branch.rule
     return Share(
         pool,
@@ -831,8 +846,9 @@ def _share(pool: str, path: tuple[str, ...], branch: Branch, loose: int) -> Shar
         branch.served,
         branch.vt - branch.up.virtual,
         branch.running >= branch.ceiling,
+        here,
     )
 
 
 def _idle_share(pool: str, path: tuple[str, ...], rule: ClassRule | NodeRule, running: int) -> Share:
-    return Share(pool, path, rule.weight, rule.guarantee, rule.cap, 0, running, 0, 0, False)
+    return Share(pool, path, rule.weight, rule.guarantee, rule.cap, 0, running, 0, 0, False, rule.weight)

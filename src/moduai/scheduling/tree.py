@@ -152,7 +152,7 @@ class Branch(Node):
 class Tree:
     """The counters and the waiting tickets of one pool."""
 
-    __slots__ = ("_number", "_people", "capacity", "lenders", "policy", "root")
+    __slots__ = ("_number", "_people", "capacity", "lenders", "moved", "policy", "root")
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
@@ -161,6 +161,8 @@ class Tree:
         self.root: Branch = Branch("", None)
         self.lenders: dict[Branch, None] = {}
         """Branches with idle children."""
+        self.moved: dict[tuple[str, ...], int] = {}
+        """Weights that are not those of the policy, by path: other cells serve these nodes too."""
         self._people: list[dict[Path, Node]] = [{} for _ in range(SHARDS)]
         self._number = 0
 
@@ -204,7 +206,8 @@ class Tree:
         return branch
 
     def _set_rule(self, branch: Branch, rule: NodeRule | ClassRule) -> None:
-        branch.rule, branch.rate = rule, VT_ONE // rule.weight
+        branch.rule = rule
+        self._weigh(branch)
         branch.floor = rule.guarantee * self.capacity // WHOLE
         branch.ceiling = self._places(rule.cap)
         branch.each = self._places(rule.person_cap) if isinstance(rule, ClassRule) else branch.up.each
@@ -230,6 +233,23 @@ class Tree:
             self._set_rule(above, rule)
             for outer, branch in above.branches.items():
                 self._set_rule(branch, rule.rule(outer))
+
+    def move(self, moved: dict[tuple[str, ...], int]) -> None:
+        """These weights for those of the policy from now on; what was charged stays as it is."""
+        changed = [
+            path for path in self.moved.keys() | moved.keys() if self.moved.get(path) != moved.get(path)
+        ]
+        self.moved = moved
+        for path in changed:
+            branch = self.root.branches.get(path[0])
+            if branch is not None and len(path) > 1:
+                branch = branch.branches.get(path[1])
+            if branch is not None:
+                self._weigh(branch)
+
+    def _weigh(self, branch: Branch) -> None:
+        path = (branch.key,) if branch.up is self.root else (branch.up.key, branch.key)
+        branch.rate = VT_ONE // self.moved.get(path, branch.rule.weight)
 
     # waiting
 
@@ -516,6 +536,23 @@ class Tree:
             elif not (up.running or up.waiting or up.idle or up.up is up):
                 self._rest(up.up, up)
 
+    # what stands elsewhere
+
+    def put_back(self, ahead: Iterable[tuple[tuple[str, ...], int]]) -> None:
+        """Classes and organisations that are idle here come back no sooner than so much cost ahead."""
+        for path, cost in ahead:
+            if path[0] in self.policy.classes:
+                node = self._at(path)
+                if not (node.running or node.waiting):
+                    node.vt = max(node.vt, node.up.virtual + cost * node.rate)
+                self._rest_all(node)
+
+    def _rest_all(self, node: Node) -> None:
+        """What is idle of a node and those above it stands among the idle ones."""
+        while node.up is not node and not (node.running or node.waiting or node.idle):
+            self._rest(node.up, node)
+            node = node.up
+
     # what outlives the process
 
     def owed(self, most: int) -> list[tuple[tuple[str, ...], int]]:
@@ -537,9 +574,7 @@ class Tree:
             node = self._at(path)
             if not (node.vt or node.running or node.waiting):
                 node.vt = node.up.virtual + debt
-            while node.up is not node and not (node.running or node.waiting or node.idle):
-                self._rest(node.up, node)
-                node = node.up
+            self._rest_all(node)
 
     def _at(self, path: tuple[str, ...]) -> Node:
         if len(path) == 3:
