@@ -7,6 +7,7 @@ from benchmarks.bars.cells_cost import hop
 from benchmarks.bars.cells_death import books, failover, soak, upgrade
 from benchmarks.bars.cells_keys import revoke
 from benchmarks.bars.cells_shares import gap, skew
+from benchmarks.bars.cells_totals import totals
 
 BARS: area.Bars = {
     "gap": gap,
@@ -15,6 +16,7 @@ BARS: area.Bars = {
     "books": books,
     "revoke": revoke,
     "skew": skew,
+    "totals": totals,
     "soak": soak,
     "upgrade": upgrade,
 }

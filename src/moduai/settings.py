@@ -143,9 +143,9 @@ class Cells(Struct, frozen=True, forbid_unknown_fields=True):
         bool, Meta(description="Keep a dispatcher on this machine, or a standby where there is one already.")
     ] = True
     engines: Annotated[
-        list[str],
+        tuple[str, ...],
         Meta(description="Names of the cell's engines, as patterns such as `seoul-*`; none: all there are."),
-    ] = []
+    ] = ()
     exchange_s: Annotated[
         Seconds,
         Meta(
