@@ -26,6 +26,7 @@ from moduai.gateway.routes import Routes
 from moduai.gateway.server import Server
 from moduai.metering.row import UsageRow
 from moduai.scheduling import FairQueue
+from moduai.scheduling.policy import Policy
 from moduai.settings import Settings
 
 KEY = "modu-" + "k" * 43
@@ -182,11 +183,17 @@ def settings_of(**changes: dict[str, Any]) -> Settings:
 
 @asynccontextmanager
 async def running_gateway(
-    *engines: Engine, app: Any = None, queue: FairQueue | None = None, **changes: dict[str, Any]
+    *engines: Engine,
+    app: Any = None,
+    queue: FairQueue | None = None,
+    ledger: Rows | None = None,
+    keys: KeyTable | None = None,
+    **changes: dict[str, Any],
 ) -> AsyncIterator[Gateway]:
     """A gateway on a free port of loopback."""
     settings = settings_of(**changes)
-    fleet, ledger, keys = Fleet(settings.upstream), Rows(), KeyTable()
+    fleet, ledger = Fleet(settings.upstream), Rows() if ledger is None else ledger
+    keys = KeyTable() if keys is None else keys
     keys.replace(
         [
             (digest(KEY.encode()), Principal(subject="sub_a", organisation="org_a", key="key_a")),
@@ -232,7 +239,11 @@ async def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
 
 
 def shared(gateway: Gateway, rule: str = "", more: str = "") -> None:
-    """Let a gateway share by another policy: one class with a rule, and whatever comes before it."""
+    """Let a gateway share by another policy."""
+    gateway.lane.set_policy(shared_policy(rule, more))
+
+
+def shared_policy(rule: str = "", more: str = "") -> Policy:
+    """One class with a rule, and whatever comes before it."""
     title = 'title = { ko = "모두", en = "All" }'
-    text = f'name = "test"\ndefault = "standard"\n{more}\n[class.standard]\n{title}\n{rule}\n'
-    gateway.lane.set_policy(parse(text))
+    return parse(f'name = "test"\ndefault = "standard"\n{more}\n[class.standard]\n{title}\n{rule}\n')

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import inf
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from moduai.scheduling.apportion import LEAST, SPAN, Cell, Had, Window, ahead, apportion, fill, weights
@@ -15,6 +15,7 @@ from moduai.scheduling.types import WHOLE
 from .world import SECOND, World, policy, rule
 
 NAMES = "abcd"
+SOME = settings(max_examples=50, deadline=None)
 RULES = policy(rule("a", weight=2000), rule("b"))
 rate = st.floats(1e3, 1e6)
 node = st.builds(
@@ -42,6 +43,7 @@ def bounds(rules: dict[str, NodeRule], cell: Cell, who: str) -> tuple[float, flo
     return tuple(min(wanted, part * cell.whole / WHOLE) for part in (rules[who].guarantee, rules[who].cap))
 
 
+@SOME
 @given(rules, cells())
 def test_every_cell_gives_all_it_has_and_nobody_more_than_may_be(
     rules: dict[str, NodeRule], cells: dict[str, Cell]
@@ -58,6 +60,7 @@ def test_every_cell_gives_all_it_has_and_nobody_more_than_may_be(
             assert least * (1 - 1e-6) - 1e-6 <= got <= most * (1 + 1e-6) + 1e-6
 
 
+@SOME
 @given(rules, cells())
 def test_nobody_could_get_more_without_another_getting_less_who_has_no_more(
     rules: dict[str, NodeRule], cells: dict[str, Cell]
@@ -75,6 +78,7 @@ def test_nobody_could_get_more_without_another_getting_less_who_has_no_more(
                     assert total[rich] - total[poor] <= slack / min(rules[poor].weight, rules[rich].weight)
 
 
+@SOME
 @given(rules, cells(), st.sampled_from(NAMES), st.floats(1, 8))
 def test_who_weighs_more_gets_no_less(
     rules: dict[str, NodeRule], cells: dict[str, Cell], who: str, times: float
@@ -90,6 +94,7 @@ def had(who: str, *, waits: bool = True, rate: int = 1000, ahead: int = 0) -> Ha
     return Had(tuple(who.split("/")), waits, rate, ahead)
 
 
+@SOME
 @given(
     st.lists(st.tuples(st.sampled_from(["a", "b", "a/o", "a/p", "b/o"]), st.booleans(), st.integers(0, 99)))
 )
@@ -103,6 +108,7 @@ ROWS = st.lists(
 )
 
 
+@SOME
 @given(ROWS)
 def test_no_weight_is_nothing_and_who_is_in_one_cell_keeps_its_own(
     rows: list[tuple[str, str, bool, int]],
@@ -180,6 +186,16 @@ def test_rates_are_of_the_last_seconds() -> None:
     assert window.rate(key) == 0, "it was forgotten, and counts from 0 again"
 
 
+def test_who_has_no_end_of_turns_gives_what_it_has_by_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("moduai.scheduling.apportion.ROUNDS", 1)
+    one = NodeRule()
+    cuts = apportion(
+        {"a": one, "b": one}, {"x": Cell(9, 9, {"a": inf, "b": inf}), "y": Cell(9, 9, {"a": inf})}
+    )
+    assert cuts["x"].given == pytest.approx({"a": 4.5, "b": 4.5})
+    assert cuts["y"].given == pytest.approx({"a": 9})
+
+
 # in the tree
 
 
@@ -197,6 +213,7 @@ def test_moved_weights_are_followed_and_given_back() -> None:
     assert here == {
         ("c",): (3000, 500), ("c", "o"): (1000, 1000), ("d",): (1000, 1000), ("d", "o"): (1000, 10),
     }  # fmt: skip
+    assert world.queue.cells() == {}, "it asks nobody itself"
     world.queue.move([], [], 0)
     assert 28 <= world.serve(40).count("c/o/p") <= 31, "what was charged stays as it was"
 
@@ -212,6 +229,7 @@ def test_moving_to_another_cell_is_no_gain() -> None:
     assert world.serve(6) == ["d/o/p"] * 3 + ["c/o/p", "d/o/p", "c/o/p"]
 
 
+@SOME
 @given(st.integers(0, 10**6))
 def test_what_is_far_ahead_is_forgotten_once_that_is_over(cost: int) -> None:
     assume(cost)
