@@ -92,6 +92,8 @@ class Worker:
         self.writer = SegmentWriter(loaded.path("usage"), settings.ledger, name)
         self.recorder = Recorder(loaded.path("turns"), self.subjects, settings.ledger, name)
         self.feed = FeedState()
+        self.followed = False
+        """Another process has taken our place."""
         self.known = False
         """True once keys and engines have been read."""
         self.engines_unread = False
@@ -176,7 +178,7 @@ class Worker:
 
     async def stop(self) -> None:
         """Drain, write the last rows, and let go."""
-        if self.link is None:
+        if self.link is None and not self.followed:
             kept.keep(self.loaded.home, self.lane.line)
         cut_off = await self.server.drain(self.loaded.settings.gateway.drain_s)
         for task in self._tasks:
@@ -398,6 +400,7 @@ async def serve(loaded: Loaded) -> None:
     await worker.start()
     await stop.wait()
     if not ended.is_set():
+        worker.followed = True
         await worker.server.hand_over(loaded.settings.gateway.drain_s, ended)
     else:
         await worker.leave()

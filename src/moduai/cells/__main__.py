@@ -209,8 +209,11 @@ class Candidate:
         while True:
             await asyncio.sleep(SAVE_S)
             if self.sure():
+                steps = self.line.dumping(time.monotonic_ns())
+                while not (state := next(steps)):  # noqa: ASYNC110  (who asks now comes first)
+                    await asyncio.sleep(0)
                 with contextlib.suppress(AwayError):  # it is said already
-                    await self.lease.save(self.line.dump(time.monotonic_ns()))
+                    await self.lease.save(state)
 
     async def _leave(self) -> None:
         with contextlib.suppress(AwayError):

@@ -26,7 +26,7 @@ The same calls give the same answers: there is no clock here and no chance.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from mypy_extensions import mypyc_attr
@@ -40,7 +40,7 @@ from moduai.scheduling.price import Price, assumed
 from moduai.scheduling.replica import Replica
 from moduai.scheduling.state import MOST_OWING, PoolState, State
 from moduai.scheduling.ticket import Grant, Ticket
-from moduai.scheduling.tree import VT_COST, Branch, Node, Tree, first
+from moduai.scheduling.tree import SHARDS, VT_COST, Branch, Node, Tree, first
 from moduai.scheduling.types import (
     WHOLE,
     Decision,
@@ -78,6 +78,8 @@ MOST_OTHER = 1 << 16
 """Prompt tokens that are believed beside eight times those of the text: images."""
 KEPT = 60 * SECOND
 """Debts outlive a restart that takes no longer, and for so long after it nobody is forgotten."""
+LOOKED = 4096
+"""People that are looked at without a break for what they owe."""
 QUEUED = Queued(0, -1)
 Moved = list[tuple[str, tuple[str, ...], int]]
 """A number for each class or organisation of a pool: pool, path, number."""
@@ -541,23 +543,41 @@ class FairQueue:
 
     def dump(self, now: int) -> bytes:
         """What was learned and what people owe; nothing of what waits and runs."""
-        pools = [
-            PoolState(
-                name,
-                pool.price.value,
-                pool.outlook.mean_run,
-                pool.costliest,
-                pool.tree.owed(MOST_OWING),
-                pool.outlook.calibration.dump(),
+        return list(self.dumping(now))[-1]
+
+    def dumping(self, now: int) -> Iterator[bytes]:
+        """The same in steps of about `LOOKED` people, for a million stop everything for long: nothing, until
+        the last step gives it. What was served between two steps is held against some and not yet against
+        others.
+        """
+        pools: list[PoolState] = []
+        known = list(self._pools.values())
+        looked = 0
+        for pool in known:
+            owed: list[tuple[tuple[str, ...], int]] = []
+            step = pool.tree.known // SHARDS
+            for some in pool.tree.owing(MOST_OWING // len(known)):
+                owed.extend(some)
+                looked += step
+                if looked >= LOOKED:
+                    looked = 0
+                    yield b""
+            pools.append(
+                PoolState(
+                    pool.name,
+                    pool.price.value,
+                    pool.outlook.mean_run,
+                    pool.costliest,
+                    owed,
+                    pool.outlook.calibration.dump(),
+                )
             )
-            for name, pool in self._pools.items()
-        ]
         speeds = [
             (replica.name, pool, speed.dump())
             for replica in self._replicas.values()
             for pool, speed in replica.speeds.items()
         ]
-        return state.write(State(1, state.aged(self._estimates.dump(), now), pools, speeds))
+        yield state.write(State(1, state.aged(self._estimates.dump(), now), pools, speeds))
 
     def restore(self, data: bytes, now: int, away: int = 0) -> bool:
         """Take back what `dump` gave ``away`` ns ago, of the pools, replicas and classes that there are.

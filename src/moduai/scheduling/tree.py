@@ -57,6 +57,8 @@ UNCAPPED = 1 << 62
 NO_LIMITS = Limits(UNCAPPED, UNCAPPED, UNCAPPED)
 SHARDS = 256
 """People stand in this many maps, so that none is so large that its growth stops everything."""
+OWING = 16
+"""Of each such map so many are kept at least that owe."""
 SPARE = 64
 """Entries of a heap that may be of no more use, above one for each child that waits."""
 TRIMMED = 16
@@ -557,14 +559,19 @@ class Tree:
 
     def owed(self, most: int) -> list[tuple[tuple[str, ...], int]]:
         """What nodes were charged ahead of their parent's virtual time: of those that owe most."""
+        return nlargest(most, [each for some in self.owing(most) for each in some], key=_most_owing)
+
+    def owing(self, most: int) -> Iterator[list[tuple[tuple[str, ...], int]]]:
+        """The same in parts, each of a moment of its own: of each part of the people those that owe most."""
         found: list[tuple[tuple[str, ...], int]] = []
         for above in self.root.branches.values():
             found.append(((above.key,), _debt(above)))
-            found.extend(((above.key, branch.key), _debt(branch)) for branch in above.branches.values())
+            found.extend([((above.key, branch.key), _debt(branch)) for branch in above.branches.values()])
+        yield nlargest(most, [each for each in found if each[1] > 0], key=_most_owing)
+        share = max(most // SHARDS, OWING)
         for shard in self._people:
-            found.extend((node.key, _debt(node)) for node in shard.values())
-        owing = ((path, debt) for path, debt in found if debt > 0)
-        return nlargest(most, owing, key=lambda each: (each[1], each[0]))
+            people = [(node.key, _debt(node)) for node in shard.values()]
+            yield nlargest(share, [each for each in people if each[1] > 0], key=_most_owing)
 
     def owe(self, owed: Iterable[tuple[tuple[str, ...], int]]) -> None:
         """Take back what was owed, but by nodes of classes that are gone, and those known already."""
@@ -583,6 +590,10 @@ class Tree:
         if len(path) == 1:
             return above
         return above.branches.get(path[1]) or self._branch(above, path[1], self._rule(path[0]).rule(path[1]))
+
+
+def _most_owing(owed: tuple[tuple[str, ...], int]) -> tuple[int, tuple[str, ...]]:
+    return owed[1], owed[0]
 
 
 def _debt(node: Node) -> int:
