@@ -119,7 +119,7 @@ async def running_site(
             dispatcher.start(dispatcher.line.set_policy(policy, time.monotonic_ns()))
 
         yield Site(gateways, dispatcher.line, set_policy)
-        await until(lambda: not any(sum(gateway.lane.line.running().values()) for gateway in gateways))
+        await until(lambda: not sum(dispatcher.line.running().values()))  # or a place in line has leaked
 
 
 @asynccontextmanager

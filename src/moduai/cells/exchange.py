@@ -22,10 +22,13 @@ from moduai.cells.lease import FORGOTTEN, AwayError, Lease, Told
 from moduai.scheduling import FairQueue, Share
 from moduai.scheduling.apportion import Had, Path, Window, ahead, weights
 from moduai.scheduling.policy import Policy
+from moduai.scheduling.queue import Moved
 from moduai.scheduling.tree import VT_ONE
 
 STALE = 6
-MOST_NODES = 256
+PAUSE = 10
+"""Computing weights takes at most one part in so many of the time; they follow less often then."""
+MOST_NODES = 128
 """Organisations of a class that are told, of those that wait or were served: those that were served most."""
 MOST_TOLD = 65_536
 """Nodes that another cell is believed to have, of one model."""
@@ -65,8 +68,10 @@ class Exchange:
         self._window = Window()
         self._others: dict[str, tuple[int, Pools]] = {}
         """What other cells told, and when."""
-        self._moved = False
-        """Weights are not all our own."""
+        self._moved: Moved = []
+        """The weights that are not our own."""
+        self._again = 0
+        """When weights are computed next."""
 
     @property
     def ages(self) -> dict[str, int]:
@@ -95,9 +100,12 @@ class Exchange:
             told = dict.fromkeys(self._others, (b"", -1))
         self._hear(told or {}, self._clock())
         fresh = {name: pools for name, (at, pools) in self._others.items() if not self._stale(at)}
+        if now < self._again:
+            return
         # in a thread: with many organisations it takes longer than somebody who asks should wait
-        line, busy = self._line, _busy(self._line, shares)
+        began, line, busy = self._clock(), self._line, _busy(self._line, shares)
         self._move(*await asyncio.to_thread(_apportion, line.policy, self._name, own, fresh, busy))
+        self._again = now + PAUSE * (self._clock() - began)
 
     def _stale(self, at: int) -> bool:
         return stale(self._clock() - at, self._every_s)
@@ -118,8 +126,8 @@ class Exchange:
 
     def _move(self, moved: Numbers, far: Numbers) -> None:
         here, back = _flat(moved), _flat(far)
-        if here or back or self._moved:
-            self._moved = bool(here)
+        if back or here != self._moved:
+            self._moved = here
             self._line.move(here, back, self._clock())
 
 
@@ -169,5 +177,5 @@ def _busy(line: FairQueue, shares: list[Share]) -> dict[str, set[Path]]:
     return found
 
 
-def _flat(numbers: Numbers) -> list[tuple[str, Path, int]]:
+def _flat(numbers: Numbers) -> Moved:
     return [(pool, path, number) for pool, found in numbers.items() for path, number in found.items()]
