@@ -8,6 +8,7 @@ from benchmarks.bars.cells_death import books, failover, soak, upgrade
 from benchmarks.bars.cells_faults import faults
 from benchmarks.bars.cells_keys import revoke
 from benchmarks.bars.cells_shares import gap, skew
+from benchmarks.bars.cells_totals import totals
 
 BARS: area.Bars = {
     "gap": gap,
@@ -16,6 +17,7 @@ BARS: area.Bars = {
     "books": books,
     "revoke": revoke,
     "skew": skew,
+    "totals": totals,
     "soak": soak,
     "upgrade": upgrade,
     "faults": faults,

@@ -144,6 +144,33 @@ def world(
         yield World(stack.enter_context(cell), part)
 
 
+@contextlib.contextmanager
+def worlds(
+    bench: Bench, name: str, *, gateways: int, policy: str, settings: Mapping[str, str] | None = None
+) -> Iterator[tuple[World, World]]:
+    """Two cells of one installation, with an engine each and one store of their leases. Raises StartError."""
+    place = bench.place(name)
+    with contextlib.ExitStack() as stack:
+        engines = [
+            stack.enter_context(process.engine_process(place / f"engine-{n}.log", on=set())) for n in range(2)
+        ]
+        home = modu.prepare(place / "home", engines, concurrency=SLOTS)
+        (home.folder / "policy.toml").write_text(policy)
+        url, part = stack.enter_context(redis_process(place))
+        made = []
+        for number in range(2):
+            own = {"cells__lease": url, "cells__name": f"cell-{number}", "cells__engines": f"fake-{number}"}
+            cell = running_cell(
+                home,
+                place / f"parts-{number}",
+                gateways=gateways,
+                settings={**own, **(settings or {})},
+                metering=not number,
+            )
+            made.append(World(stack.enter_context(cell), part))
+        yield made[0], made[1]
+
+
 async def make_people(
     home: Path, urls: Sequence[str], tokens: Sequence[int], class_: str = "standard"
 ) -> list[Person]:

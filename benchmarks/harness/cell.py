@@ -114,7 +114,14 @@ class Cell:
     """All of them."""
 
     def __init__(
-        self, home: Home, folder: Path, gateways: int, dispatchers: int, settings: Mapping[str, str]
+        self,
+        home: Home,
+        folder: Path,
+        gateways: int,
+        dispatchers: int,
+        settings: Mapping[str, str],
+        *,
+        metering: bool,
     ) -> None:
         self.home, self.folder = home, folder
         environ = home.environ(**{**WITHOUT, "gateway__workers": "2", **settings})
@@ -131,11 +138,12 @@ class Cell:
         self.metering = Part(
             "metering", [sys.executable, "-m", "moduai.metering"], folder / "metering.log", environ
         )
+        self._metered = metering
 
     @property
     def parts(self) -> list[Part]:
         """In the order of their start."""
-        return [*self.dispatchers, self.metering, *self.gateways]
+        return [*self.dispatchers, *([self.metering] if self._metered else []), *self.gateways]
 
     def leader(self, within_s: float = 20.0) -> Part:
         """The dispatcher that took over last."""
@@ -189,12 +197,13 @@ def running_cell(
     dispatchers: int = 1,
     settings: Mapping[str, str] | None = None,
     elsewhere: Sequence[str] = (),
+    metering: bool = True,
 ) -> Iterator[Cell]:
     """A cell at work; ``elsewhere`` is what stands before the first dispatcher's command, such as the way
-    into a network of its own. Raises StartError.
+    into a network of its own; ``metering``: other cells of its home folder have none. Raises StartError.
     """
     folder.mkdir(exist_ok=True)
-    cell = Cell(home, folder, gateways, dispatchers, settings or {})
+    cell = Cell(home, folder, gateways, dispatchers, settings or {}, metering=metering)
     cell.dispatchers[0].command[:0] = elsewhere
     try:
         for part in cell.parts:

@@ -21,17 +21,17 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import uvloop
 
-from moduai import log as logs
 from moduai.accounts.audit_roots import TOPIC as ROOTS
 from moduai.accounts.audit_roots import Sealing, published
 from moduai.accounts.keys import load_principals
 from moduai.accounts.sessions import SessionTable
 from moduai.accounts.table import KeyTable
+from moduai.cells.exchange import stale
+from moduai.cells.lease import open_lease
 from moduai.cells.link import Link
-from moduai.cells.open_lease import open_lease
 from moduai.cells.remote import RemoteLine
+from moduai.child import run
 from moduai.desk import Desk, Known
 from moduai.desk.api import Counter
 from moduai.desk.shelf import StoredShelf
@@ -62,9 +62,9 @@ from moduai.knowledge.watch import Watch
 from moduai.metering.machine import machine_id
 from moduai.metering.segment import Appender, SegmentWriter
 from moduai.metering.taken import Taken
-from moduai.parent import CHECK_S, Parent
+from moduai.parent import Parent
 from moduai.scheduling import FairQueue
-from moduai.settings import Loaded, SettingsError, load
+from moduai.settings import Loaded
 from moduai.store.database import Connection, Database
 from moduai.store.feed import FeedState, follow
 from moduai.store.keyring import Keyring, KeyringError
@@ -93,6 +93,8 @@ class Worker:
         self.writer = SegmentWriter(loaded.path("usage"), settings.ledger, name)
         self.recorder = Recorder(loaded.path("turns"), self.subjects, settings.ledger, name)
         self.feed = FeedState()
+        self.followed = False
+        """Another process has taken our place."""
         self.known = False
         """True once keys and engines have been read."""
         self.engines_unread = False
@@ -179,7 +181,7 @@ class Worker:
 
     async def stop(self) -> None:
         """Drain, write the last rows, and let go."""
-        if self.link is None:
+        if self.link is None and not self.followed:
             kept.keep(self.loaded.home, self.lane.line)
         cut_off = await self.server.drain(self.loaded.settings.gateway.drain_s)
         for task in self._tasks:
@@ -203,6 +205,7 @@ class Worker:
     def modes(self) -> dict[ways.Mode, bool]:
         """Which degraded modes hold."""
         line, link, lag = self.lane.line, self.link, self.feed.lag_s
+        every_s = self.loaded.settings.cells.exchange_s
         active = [each for each in self.fleet.replicas.values() if each.engine.state == "active"]
         opened = sum(each.is_open for each in active)
         return {
@@ -214,6 +217,7 @@ class Worker:
             ways.ENGINE: 0 < opened < len(active),
             ways.LINE: isinstance(line, RemoteLine) and not line.there,
             ways.LEASE: isinstance(line, RemoteLine) and (line.unsure or bool(link and link.lease_away)),
+            ways.CELLS: any(stale(age, every_s) for age in line.cells().values()),
             ways.SEARCH: self.watch is not None and not self.watch.ready,
             ways.AUDIT: bool(self.sealing.failing),
             **self.machine.modes,
@@ -266,7 +270,8 @@ class Worker:
         were, readiness names them, and keys are followed all the same.
         """
         try:
-            self.fleet.apply(await list_engines(connection, self.keyring))
+            own = self.loaded.settings.cells.engines
+            self.fleet.apply(await list_engines(connection, self.keyring, own))
         except (KeyringError, AddressError) as error:
             log.error("engines cannot be read", extra={"why": str(error)})  # noqa: TRY400  one line says it
             self.engines_unread = True
@@ -374,8 +379,7 @@ def _workers(loaded: Loaded, routes: Routes, own: Path) -> Workers:
 
 async def _end_with(parent: Parent) -> None:
     """Without its supervisor the worker would keep the port that a new service needs: drain and end."""
-    while not parent.gone:  # noqa: ASYNC110  (no event tells it)
-        await asyncio.sleep(CHECK_S)
+    await parent.ended()
     log.warning("the supervisor is gone, so the worker stops")
     signal.raise_signal(signal.SIGTERM)
 
@@ -407,23 +411,12 @@ async def serve(loaded: Loaded) -> None:
     await worker.start()
     await stop.wait()
     if not ended.is_set():
+        worker.followed = True
         await worker.server.hand_over(loaded.settings.gateway.drain_s, ended)
     else:
         await worker.leave()
     await worker.stop()
 
 
-def main() -> int:
-    """Entry point; returns the exit status."""
-    try:
-        loaded = load()
-    except SettingsError as error:
-        sys.stderr.write(f"modu: {error}\n")
-        return os.EX_CONFIG
-    logs.configure(loaded.settings.log, "gateway")
-    uvloop.run(serve(loaded))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("gateway", serve))

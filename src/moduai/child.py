@@ -16,8 +16,12 @@ import resource
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
+
+from moduai import log as logs
+from moduai.settings import Loaded, SettingsError, load
 
 _LONGEST_SOCKET = 100
 """Bytes of a socket's path that every system takes (Linux 107, macOS 103)."""
@@ -75,6 +79,20 @@ def stay_behind(memory_mb: int) -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
             Path("/proc/self/oom_score_adj").write_text("500", "ascii")
+
+
+def run(name: str, serve: Callable[[Loaded], Coroutine[Any, Any, None]]) -> int:
+    """Read the settings, log under a name, and serve; the exit status."""
+    try:
+        loaded = load()
+    except SettingsError as error:
+        sys.stderr.write(f"modu: {error}\n")
+        return os.EX_CONFIG
+    logs.configure(loaded.settings.log, name)
+    import uvloop  # noqa: PLC0415  (memory: not every child needs it)
+
+    uvloop.run(serve(loaded))
+    return 0
 
 
 def end_with_parent(by: signal.Signals) -> None:

@@ -5,6 +5,7 @@ On Linux the kernel tells a child of its parent's end (see ``supervisor``); else
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import dataclass, field
 
@@ -22,3 +23,8 @@ class Parent:
     def gone(self) -> bool:
         """Whether it has ended: the system has given us another one."""
         return os.getppid() != self.pid
+
+    async def ended(self) -> None:
+        """Wait for its end."""
+        while not self.gone:  # noqa: ASYNC110  (no event tells it)
+            await asyncio.sleep(CHECK_S)

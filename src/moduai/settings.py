@@ -142,6 +142,17 @@ class Cells(Struct, frozen=True, forbid_unknown_fields=True):
     dispatch: Annotated[
         bool, Meta(description="Keep a dispatcher on this machine, or a standby where there is one already.")
     ] = True
+    engines: Annotated[
+        tuple[str, ...],
+        Meta(description="Names of the cell's engines, as patterns such as `seoul-*`; none: all there are."),
+    ] = ()
+    exchange_s: Annotated[
+        Seconds,
+        Meta(
+            description="Time between two rounds in which cells with the same `lease` tell each other what "
+            "they serve."
+        ),
+    ] = 0.5
 
 
 class Upstream(Struct, frozen=True, forbid_unknown_fields=True):

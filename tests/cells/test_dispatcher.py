@@ -160,11 +160,11 @@ def test_what_it_says_of_engines_and_figures(clock: Clock) -> None:
     assert one.line.waiting() == {"m": 0}
     assert [share.running for share in one.line.shares() if share.path == ("c",)] == [1]
     assert "m" in one.line.figures()
-    assert one.line.well
+    assert (one.line.there, one.line.unsure) == (True, False)
     found.degraded = True
     found.tick([]), found.tick([])
     one.pass_on()
-    assert not one.line.well
+    assert (one.line.there, one.line.unsure) == (True, True)
 
 
 def test_a_full_line_refuses(clock: Clock) -> None:
@@ -310,7 +310,7 @@ def test_without_a_dispatcher_new_requests_wait_a_moment_and_are_then_refused() 
     refused = one.line.submit(Ticket(2, "m", ("c", "o", "p"), "a", 1, 1, lost), lost + AWAY + 1)
     assert isinstance(refused, Refused)
     assert refused.reason == "line_away"
-    assert not one.line.well
+    assert not one.line.there
 
 
 def test_what_gateways_saw_of_engines(clock: Clock) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -62,6 +63,49 @@ async def test_the_next_one_goes_on_from_what_was_saved(make: Make) -> None:
     assert 0 <= found[1] < 60_000_000_000
 
 
+async def test_the_totals_of_each_cell_are_heard_by_all_until_it_leaves(
+    request: pytest.FixtureRequest, make: Make, tmp_path: Path
+) -> None:
+    one, standby = make(), make()
+    cell = one._cell if isinstance(one, RedisLease) else one._lock.stem.removeprefix("cell-")
+    url = request.getfixturevalue("redis") if isinstance(one, RedisLease) else ""
+    other = RedisLease(url, f"{cell}-b", 30) if url else FileLease(tmp_path, f"{cell}-b")
+    assert await one.exchange(b"early") is None, "only the dispatcher tells"
+    await one.take("here", 0)
+    await other.take("there", 0)
+    told = await one.exchange(b"1 \0\xff")
+    assert told is not None
+    assert told[cell][0] == b"1 \0\xff"
+    await asyncio.sleep(0.01)
+    told = await other.exchange(b"2")
+    assert told is not None
+    assert {name: data for name, (data, _) in told.items() if cell in name} == {
+        cell: b"1 \0\xff", f"{cell}-b": b"2",
+    }  # fmt: skip
+    assert 1_000_000 < told[cell][1] < 60_000_000_000
+    assert await standby.exchange(b"false") is None
+    await one.give_up()
+    assert cell not in (await other.exchange(b"3") or {})
+    await other.close()
+
+
+async def test_a_cell_that_is_silent_for_long_is_forgotten(redis: str, tmp_path: Path) -> None:
+    one, two = RedisLease(redis, secrets.token_hex(4), 30), FileLease(tmp_path, "c")
+    client = redis_client(redis)
+    await client.hset("modu:totals", "long-ago", b"5 old")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "cell-long-ago.totals").touch()
+    os.utime(tmp_path / "run" / "cell-long-ago.totals", (5, 5))
+    for lease in (one, two):
+        await lease.take("here", 0)
+        told = await lease.exchange(b"now")
+        assert told
+        assert "long-ago" not in told
+        await lease.close()
+    assert not await client.hexists("modu:totals", "long-ago")
+    await client.aclose()
+
+
 async def test_a_holder_that_says_nothing_loses_it(redis: str) -> None:
     cell = secrets.token_hex(4)
     one, two = RedisLease(redis, cell, TERM_S), RedisLease(redis, cell, TERM_S)
@@ -114,8 +158,9 @@ async def test_a_store_that_is_away(tmp_path: Path) -> None:
         for ask in (lease.keep, lease.owner, lease.saved, lease.give_up):
             with pytest.raises(AwayError):
                 await ask()
-        with pytest.raises(AwayError):
-            await lease.save(b"")
+        for tell in (lease.save, lease.exchange):
+            with pytest.raises(AwayError):
+                await tell(b"")
         await lease.close()
 
 
@@ -125,6 +170,12 @@ async def test_a_folder_that_refuses(tmp_path: Path) -> None:
     (tmp_path / "run" / "cell-c.json").mkdir()
     with pytest.raises((AwayError, IsADirectoryError)):
         await lease.take("here", 0)
+    other = FileLease(tmp_path, "d")
+    await other.take("here", 0)
+    (tmp_path / "run" / "cell-d.totals").mkdir()
+    with pytest.raises(AwayError):
+        await other.exchange(b"")
+    await other.close()
     (tmp_path / "run" / "cell-c.state").mkdir()
     with pytest.raises(AwayError):
         await lease.save(b"")

@@ -138,6 +138,33 @@ class Lenient:
         return (lambda *_: True) if name == "proves" else getattr(wire, name)
 
 
+class Version:
+    """The wire of another version."""
+
+    def __init__(self, oldest: int, newest: int) -> None:
+        self.OLDEST, self.VERSION = oldest, newest
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(wire, name)
+
+
+@pytest.mark.parametrize(
+    ("door", "gate", "talk"),
+    [((1, 2), (1, 1), True), ((1, 1), (1, 2), True), ((2, 3), (1, 2), True), ((3, 4), (1, 2), False)],
+)
+async def test_a_version_understands_the_one_before(
+    tmp_path: Path, caplog, monkeypatch, door: tuple[int, int], gate: tuple[int, int], talk: bool
+) -> None:
+    """So gateways and dispatchers can be replaced one after the other."""
+    lease = Lease()
+    monkeypatch.setattr("moduai.cells.door.wire", Version(*door))
+    monkeypatch.setattr("moduai.cells.link.wire", Version(*gate))
+    async with door_at(f"unix:{tmp_path / 'd.sock'}") as found, linked(lease) as (_, line):
+        lease.now = Owner(1, found.at)
+        await until(lambda: line.states or "cannot be read" in caplog.text)
+        assert bool(line.states) is talk
+
+
 async def test_a_newer_dispatcher_is_gone_to_and_an_older_one_never(tmp_path: Path) -> None:
     lease = Lease()
     async with (

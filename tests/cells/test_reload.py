@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from moduai import service
 from moduai.cli.reload import app
+from moduai.gateway import kept
 from moduai.settings import load
 from moduai.store import migrate
 from moduai.store.database import Database
@@ -99,6 +100,7 @@ async def test_what_an_answer_promised_is_kept(tmp_path: Path) -> None:
                     assert "data: [DONE]" in [line async for line in lines]
                 again = await client.post("/v1/chat/completions", json=BODY)
                 assert (again.status_code, again.headers["connection"]) == (200, "close")
+        assert not (home.folder / kept.FILE).exists(), "the one after the next would read it, too late"
 
 
 @pytest.mark.parametrize("had", ["0007", "0006", "9999"])

@@ -25,7 +25,7 @@ ALL = [
     wire.Waits(7, 1, 2, 3, 4, "queue", ""),
     wire.Turned(7, "line_full", 5),
     wire.Open({"eng": 1}, ("other",), degraded=False),
-    wire.Figures({"m": 1}, [], {}, {"m": 2_000_000_000}),
+    wire.Figures({"m": 1}, [], {}, {"m": 2_000_000_000}, {"east": 5}),
     wire.Bye(),
 ]
 

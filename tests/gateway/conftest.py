@@ -18,6 +18,7 @@ from benchmarks.harness.engine import MODEL, FakeEngine, running_engine
 from moduai.accounts.keys import digest
 from moduai.accounts.principal import Principal
 from moduai.accounts.table import KeyTable
+from moduai.cells.remote import RemoteLine
 from moduai.engines.fleet import Fleet
 from moduai.engines.record import Capability, Engine, Hardware, Model
 from moduai.gateway.lane import Lane
@@ -26,6 +27,7 @@ from moduai.gateway.routes import Routes
 from moduai.gateway.server import Server
 from moduai.metering.row import UsageRow
 from moduai.scheduling import FairQueue
+from moduai.scheduling.policy import Policy
 from moduai.settings import Settings
 
 KEY = "modu-" + "k" * 43
@@ -182,11 +184,17 @@ def settings_of(**changes: dict[str, Any]) -> Settings:
 
 @asynccontextmanager
 async def running_gateway(
-    *engines: Engine, app: Any = None, queue: FairQueue | None = None, **changes: dict[str, Any]
+    *engines: Engine,
+    app: Any = None,
+    queue: FairQueue | None = None,
+    ledger: Rows | None = None,
+    keys: KeyTable | None = None,
+    **changes: dict[str, Any],
 ) -> AsyncIterator[Gateway]:
     """A gateway on a free port of loopback."""
     settings = settings_of(**changes)
-    fleet, ledger, keys = Fleet(settings.upstream), Rows(), KeyTable()
+    fleet, ledger = Fleet(settings.upstream), Rows() if ledger is None else ledger
+    keys = KeyTable() if keys is None else keys
     keys.replace(
         [
             (digest(KEY.encode()), Principal(subject="sub_a", organisation="org_a", key="key_a")),
@@ -203,7 +211,8 @@ async def running_gateway(
     finally:
         await server.drain(0.01)
         assert not lane.exchanges
-        assert all(count == 0 for count in lane.line.running().values()), "a place in line has leaked"
+        here = {} if isinstance(queue, RemoteLine) else lane.line.running()  # that one tells of others too
+        assert all(count == 0 for count in here.values()), "a place in line has leaked"
         assert all(clock.running == 0 for clock in lane.clocks.values()), "a clock still runs"
 
 
@@ -232,7 +241,11 @@ async def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
 
 
 def shared(gateway: Gateway, rule: str = "", more: str = "") -> None:
-    """Let a gateway share by another policy: one class with a rule, and whatever comes before it."""
+    """Let a gateway share by another policy."""
+    gateway.lane.set_policy(shared_policy(rule, more))
+
+
+def shared_policy(rule: str = "", more: str = "") -> Policy:
+    """One class with a rule, and whatever comes before it."""
     title = 'title = { ko = "모두", en = "All" }'
-    text = f'name = "test"\ndefault = "standard"\n{more}\n[class.standard]\n{title}\n{rule}\n'
-    gateway.lane.set_policy(parse(text))
+    return parse(f'name = "test"\ndefault = "standard"\n{more}\n[class.standard]\n{title}\n{rule}\n')

@@ -47,6 +47,7 @@ def test_every_kind_of_call_is_replayed() -> None:
     queue.finish(grant, None, 0, -1, 12)
     queue.observe("s", Telemetry(1, 2, 3), 13)
     queue.tick(14)
+    queue.move([("m", ("c",), 10)], [("m", ("d", "o"), 5)], 14)
     queue.set_policy(policy(), 15)
     queue.restore(FairQueue(policy()).dump(0), 16, 5)
     queue.remove_replica("s")
@@ -58,7 +59,7 @@ def test_every_kind_of_call_is_replayed() -> None:
     found = {line.split(b'"')[1].decode() for line in lines}
     assert found == {
         "begin", "replica", "submit", "place", "cancel", "progress", "finish", "observe", "tick", "policy",
-        "restore", "remove", "hash",
+        "restore", "remove", "move", "hash",
     }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from moduai.scheduling import FairQueue, ReplicaSpec, Used, state
 from moduai.scheduling.queue import KEPT
 from moduai.scheduling.ticket import NO_TICKET
+from moduai.scheduling.tree import SHARDS
 
 from .world import SECOND, M, World, policy, rule
 
@@ -45,6 +46,27 @@ def test_debts_outlive_the_process() -> None:
         assert world.serve(3) == (
             ["d/o/other", "c/o/new", "c/o/heavy"] if restored else ["c/o/heavy", "d/o/other", "c/o/new"]
         )
+
+
+def test_a_state_of_many_is_told_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two of them others are served; what is owed is there all the same."""
+    world = World()
+    world.ask("d/o/other")
+    for number in range(2 * SHARDS):
+        for _ in range(2):
+            world.ask(f"c/o/{number}")
+    world.serve(2 * SHARDS + 2)
+    whole = world.queue.dump(0)
+    monkeypatch.setattr("moduai.scheduling.queue.LOOKED", SHARDS // 2)
+    *steps, last = world.queue.dumping(0)
+    assert steps == [b""] * len(steps)
+    assert len(steps) > 2
+    assert last == whole
+    new = World()
+    assert new.queue.restore(last, 0)
+    owed = [dict(each.queue._pools["m"].tree.owed(9999)) for each in (world, new)]
+    assert owed[0] == owed[1]
+    assert len(owed[0]) == 4
 
 
 def test_debts_are_kept_while_people_come_back_and_then_forgotten() -> None:

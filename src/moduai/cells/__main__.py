@@ -18,14 +18,11 @@ import time
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
-import uvloop
-
-from moduai import log as logs
 from moduai.cells.dispatcher import TICK_S, Dispatcher
 from moduai.cells.door import Door
-from moduai.cells.lease import AwayError, Lease
-from moduai.cells.open_lease import open_lease
-from moduai.child import own_folder, socket_path
+from moduai.cells.exchange import Exchange
+from moduai.cells.lease import AwayError, Lease, open_lease
+from moduai.child import own_folder, run, socket_path
 from moduai.engines.address import AddressError
 from moduai.engines.fleet import Fleet
 from moduai.engines.health import HealthWatch
@@ -35,11 +32,11 @@ from moduai.gateway.decision_log import DecisionLog
 from moduai.gateway.policy_file import PolicyFile
 from moduai.gateway.supply import Supply
 from moduai.metering.machine import machine_id
-from moduai.parent import CHECK_S, Parent
+from moduai.parent import Parent
 from moduai.scheduling import FairQueue, Grant
 from moduai.scheduling.policy import Policy
 from moduai.scheduling.queue import KEPT
-from moduai.settings import Loaded, SettingsError, load
+from moduai.settings import Loaded
 from moduai.store.database import Database
 from moduai.store.feed import follow
 from moduai.store.keyring import Keyring, KeyringError
@@ -103,7 +100,8 @@ class Candidate:
         if "engines" in topics or not self._known.is_set():
             async with self.database.connect() as connection:
                 try:
-                    self.fleet.apply(await list_engines(connection, self.keyring))
+                    own = self.loaded.settings.cells.engines
+                    self.fleet.apply(await list_engines(connection, self.keyring, own))
                 except (KeyringError, AddressError) as error:  # as they were, rather than none
                     why = str(error)
                     log.error("engines cannot be read", extra={"why": why})  # noqa: TRY400  one line says it
@@ -133,12 +131,15 @@ class Candidate:
             log.info(
                 "this is the dispatcher now", extra={"epoch": epoch, "at": address, "restored": restored >= 0}
             )
+            cells = self.loaded.settings.cells
+            exchange = Exchange(self.line, self.lease, cells.name, cells.exchange_s)
             self._dispatcher = Dispatcher(self.line, self._seen, restored=restored)
+            self._dispatcher.cells = lambda: exchange.ages
             secret = self.keyring.secret("cells")
             door = Door(self._dispatcher, epoch, secret, sure=self.sure, outdated=self._outdated)
             try:
                 await door.listen(place)
-                await _first(self._keep(door), self._tick(), self._save())
+                await _first(self._keep(door), self._tick(), self._save(), exchange.run())
             finally:
                 await door.close()
                 self._dispatcher = None
@@ -208,8 +209,11 @@ class Candidate:
         while True:
             await asyncio.sleep(SAVE_S)
             if self.sure():
+                steps = self.line.dumping(time.monotonic_ns())
+                while not (state := next(steps)):  # noqa: ASYNC110  (who asks now comes first)
+                    await asyncio.sleep(0)
                 with contextlib.suppress(AwayError):  # it is said already
-                    await self.lease.save(self.line.dump(time.monotonic_ns()))
+                    await self.lease.save(state)
 
     async def _leave(self) -> None:
         with contextlib.suppress(AwayError):
@@ -257,13 +261,6 @@ async def _first(*works: Coroutine[Any, Any, Any]) -> None:
             _, pending = await asyncio.wait(pending, timeout=CANCEL_S)
 
 
-async def _with_parent() -> None:
-    """Without its supervisor nobody would start it again: it ends."""
-    parent = Parent()
-    while not parent.gone:  # noqa: ASYNC110  (no event tells it)
-        await asyncio.sleep(CHECK_S)
-
-
 async def serve(loaded: Loaded) -> None:
     """Run until told to stop, or until somebody else is the dispatcher."""
     candidate = Candidate(loaded)
@@ -273,22 +270,10 @@ async def serve(loaded: Loaded) -> None:
             name, lambda: os._exit(1) if candidate.stop.is_set() else candidate.stop.set()
         )
     try:
-        await _first(candidate.follow(), candidate.lead(), candidate.stop.wait(), _with_parent())
+        await _first(candidate.follow(), candidate.lead(), candidate.stop.wait(), Parent().ended())
     finally:
         await candidate.close()
 
 
-def main() -> int:
-    """Entry point; returns the exit status."""
-    try:
-        loaded = load()
-    except SettingsError as error:
-        sys.stderr.write(f"modu: {error}\n")
-        return os.EX_CONFIG
-    logs.configure(loaded.settings.log, "dispatcher")
-    uvloop.run(serve(loaded))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run("dispatcher", serve))

@@ -90,6 +90,8 @@ class Dispatcher:
         self.sessions: dict[str, Session] = {}
         self.degraded = False
         """The lease cannot be renewed now."""
+        self.cells: Callable[[], dict[str, int]] = dict
+        """How old (ns) is what other cells have told."""
         self._seen, self._clock = seen, clock
         began = clock()
         self._settled = began + int(SETTLE_S * SECOND)
@@ -288,7 +290,9 @@ class Dispatcher:
             told.append(self._open(engines))
         if self._ticks % FIGURES_EVERY == 1:
             line = self.line
-            told.append(wire.Figures(line.waiting(), line.shares(), line.figures(), line.expected()))
+            told.append(
+                wire.Figures(line.waiting(), line.shares(), line.figures(), line.expected(), self.cells())
+            )
         for session in list(self.sessions.values()):
             if session.peer is None and now / SECOND - session.gone > LOST_S:
                 self._forget(session)

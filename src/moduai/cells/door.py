@@ -133,8 +133,9 @@ class _Peer(asyncio.Protocol):
         """Raises WireError: fails closed."""
         door = self._door
         match message:
-            case wire.Hello(version=wire.VERSION, gateway=gateway, epoch=epoch, nonce=nonce, proof=proof) if (
-                len(nonce) >= 16
+            case wire.Hello(version=version, gateway=gateway, epoch=epoch, nonce=nonce, proof=proof) if (
+                wire.OLDEST <= version <= wire.VERSION
+                and len(nonce) >= 16
                 and wire.proves(proof, door.secret, b"gateway", gateway.encode(), self._nonce, nonce)
             ):
                 if epoch > door.epoch:

@@ -13,10 +13,10 @@ in Valkey or Redis that expires.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import secrets
-import time
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -25,10 +25,14 @@ import msgspec
 from msgspec import Struct
 
 from moduai.scheduling.state import MOST_BYTES
-from moduai.store.files import write
+from moduai.settings import Loaded
+from moduai.store.files import read_aged, write
 
 ANSWER_S = 0.5
 """Longest wait for an answer of the store."""
+FORGOTTEN = 300_000_000_000
+"""A cell that has said nothing for so long (ns) is none any more."""
+_FILE, _TOTALS = "cell-", ".totals"
 
 
 class AwayError(OSError):
@@ -45,6 +49,10 @@ class Owner(Struct, frozen=True):
 
 
 _owner = msgspec.json.Decoder(Owner).decode
+
+
+Told = dict[str, tuple[bytes, int]]
+"""Totals and their age in ns, by cell."""
 
 
 class Lease(Protocol):
@@ -68,6 +76,11 @@ class Lease(Protocol):
     async def saved(self) -> tuple[bytes, int] | None:
         """What was kept last, and its age in ns."""
 
+    async def exchange(self, totals: bytes) -> Told | None:
+        """Tell our totals under our lease, hear those of every cell; None: the lease is not ours, and
+        nothing was told. What is older than `FORGOTTEN` is left out.
+        """
+
     async def close(self) -> None:
         """Let go of connections."""
 
@@ -77,8 +90,8 @@ class FileLease:
 
     def __init__(self, home: Path, cell: str) -> None:
         run = home / "run"
-        self._lock, self._file, self._state = (
-            run / f"cell-{cell}{end}" for end in (".lock", ".json", ".state")
+        self._lock, self._file, self._state, self._totals = (
+            run / f"{_FILE}{cell}{end}" for end in (".lock", ".json", ".state", _TOTALS)
         )
         self._held = -1
 
@@ -116,6 +129,8 @@ class FileLease:
 
     async def give_up(self) -> None:  # noqa: D102
         if self._held >= 0:
+            with contextlib.suppress(OSError):  # it grows old, then
+                self._totals.unlink()
             os.close(self._held)
             self._held = -1
 
@@ -127,12 +142,23 @@ class FileLease:
 
     async def saved(self) -> tuple[bytes, int] | None:  # noqa: D102
         try:
-            with self._state.open("rb") as file:
-                return file.read(MOST_BYTES + 1), max(0, time.time_ns() - os.fstat(file.fileno()).st_mtime_ns)
-        except FileNotFoundError:
-            return None
+            return read_aged(self._state, MOST_BYTES + 1)
         except OSError as error:
             raise AwayError(str(error)) from None
+
+    async def exchange(self, totals: bytes) -> Told | None:  # noqa: D102
+        return await asyncio.to_thread(self._exchange, totals) if self._held >= 0 else None
+
+    def _exchange(self, totals: bytes) -> Told:
+        told = {}
+        try:
+            write(self._totals, totals)
+            for file in self._totals.parent.glob(f"{_FILE}*{_TOTALS}"):
+                if (found := read_aged(file, MOST_BYTES)) and found[1] < FORGOTTEN:
+                    told[file.name[len(_FILE) : -len(_TOTALS)]] = found
+        except OSError as error:
+            raise AwayError(str(error)) from None
+        return told
 
     async def close(self) -> None:  # noqa: D102
         await self.give_up()
@@ -158,8 +184,28 @@ return 1
 """
 _GIVE_UP = """
 local owner = redis.call('GET', KEYS[1])
-if owner and cjson.decode(owner).token == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-return 0
+if not owner or cjson.decode(owner).token ~= ARGV[1] then return 0 end
+redis.call('HDEL', KEYS[2], ARGV[2])
+return redis.call('DEL', KEYS[1])
+"""
+_EXCHANGE = """
+local owner = redis.call('GET', KEYS[1])
+if not owner or cjson.decode(owner).token ~= ARGV[1] then return false end
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+redis.call('HSET', KEYS[2], ARGV[2], string.format('%.0f ', now) .. ARGV[4])
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+local told, all = {}, redis.call('HGETALL', KEYS[2])
+for at = 1, #all, 2 do
+  local space = string.find(all[at + 1], ' ', 1, true)
+  local age = now - tonumber(string.sub(all[at + 1], 1, space - 1))
+  if age > ARGV[3] * 1000 then
+    redis.call('HDEL', KEYS[2], all[at])
+  else
+    table.insert(told, {all[at], math.max(age, 0), string.sub(all[at + 1], space + 1)})
+  end
+end
+return told
 """
 _AGE = 8
 """Bytes before a saved state: when it was saved, by the store's clock in µs."""
@@ -180,7 +226,9 @@ class RedisLease:
             socket_connect_timeout=ANSWER_S,
             retry=client.retry.Retry(NoBackoff(), 0),
         )
+        self._cell = cell
         self._keys = [f"modu:cell:{cell}:{name}" for name in ("owner", "epoch")]
+        self._totals = [self._keys[0], "modu:totals"]
         self._state = f"modu:cell:{cell}:state"
         self._term = int(term_s * 1000)
         self._token = secrets.token_hex(8)
@@ -202,7 +250,7 @@ class RedisLease:
         return self._read(found) if found else None
 
     async def give_up(self) -> None:  # noqa: D102
-        await self._run(_GIVE_UP, self._keys[:1], self._token)
+        await self._run(_GIVE_UP, self._totals, self._token, self._cell)
 
     async def save(self, state: bytes) -> None:  # noqa: D102
         await self._asked(self._redis.set(self._state, (await self._now()).to_bytes(_AGE, "big") + state))
@@ -213,6 +261,13 @@ class RedisLease:
             return None
         age = await self._now() - int.from_bytes(found[:_AGE], "big")
         return found[_AGE:], max(0, age) * 1000
+
+    async def exchange(self, totals: bytes) -> Told | None:  # noqa: D102
+        forgotten = FORGOTTEN // 1_000_000
+        found = await self._run(_EXCHANGE, self._totals, self._token, self._cell, forgotten, totals)
+        if found is None:
+            return None
+        return {cell.decode(): (data, age * 1000) for cell, age, data in found}
 
     async def close(self) -> None:  # noqa: D102
         await self._redis.aclose()
@@ -227,11 +282,19 @@ class RedisLease:
         seconds, micros = await self._asked(self._redis.time())
         return int(seconds) * 1_000_000 + int(micros)
 
-    async def _run(self, script: str, keys: list[str], *values: object) -> Any:
-        return await self._asked(self._redis.eval(script, len(keys), *keys, *map(str, values)))
+    async def _run(self, script: str, keys: list[str], *values: str | int | bytes) -> Any:
+        return await self._asked(self._redis.eval(script, len(keys), *keys, *cast("tuple[str]", values)))
 
     async def _asked(self, answer: Any) -> Any:
         try:
             return await cast("Awaitable[Any]", answer)
         except self._errors as error:
             raise AwayError(f"{type(error).__name__}: {error}") from None
+
+
+def open_lease(loaded: Loaded) -> Lease:
+    """A key in the store that ``cells.lease`` names; without one a lock in the home folder."""
+    cells = loaded.settings.cells
+    if cells.lease:
+        return RedisLease(cells.lease, cells.name, cells.term_s)
+    return FileLease(loaded.home, cells.name)

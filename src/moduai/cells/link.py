@@ -203,13 +203,14 @@ class _Connection(asyncio.Protocol):
         link = self._link
         for at, message in enumerate(messages):
             match message:
-                case wire.Challenge(version=wire.VERSION, nonce=nonce) if (
-                    not self._nonces[0] and len(nonce) >= 16
+                case wire.Challenge(version=version, nonce=nonce) if (
+                    version >= wire.OLDEST and not self._nonces[0] and len(nonce) >= 16
                 ):
                     self._nonces = nonce, self._nonces[1]
                     name = link.gateway.encode()
                     proof = wire.proof(link.secret, b"gateway", name, *self._nonces)
-                    hello = wire.Hello(wire.VERSION, link.gateway, link.epoch, self._nonces[1], proof)
+                    spoken = min(version, wire.VERSION)
+                    hello = wire.Hello(spoken, link.gateway, link.epoch, self._nonces[1], proof)
                     self.write(wire.frame([hello]))
                 case wire.Welcome(epoch=epoch, proof=proof) if epoch >= link.epoch and wire.proves(
                     proof, link.secret, b"dispatcher", epoch.to_bytes(8, "big"), *self._nonces

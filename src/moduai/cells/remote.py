@@ -16,6 +16,7 @@ from typing import Protocol
 from moduai.cells import wire
 from moduai.scheduling import FairQueue, Grant, Queued, Refused, ReplicaSpec, Share, Telemetry, Ticket, Used
 from moduai.scheduling.policy import Policy
+from moduai.scheduling.queue import Moved
 from moduai.scheduling.state import MOST
 from moduai.scheduling.types import ASKED, Decision, Figure
 
@@ -199,6 +200,9 @@ class RemoteLine(FairQueue):
     def tick(self, now: int) -> list[Grant]:  # noqa: D102
         return []
 
+    def move(self, moved: Moved, ahead: Moved, now: int) -> None:
+        """The dispatcher asks the other cells itself."""
+
     # what is shown, of the whole cell
 
     def waiting(self) -> dict[str, int]:  # noqa: D102
@@ -215,6 +219,9 @@ class RemoteLine(FairQueue):
 
     def shares(self) -> list[Share]:  # noqa: D102
         return self._told.shares
+
+    def cells(self) -> dict[str, int]:  # noqa: D102
+        return self._told.cells
 
 
 def _sent(count: int) -> int:

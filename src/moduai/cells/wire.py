@@ -17,6 +17,11 @@ from msgspec import Struct
 from moduai.scheduling.types import Figure, Share
 
 VERSION = 1
+OLDEST = 1
+"""The version before is understood too, so that parts can be replaced one after the other. So a message gets
+new fields at its end only, with what they are where they are not told; a new kind is said to nobody who
+speaks a version without it.
+"""
 MOST_BYTES = 64 << 20
 """Longest list of messages."""
 _HEAD = 4
@@ -174,6 +179,8 @@ class Figures(_Message, frozen=True, tag=14):
     figures: dict[str, list[Figure]]
     expected: dict[str, int]
     """Wait in ns at the end of the line, by model."""
+    cells: dict[str, int] = {}
+    """Age in ns of what other cells have told."""
 
 
 class Bye(_Message, frozen=True, tag=15):

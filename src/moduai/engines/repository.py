@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 
 import msgspec
 from sqlalchemy import or_, select
@@ -61,10 +63,16 @@ async def remove(connection: Connection, engine_id: str) -> None:
     await set_state(connection, engine_id, "removed")
 
 
-async def list_engines(connection: Connection, keyring: Keyring) -> list[Engine]:
-    """All of them, removed ones too, by name. Raises KeyringError if a key cannot be unsealed."""
+async def list_engines(connection: Connection, keyring: Keyring, names: Sequence[str] = ()) -> list[Engine]:
+    """All of them, removed ones too, by name; of ``names`` those that fit one of these patterns. Raises
+    KeyringError if a key cannot be unsealed.
+    """
     rows = await connection.execute(select(engines).order_by(engines.c.name, engines.c.id))
-    return [from_row(keyring, dict(row)) for row in rows.mappings()]
+    return [
+        from_row(keyring, dict(row))
+        for row in rows.mappings()
+        if not names or any(fnmatchcase(row["name"], pattern) for pattern in names)
+    ]
 
 
 async def find_engine(

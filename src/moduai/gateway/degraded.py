@@ -68,6 +68,11 @@ LEASE: Final = Mode(
     "The store of the dispatcher’s lease does not answer: no other one could take over.",
     "Valkey, or the way to it",
 )
+CELLS: Final = Mode(
+    "cells",
+    "Another cell says nothing: each shares by itself, and who asks in both may get more than is due.",
+    "the logs of that cell's dispatchers",
+)
 SEARCH: Final = Mode(
     "search",
     "Search of public documents does not answer, or is still being built.",
@@ -84,5 +89,6 @@ CLOCK: Final = Mode(
     "set the clock (NTP), then modu doctor",
 )
 MODES: Final = (
-    DATABASE, LEDGER, METERING, DISK, HISTORY, POLICY, ENGINES, ENGINE, LINE, LEASE, SEARCH, AUDIT, CLOCK,
+    DATABASE, LEDGER, METERING, DISK, HISTORY, POLICY, ENGINES, ENGINE, LINE, LEASE, CELLS, SEARCH,
+    AUDIT, CLOCK,
 )  # fmt: skip

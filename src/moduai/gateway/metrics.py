@@ -69,6 +69,15 @@ CLASS_RUNNING = Metric(
 CLASS_WAITING = Metric(
     "modu_share_waiting", "gauge", ("model", "class"), "Requests of a class that wait in line now.", "max"
 )
+CLASS_WEIGHT = Metric(
+    "modu_share_weight", "gauge", ("model", "class"),
+    "Weight that a class shares by in this cell: less than the policy's where other cells serve it too.",
+    "max",
+)  # fmt: skip
+CELLS_AGE = Metric(
+    "modu_cells_age_seconds", "gauge", ("cell",),
+    "Age of what another cell told last of its service; above six rounds it counts for nothing.", "max",
+)  # fmt: skip
 STEPS = Metric(
     "modu_steps_total", "counter", ("step",),
     "Requests that ended after they waited (queued), were shortened, or were given a lighter model.",
@@ -103,8 +112,8 @@ JOINED: dict[str, Callable[[Iterable[float]], float]] = {"sum": sum, "max": max,
 """By ``Metric.over``."""
 CATALOGUE = (
     REQUESTS, ERRORS, TOKENS, ACCELERATOR, ENERGY, FAILURES, RETRIES, QUEUE, FIRST_TOKEN, DURATION, RUNNING,
-    WAITING, WAIT_EXPECTED, UP, LEDGER, LEDGER_BEHIND, DEGRADED, SERVED, CLASS_RUNNING, CLASS_WAITING, STEPS,
-    WAIT_ERROR, WAIT_COVER, WORKER_UP,
+    WAITING, WAIT_EXPECTED, UP, LEDGER, LEDGER_BEHIND, DEGRADED, SERVED, CLASS_RUNNING, CLASS_WAITING,
+    CLASS_WEIGHT, CELLS_AGE, STEPS, WAIT_ERROR, WAIT_COVER, WORKER_UP,
     SEARCHES, SEARCH_SECONDS, SEARCH_UP, DOCUMENTS, PASSAGES, BEHIND, MORPHEMES,
 )  # fmt: skip
 
@@ -173,9 +182,15 @@ def figures(
 def _sharing(told: Figures, lane: Lane) -> None:
     """By class; organisations would be too many for a label."""
     classes = [share for share in lane.line.shares() if len(share.path) == 1]
-    by_class = [(SERVED, "served", 1e6), (CLASS_RUNNING, "running", 1), (CLASS_WAITING, "waiting", 1)]
+    by_class = [
+        (SERVED, "served", 1e6),
+        (CLASS_RUNNING, "running", 1),
+        (CLASS_WAITING, "waiting", 1),
+        (CLASS_WEIGHT, "here", 1000),
+    ]
     for metric, name, unit in by_class:
         told.put(metric, {(one.pool, one.path[0]): getattr(one, name) / unit for one in classes})
+    told.put(CELLS_AGE, {(cell,): age / 1e9 for cell, age in lane.line.cells().items()})
     found = [(model, figure) for model, each in lane.line.figures().items() for figure in each]
     for metric, name in ((WAIT_ERROR, "error"), (WAIT_COVER, "covered")):
         told.put(metric, {(model, one.kind): getattr(one, name) / 1000 for model, one in found})

@@ -28,7 +28,7 @@ from moduai.knowledge.reading import Reader
 from moduai.knowledge.server import Server
 from moduai.knowledge.wire import SOCKET
 from moduai.log import configure
-from moduai.parent import CHECK_S, Parent
+from moduai.parent import Parent
 from moduai.settings import Loaded, SettingsError
 from moduai.store.database import Database, brief
 from moduai.store.feed import follow
@@ -73,7 +73,7 @@ async def run(loaded: Loaded, make: Make) -> int:
         _work(db, loaded, follower, reader),
         follow(db, loaded.settings.database.feed_s, heard),
         follower.folder.watch(),
-        _until_orphaned(Parent()),
+        Parent().ended(),
     )
     tasks = [asyncio.create_task(work) for work in works]
     filling = [asyncio.create_task(follower.fill())] if morphemes else []
@@ -108,11 +108,6 @@ async def _work(db: Database, loaded: Loaded, follower: Follower, reader: Reader
         await asyncio.sleep(wait)
         wait = min(wait * 2, MOST_WAIT_S)
     await asyncio.gather(follower.run(), reader.run())
-
-
-async def _until_orphaned(parent: Parent) -> None:
-    while not parent.gone:  # noqa: ASYNC110  (no event tells it)
-        await asyncio.sleep(CHECK_S)
 
 
 def _status(tasks: list[asyncio.Task[None]]) -> int:

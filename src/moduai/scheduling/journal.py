@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from moduai.scheduling.policy import Policy
-from moduai.scheduling.queue import FairQueue
+from moduai.scheduling.queue import FairQueue, Moved
 from moduai.scheduling.ticket import NO_TICKET, Grant, Ticket
 from moduai.scheduling.types import Decision, Queued, ReplicaSpec, Telemetry, Used
 
@@ -125,6 +125,10 @@ class Journal(FairQueue):
         self._line("tick", now)
         return self._told(super().tick(now))
 
+    def move(self, moved: Moved, ahead: Moved, now: int) -> None:  # noqa: D102
+        self._line("move", now, moved, ahead)
+        self._told(super().move(moved, ahead, now))
+
     def restore(self, data: bytes, now: int, away: int = 0) -> bool:  # noqa: D102
         self._line("restore", now, data, away)
         return self._told(super().restore(data, now, away))
@@ -195,6 +199,7 @@ class _Player:
             "place": lambda now, ticket: queue.place(self._waiting.get(ticket, NO_TICKET), now),
             "observe": self._observe,
             "tick": queue.tick,
+            "move": lambda now, moved, ahead: queue.move(_moved(moved), _moved(ahead), now),
             "restore": lambda now, data, away: queue.restore(b64decode(data), now, away),
         }
 
@@ -248,6 +253,10 @@ def _ticket(values: list[Any]) -> Ticket:
     for name in FIELDS[TOLD:]:
         setattr(ticket, name, fields[name])
     return ticket
+
+
+def _moved(values: list[Any]) -> Moved:
+    return [(pool, tuple(path), number) for pool, path, number in values]
 
 
 def _plain(answer: object) -> object:

@@ -26,7 +26,7 @@ The same calls give the same answers: there is no clock here and no chance.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from mypy_extensions import mypyc_attr
@@ -40,7 +40,7 @@ from moduai.scheduling.price import Price, assumed
 from moduai.scheduling.replica import Replica
 from moduai.scheduling.state import MOST_OWING, PoolState, State
 from moduai.scheduling.ticket import Grant, Ticket
-from moduai.scheduling.tree import VT_COST, Branch, Node, Tree, first
+from moduai.scheduling.tree import SHARDS, VT_COST, Branch, Node, Tree, first
 from moduai.scheduling.types import (
     WHOLE,
     Decision,
@@ -78,7 +78,11 @@ MOST_OTHER = 1 << 16
 """Prompt tokens that are believed beside eight times those of the text: images."""
 KEPT = 60 * SECOND
 """Debts outlive a restart that takes no longer, and for so long after it nobody is forgotten."""
+LOOKED = 4096
+"""People that are looked at without a break for what they owe."""
 QUEUED = Queued(0, -1)
+Moved = list[tuple[str, tuple[str, ...], int]]
+"""A number for each class or organisation of a pool: pool, path, number."""
 
 
 class Pool:
@@ -479,6 +483,14 @@ class FairQueue:
                 pool.measure(now)
         return self._fill_all(now) if self._waiting else []
 
+    def move(self, moved: Moved, ahead: Moved, now: int) -> None:
+        """What other cells serve of the same classes and organisations (`apportion`). ``moved``: all weights
+        that are not those of the policy; ``ahead``: cost that those who may be idle here are ahead elsewhere.
+        """
+        for name, pool in self._pools.items():
+            pool.tree.move({path: weight for each, path, weight in moved if each == name})
+            pool.tree.put_back([(path, cost) for each, path, cost in ahead if each == name])
+
     # what is shown
 
     def routes(self, pool: str) -> bool:
@@ -514,7 +526,8 @@ class FairQueue:
             for above in pool.tree.root.branches.values():
                 for branch in (above, *above.branches.values()):
                     path = (above.key,) if branch is above else (above.key, branch.key)
-                    found.append(_share(pool.name, path, branch, loose.pop(path, 0)))
+                    here = pool.tree.moved.get(path, branch.rule.weight)
+                    found.append(_share(pool.name, path, branch, loose.pop(path, 0), here))
             for path, running in loose.items():
                 rule = self.policy.classes.get(path[0]) or ClassRule(path[0])
                 found.append(
@@ -522,27 +535,49 @@ class FairQueue:
                 )
         return found
 
+    def cells(self) -> dict[str, int]:
+        """How old (ns) is what is known of other cells that serve the same classes, by cell."""
+        return {}
+
     # what outlives the process
 
     def dump(self, now: int) -> bytes:
         """What was learned and what people owe; nothing of what waits and runs."""
-        pools = [
-            PoolState(
-                name,
-                pool.price.value,
-                pool.outlook.mean_run,
-                pool.costliest,
-                pool.tree.owed(MOST_OWING),
-                pool.outlook.calibration.dump(),
+        return list(self.dumping(now))[-1]
+
+    def dumping(self, now: int) -> Iterator[bytes]:
+        """The same in steps of about `LOOKED` people, for a million stop everything for long: nothing, until
+        the last step gives it. What was served between two steps is held against some and not yet against
+        others.
+        """
+        pools: list[PoolState] = []
+        known = list(self._pools.values())
+        looked = 0
+        for pool in known:
+            owed: list[tuple[tuple[str, ...], int]] = []
+            step = pool.tree.known // SHARDS
+            for some in pool.tree.owing(MOST_OWING // len(known)):
+                owed.extend(some)
+                looked += step
+                if looked >= LOOKED:
+                    looked = 0
+                    yield b""
+            pools.append(
+                PoolState(
+                    pool.name,
+                    pool.price.value,
+                    pool.outlook.mean_run,
+                    pool.costliest,
+                    owed,
+                    pool.outlook.calibration.dump(),
+                )
             )
-            for name, pool in self._pools.items()
-        ]
         speeds = [
             (replica.name, pool, speed.dump())
             for replica in self._replicas.values()
             for pool, speed in replica.speeds.items()
         ]
-        return state.write(State(1, state.aged(self._estimates.dump(), now), pools, speeds))
+        yield state.write(State(1, state.aged(self._estimates.dump(), now), pools, speeds))
 
     def restore(self, data: bytes, now: int, away: int = 0) -> bool:
         """Take back what `dump` gave ``away`` ns ago, of the pools, replicas and classes that there are.
@@ -818,7 +853,7 @@ def _turn(replica: Replica, ticket: Ticket) -> tuple[bool, int, int, int]:
     return above.running >= above.floor, replica.due(ticket.path[0]), ticket.arrived, ticket.id
 
 
-def _share(pool: str, path: tuple[str, ...], branch: Branch, loose: int) -> Share:
+def _share(pool: str, path: tuple[str, ...], branch: Branch, loose: int, here: int) -> Share:
     rule = branch.rule
     return Share(
         pool,
@@ -831,8 +866,9 @@ def _share(pool: str, path: tuple[str, ...], branch: Branch, loose: int) -> Shar
         branch.served,
         branch.vt - branch.up.virtual,
         branch.running >= branch.ceiling,
+        here,
     )
 
 
 def _idle_share(pool: str, path: tuple[str, ...], rule: ClassRule | NodeRule, running: int) -> Share:
-    return Share(pool, path, rule.weight, rule.guarantee, rule.cap, 0, running, 0, 0, False)
+    return Share(pool, path, rule.weight, rule.guarantee, rule.cap, 0, running, 0, 0, False, rule.weight)

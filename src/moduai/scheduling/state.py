@@ -17,7 +17,7 @@ from moduai.scheduling import estimate
 
 MOST = 1 << 62
 MOST_OWING = 50_000
-"""Nodes of one pool that are kept: those that owe most."""
+"""Nodes that are kept, of all pools: about those that owe most."""
 MOST_BYTES = 64 << 20
 """What is longer was not made here."""
 

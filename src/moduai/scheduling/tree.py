@@ -57,6 +57,8 @@ UNCAPPED = 1 << 62
 NO_LIMITS = Limits(UNCAPPED, UNCAPPED, UNCAPPED)
 SHARDS = 256
 """People stand in this many maps, so that none is so large that its growth stops everything."""
+OWING = 16
+"""Of each such map so many are kept at least that owe."""
 SPARE = 64
 """Entries of a heap that may be of no more use, above one for each child that waits."""
 TRIMMED = 16
@@ -152,7 +154,7 @@ class Branch(Node):
 class Tree:
     """The counters and the waiting tickets of one pool."""
 
-    __slots__ = ("_number", "_people", "capacity", "lenders", "policy", "root")
+    __slots__ = ("_number", "_people", "capacity", "lenders", "moved", "policy", "root")
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
@@ -161,6 +163,8 @@ class Tree:
         self.root: Branch = Branch("", None)
         self.lenders: dict[Branch, None] = {}
         """Branches with idle children."""
+        self.moved: dict[tuple[str, ...], int] = {}
+        """Weights that are not those of the policy, by path: other cells serve these nodes too."""
         self._people: list[dict[Path, Node]] = [{} for _ in range(SHARDS)]
         self._number = 0
 
@@ -204,7 +208,8 @@ class Tree:
         return branch
 
     def _set_rule(self, branch: Branch, rule: NodeRule | ClassRule) -> None:
-        branch.rule, branch.rate = rule, VT_ONE // rule.weight
+        branch.rule = rule
+        self._weigh(branch)
         branch.floor = rule.guarantee * self.capacity // WHOLE
         branch.ceiling = self._places(rule.cap)
         branch.each = self._places(rule.person_cap) if isinstance(rule, ClassRule) else branch.up.each
@@ -230,6 +235,23 @@ class Tree:
             self._set_rule(above, rule)
             for outer, branch in above.branches.items():
                 self._set_rule(branch, rule.rule(outer))
+
+    def move(self, moved: dict[tuple[str, ...], int]) -> None:
+        """These weights for those of the policy from now on; what was charged stays as it is."""
+        changed = [
+            path for path in self.moved.keys() | moved.keys() if self.moved.get(path) != moved.get(path)
+        ]
+        self.moved = moved
+        for path in changed:
+            branch = self.root.branches.get(path[0])
+            if branch is not None and len(path) > 1:
+                branch = branch.branches.get(path[1])
+            if branch is not None:
+                self._weigh(branch)
+
+    def _weigh(self, branch: Branch) -> None:
+        path = (branch.key,) if branch.up is self.root else (branch.up.key, branch.key)
+        branch.rate = VT_ONE // self.moved.get(path, branch.rule.weight)
 
     # waiting
 
@@ -516,18 +538,40 @@ class Tree:
             elif not (up.running or up.waiting or up.idle or up.up is up):
                 self._rest(up.up, up)
 
+    # what stands elsewhere
+
+    def put_back(self, ahead: Iterable[tuple[tuple[str, ...], int]]) -> None:
+        """Classes and organisations that are idle here come back no sooner than so much cost ahead."""
+        for path, cost in ahead:
+            if path[0] in self.policy.classes:
+                node = self._at(path)
+                if not (node.running or node.waiting):
+                    node.vt = max(node.vt, node.up.virtual + cost * node.rate)
+                self._rest_all(node)
+
+    def _rest_all(self, node: Node) -> None:
+        """What is idle of a node and those above it stands among the idle ones."""
+        while node.up is not node and not (node.running or node.waiting or node.idle):
+            self._rest(node.up, node)
+            node = node.up
+
     # what outlives the process
 
     def owed(self, most: int) -> list[tuple[tuple[str, ...], int]]:
         """What nodes were charged ahead of their parent's virtual time: of those that owe most."""
+        return nlargest(most, [each for some in self.owing(most) for each in some], key=_most_owing)
+
+    def owing(self, most: int) -> Iterator[list[tuple[tuple[str, ...], int]]]:
+        """The same in parts, each of a moment of its own: of each part of the people those that owe most."""
         found: list[tuple[tuple[str, ...], int]] = []
         for above in self.root.branches.values():
             found.append(((above.key,), _debt(above)))
-            found.extend(((above.key, branch.key), _debt(branch)) for branch in above.branches.values())
+            found.extend([((above.key, branch.key), _debt(branch)) for branch in above.branches.values()])
+        yield nlargest(most, [each for each in found if each[1] > 0], key=_most_owing)
+        share = max(most // SHARDS, OWING)
         for shard in self._people:
-            found.extend((node.key, _debt(node)) for node in shard.values())
-        owing = ((path, debt) for path, debt in found if debt > 0)
-        return nlargest(most, owing, key=lambda each: (each[1], each[0]))
+            people = [(node.key, _debt(node)) for node in shard.values()]
+            yield nlargest(share, [each for each in people if each[1] > 0], key=_most_owing)
 
     def owe(self, owed: Iterable[tuple[tuple[str, ...], int]]) -> None:
         """Take back what was owed, but by nodes of classes that are gone, and those known already."""
@@ -537,9 +581,7 @@ class Tree:
             node = self._at(path)
             if not (node.vt or node.running or node.waiting):
                 node.vt = node.up.virtual + debt
-            while node.up is not node and not (node.running or node.waiting or node.idle):
-                self._rest(node.up, node)
-                node = node.up
+            self._rest_all(node)
 
     def _at(self, path: tuple[str, ...]) -> Node:
         if len(path) == 3:
@@ -548,6 +590,10 @@ class Tree:
         if len(path) == 1:
             return above
         return above.branches.get(path[1]) or self._branch(above, path[1], self._rule(path[0]).rule(path[1]))
+
+
+def _most_owing(owed: tuple[tuple[str, ...], int]) -> tuple[int, tuple[str, ...]]:
+    return owed[1], owed[0]
 
 
 def _debt(node: Node) -> int:

@@ -100,6 +100,8 @@ class Share(Struct, frozen=True):
     """Its virtual time above its parent's: what it was served ahead of others."""
     over: bool
     """It is at its cap."""
+    here: int = 0
+    """The weight that it shares by in this cell: less than its own where other cells serve it too."""
 
 
 Decision = Grant | Queued | Refused

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -46,6 +47,15 @@ def identity(file: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def read_aged(file: Path, most: int) -> tuple[bytes, int] | None:
+    """A file's content, cut after ``most`` bytes, and its age in ns; None: none is there. Raises OSError."""
+    try:
+        with file.open("rb") as found:
+            return found.read(most), max(0, time.time_ns() - os.fstat(found.fileno()).st_mtime_ns)
+    except FileNotFoundError:
+        return None
 
 
 def write(file: Path, content: str | bytes) -> None:

@@ -238,6 +238,9 @@ _DEGRADED: dict[str, Says] = {
     "lease": lambda t: t.gettext(
         "The store of the dispatcher’s lease does not answer: no other one could take over."
     ),
+    "cells": lambda t: t.gettext(
+        "Another cell says nothing: each shares by itself, and who asks in both may get more than is due."
+    ),
     "search": lambda t: t.gettext("Search of public documents does not answer, or is still being built."),
     "audit": lambda t: t.gettext("The audit log is recorded, but its past days cannot be sealed."),
     "clock": lambda t: t.gettext(
