@@ -27,6 +27,8 @@ from moduai import log as logs
 from moduai.accounts.audit_roots import TOPIC as ROOTS
 from moduai.accounts.audit_roots import Sealing, published
 from moduai.accounts.keys import load_principals
+from moduai.accounts.quotas import TOPIC as QUOTAS
+from moduai.accounts.quotas import load_limits
 from moduai.accounts.sessions import SessionTable
 from moduai.accounts.table import KeyTable
 from moduai.cells.link import Link
@@ -49,6 +51,8 @@ from moduai.gateway.lane import Lane
 from moduai.gateway.local import LocalAsk
 from moduai.gateway.machine import Machine
 from moduai.gateway.policy_file import PolicyFile
+from moduai.gateway.policy_text import parse
+from moduai.gateway.quotas import Quotas
 from moduai.gateway.routes import Routes
 from moduai.gateway.searches import Searches
 from moduai.gateway.server import Server
@@ -61,8 +65,10 @@ from moduai.knowledge.watch import Watch
 from moduai.metering.machine import machine_id
 from moduai.metering.segment import Appender, SegmentWriter
 from moduai.metering.taken import Taken
+from moduai.packs import choose
 from moduai.parent import CHECK_S, Parent
 from moduai.scheduling import FairQueue
+from moduai.scheduling.policy import Policy
 from moduai.settings import Loaded, SettingsError, load
 from moduai.store.database import Connection, Database
 from moduai.store.feed import FeedState, follow
@@ -111,6 +117,9 @@ class Worker:
         self.lane = Lane(settings, self.fleet, self.writer, boot, line)
         if self.link and remote:
             self.link.line, remote.lane, self.fleet.seen = remote, self.lane, remote.seen
+        self.quotas = Quotas(self.database, boot, lambda: choose.zone(loaded, parse))
+        self.quotas.set_policy(policy)
+        self.lane.quotas = self.quotas.in_use()
         self.lane.recorder = self.recorder
         self.taken = self.lane.taken = _taken(loaded, name)
         self.machine = Machine(loaded)
@@ -149,7 +158,8 @@ class Worker:
             self.link.run() if self.link else watch.run(),
             self._flush(settings.ledger.flush_s),
             self._record(),
-            self.policy.watch(self.lane.set_policy),
+            self.policy.watch(self._shared_anew),
+            self.quotas.run(),
             self.sealing.run(),
             self._look(),
         ]
@@ -183,6 +193,7 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._write()
+        await self.quotas.give_back()
         for appender in self._appenders:
             appender.close()
         if self.taken is not None:
@@ -227,6 +238,12 @@ class Worker:
             searches.behind, searches.morphemes = status.behind, status.morphemes
         return searches
 
+    def _shared_anew(self, policy: Policy) -> None:
+        """Another policy counts."""
+        self.quotas.set_policy(policy)
+        self.lane.quotas = self.quotas.in_use()
+        self.lane.set_policy(policy)
+
     async def _read(self, topics: frozenset[str]) -> None:
         if topics & {"sessions", "people"}:
             self.sessions.clear()
@@ -239,6 +256,9 @@ class Worker:
                 await self._read_engines(connection)
             if SWITCHES in topics or not self.known:
                 self.lane.switches.replace(await load_switches(connection))
+            if QUOTAS in topics or not self.known:
+                self.quotas.set_limits(await load_limits(connection))
+                self.lane.quotas = self.quotas.in_use()
             if ROOTS in topics or not self.known:
                 self.roots = msgspec.json.encode(await published(connection, self.loaded.home))
         if not self.known and self.link is None:
