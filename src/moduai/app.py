@@ -257,7 +257,10 @@ class Worker:
             if SWITCHES in topics or not self.known:
                 self.lane.switches.replace(await load_switches(connection))
             if QUOTAS in topics or not self.known:
-                self.quotas.set_limits(await load_limits(connection))
+                limits = await load_limits(connection)
+                if limits:  # reading a pack for the first time takes half a second
+                    await asyncio.to_thread(choose.zone, self.loaded, parse)
+                self.quotas.set_limits(limits)
                 self.lane.quotas = self.quotas.in_use()
             if ROOTS in topics or not self.known:
                 self.roots = msgspec.json.encode(await published(connection, self.loaded.home))

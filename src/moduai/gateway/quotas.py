@@ -15,7 +15,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -91,6 +91,8 @@ class Quotas:
     ) -> None:
         """``gateway``: what the leases of this process are called; ``zone``: where days begin."""
         self._database, self._gateway, self._zone, self._clock = database, gateway, zone, clock
+        self._at: tzinfo = UTC
+        """Where days begin, as it was found last: never looked up on the lane."""
         self._limits: Mapping[str, Limit] = {}
         self._classes: Mapping[str, Limit] = {}
         self._periods: dict[str, Period] = {}
@@ -111,10 +113,16 @@ class Quotas:
     def set_limits(self, limits: Mapping[str, Limit]) -> None:
         """Those that staff set, from now on."""
         self._limits = limits
+        self._look_where()
 
     def set_policy(self, policy: Policy) -> None:
         """Those of the policy's classes, for each of their people."""
         self._classes = {name: Limit(rule.quota) for name, rule in policy.classes.items() if rule.quota}
+        self._look_where()
+
+    def _look_where(self) -> None:
+        if self.in_use():
+            self._at = self._zone()
 
     # on the lane
 
@@ -171,7 +179,7 @@ class Quotas:
     def _period(self, limit: Limit, now: float) -> Period:
         found = self._periods.get(limit.each)
         if found is None or now >= found.ends:
-            found = self._periods[limit.each] = period(limit.each, now, self._zone())
+            found = self._periods[limit.each] = period(limit.each, now, self._at)
         return found
 
     def _refuse(self, purse: Purse, who: Principal, now: float) -> None:
@@ -179,7 +187,7 @@ class Quotas:
         if not purse.spent:
             self._low(purse)
             raise ApiError("quota_unknown", retry_after_s=AWAY_S if self._away else math.ceil(AGAIN))
-        anew = datetime.fromtimestamp(purse.period.ends, self._zone()).isoformat(" ", "minutes")
+        anew = datetime.fromtimestamp(purse.period.ends, self._at).isoformat(" ", "minutes")
         name = _NAMES[_kind(purse.owner, who)]
         text = f"The {purse.limit:,} tokens of {name} are used up; they begin anew at {anew}."
         raise ApiError("quota_exceeded", text, retry_after_s=max(1, math.ceil(purse.period.ends - now)))
@@ -230,6 +238,7 @@ class Quotas:
             self._away = False
             if every:
                 self._look_at = now + TICK_S
+                self._look_where()
                 self._forget(now)
 
     def _forget(self, now: float) -> None:
