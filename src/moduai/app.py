@@ -118,8 +118,6 @@ class Worker:
         if self.link and remote:
             self.link.line, remote.lane, self.fleet.seen = remote, self.lane, remote.seen
         self.quotas = Quotas(self.database, boot, lambda: choose.zone(loaded, parse))
-        self.quotas.set_policy(policy)
-        self.lane.quotas = self.quotas.in_use()
         self.lane.recorder = self.recorder
         self.taken = self.lane.taken = _taken(loaded, name)
         self.machine = Machine(loaded)
@@ -150,6 +148,7 @@ class Worker:
     async def start(self) -> None:
         """Read what is known, begin to follow it, and listen."""
         settings = self.loaded.settings
+        self._limit(self.policy.policy)
         with contextlib.suppress(*self.database.errors):
             await self._read(frozenset({"keys", "engines"}))
         watch = HealthWatch(self.fleet, settings.upstream, self._found, self.lane.supply.loaded)
@@ -240,9 +239,13 @@ class Worker:
 
     def _shared_anew(self, policy: Policy) -> None:
         """Another policy counts."""
+        self._limit(policy)
+        self.lane.set_policy(policy)
+
+    def _limit(self, policy: Policy) -> None:
+        """The limits of a policy's classes count."""
         self.quotas.set_policy(policy)
         self.lane.quotas = self.quotas.in_use()
-        self.lane.set_policy(policy)
 
     async def _read(self, topics: frozenset[str]) -> None:
         if topics & {"sessions", "people"}:
