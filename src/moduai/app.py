@@ -25,6 +25,8 @@ import msgspec
 from moduai.accounts.audit_roots import TOPIC as ROOTS
 from moduai.accounts.audit_roots import Sealing, published
 from moduai.accounts.keys import load_principals
+from moduai.accounts.quotas import TOPIC as QUOTAS
+from moduai.accounts.quotas import load_limits
 from moduai.accounts.sessions import SessionTable
 from moduai.accounts.table import KeyTable
 from moduai.cells.exchange import stale
@@ -49,6 +51,8 @@ from moduai.gateway.lane import Lane
 from moduai.gateway.local import LocalAsk
 from moduai.gateway.machine import Machine
 from moduai.gateway.policy_file import PolicyFile
+from moduai.gateway.policy_text import parse
+from moduai.gateway.quotas import Quotas
 from moduai.gateway.routes import Routes
 from moduai.gateway.searches import Searches
 from moduai.gateway.server import Server
@@ -62,8 +66,10 @@ from moduai.knowledge.watch import Watch
 from moduai.metering.machine import machine_id
 from moduai.metering.segment import Appender, SegmentWriter
 from moduai.metering.taken import Taken
+from moduai.packs import choose
 from moduai.parent import Parent
 from moduai.scheduling import FairQueue
+from moduai.scheduling.policy import Policy
 from moduai.settings import Loaded
 from moduai.store.database import Connection, Database
 from moduai.store.feed import FeedState, follow
@@ -114,6 +120,7 @@ class Worker:
         self.lane = Lane(settings, self.fleet, self.writer, boot, line)
         if self.link and remote:
             self.link.line, remote.lane, self.fleet.seen = remote, self.lane, remote.seen
+        self.quotas = Quotas(self.database, boot, lambda: choose.zone(loaded, parse))
         self.lane.recorder = self.recorder
         self.taken = self.lane.taken = _taken(loaded, name)
         self.machine = Machine(loaded)
@@ -146,6 +153,7 @@ class Worker:
     async def start(self) -> None:
         """Read what is known, begin to follow it, and listen."""
         settings = self.loaded.settings
+        self._limit(self.policy.policy)
         with contextlib.suppress(*self.database.errors):
             await self._read(frozenset({"keys", "engines"}))
         watch = HealthWatch(self.fleet, settings.upstream, self._found, self.lane.supply.loaded)
@@ -154,7 +162,8 @@ class Worker:
             self.link.run() if self.link else watch.run(),
             self._flush(settings.ledger.flush_s),
             self._record(),
-            self.policy.watch(self.lane.set_policy),
+            self.policy.watch(self._shared_anew),
+            self.quotas.run(),
             self.sealing.run(),
             self._look(),
         ]
@@ -188,6 +197,7 @@ class Worker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._write()
+        await self.quotas.give_back()
         for appender in self._appenders:
             appender.close()
         if self.taken is not None:
@@ -234,6 +244,16 @@ class Worker:
             searches.behind, searches.morphemes = status.behind, status.morphemes
         return searches
 
+    def _shared_anew(self, policy: Policy) -> None:
+        """Another policy counts."""
+        self._limit(policy)
+        self.lane.set_policy(policy)
+
+    def _limit(self, policy: Policy) -> None:
+        """The limits of a policy's classes count."""
+        self.quotas.set_policy(policy)
+        self.lane.quotas = self.quotas.in_use()
+
     async def _read(self, topics: frozenset[str]) -> None:
         if topics & {"sessions", "people"}:
             self.sessions.clear()
@@ -246,6 +266,12 @@ class Worker:
                 await self._read_engines(connection)
             if SWITCHES in topics or not self.known:
                 self.lane.switches.replace(await load_switches(connection))
+            if QUOTAS in topics or not self.known:
+                limits = await load_limits(connection)
+                if limits:  # reading a pack for the first time takes half a second
+                    await asyncio.to_thread(choose.zone, self.loaded, parse)
+                self.quotas.set_limits(limits)
+                self.lane.quotas = self.quotas.in_use()
             if ROOTS in topics or not self.known:
                 self.roots = msgspec.json.encode(await published(connection, self.loaded.home))
         if not self.known and self.link is None:

@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 from moduai import settings
 from moduai.accounts.keys import create_key
 from moduai.accounts.people import create_person, get_person
+from moduai.accounts.quotas import Limit, set_quota
 from moduai.accounts.reports import ReportText, file_report
 from moduai.accounts.sessions import start_session
-from moduai.accounts.tables import api_keys, deletions, people, reports, sessions
+from moduai.accounts.tables import api_keys, deletions, people, quotas, reports, sessions
 from moduai.app import Worker
 from moduai.cli.backup import backup_app, restore_app
 from moduai.history.forgetting import delete_account, replay
@@ -28,7 +29,7 @@ from moduai.store.keyring import Keyring
 from moduai.store.subjects import SubjectGoneError, SubjectKeys, SubjectsAwayError
 from tests.history.conftest import World, new_person
 
-TABLES = (people, conversations, turns, sessions, reports, api_keys)
+TABLES = (people, conversations, turns, sessions, reports, api_keys, quotas)
 
 
 async def left(db: Database) -> dict[str, int]:
@@ -44,6 +45,7 @@ async def settle(db: Database, subjects: SubjectKeys, person: str) -> None:
     async with db.begin() as connection:
         await start_session(connection, await get_person(connection, subjects, person), "", time.time())
         await create_key(connection, name="김하나의 열쇠", subject=person)
+        await set_quota(connection, person, Limit(5), "cli")
         text = ReportText(question="q", answer="a", remark="r")
         await file_report(connection, subjects, person=person, turn="t", model="m", reason="wrong", text=text)
 

@@ -99,6 +99,12 @@ SEEDS = {
             " 1, 0, 1, 'engine', 1, 1, 1, 1, 0, 200, 'ok', '', '')"
         ),
     ),
+    "0009": (
+        "INSERT INTO organisations VALUES ('org_1', '서울', 'seoul', '', 1700000000)",
+        "INSERT INTO api_keys VALUES ('k', 'd', 'p', 'n', 'org_1', 's', 'c', '[]', '', '', '', 1, 0, 0)",
+        "INSERT INTO quotas VALUES ('org_1', 1000, 'month', 'cli', 1)",
+        "INSERT INTO quota_books VALUES ('2026-11', 'org_1', 7, '{\"g\": [3, 1.5]}')",
+    ),
 }
 """What a database of each version holds before it is upgraded: add to it with each migration."""
 

@@ -121,6 +121,11 @@ def test_words_for_people() -> None:
     assert words.between(en, 8.0, 8.4) == "", "as long as the wait itself"
     assert words.seconds(en, 0.2) == "1 second"
     assert words.seconds(en, 150) == "2 minutes"
+    assert words.seconds(en, 5 * 3600) == "5 hours"
+    assert words.seconds(ko, 9 * 86_400) == "9일"
     assert "40초 뒤에" in words.error(ko, "line_full", 40)
+    told = "다 썼습니다. 7시간 뒤에 다시 해 주세요."
+    assert words.error(ko, "quota_exceeded", 7 * 3600).endswith(told)
+    assert words.error(en, "quota_exceeded", 40_000).endswith("is used up. Please try again in 11 hours.")
     assert words.known("engine_bad_answer") == "engine_failed"
     assert words.known("something_new") == "failed"

@@ -3,14 +3,17 @@
 import json
 import re
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text as sql
 
 from moduai.accounts.keys import load_principals
 from moduai.accounts.looks import read as look_at
 from moduai.accounts.looks import take_leave
 from moduai.accounts.people import get_person
+from moduai.accounts.quotas import Limit, set_quota
 from moduai.accounts.reports import ReportText, file_report
 from moduai.accounts.sessions import digest, find_session, start_session
 from moduai.history.conversations import count
@@ -331,3 +334,16 @@ async def test_with_a_pack_that_cannot_be_used_nobody_is_asked_for_a_region(scri
             page = await client.get("/me")
             assert page.status_code == 200
             assert 'name="region"' not in page.text
+
+
+async def test_it_says_what_may_be_used_and_what_is_left(me):
+    assert "tokens each" not in (await me.get("/me")).text
+    since = time.strftime("%Y-%m", time.gmtime())
+    async with me.served.services.database.begin() as connection:
+        await set_quota(connection, me.person.id, Limit(50_000, "month"), "cli")
+        for month in (since, f"{datetime.now(UTC) + timedelta(days=1):%Y-%m}"):  # whatever the time zone
+            put = "INSERT INTO quota_books VALUES (:m, :o, 1234, '{}') ON CONFLICT DO NOTHING"
+            await connection.execute(sql(put), {"m": month, "o": me.person.id})
+    shown = (await me.get("/me")).text
+    assert "You may use 50,000 tokens each month" in shown
+    assert re.search(r"48,766 are left; they begin anew at \d{4}-\d\d-01 00:00\.", shown)

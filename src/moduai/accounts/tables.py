@@ -166,3 +166,24 @@ audit_roots = Table(
     Column("key", Text, nullable=False),
     Column("signature", LargeBinary, nullable=False),
 )
+
+quotas = Table(
+    "quotas",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("tokens", BigInteger, nullable=False),
+    Column("each", Text, nullable=False),
+    Column("set_by", Text, nullable=False),
+    Column("set_at", BigInteger, nullable=False),
+)
+"""Limits that staff set. ``owner``: the id of an organisation, a key or a subject; ``each``: day or month."""
+
+quota_books = Table(
+    "quota_books",
+    metadata,
+    Column("since", Text, primary_key=True),
+    Column("owner", Text, primary_key=True),
+    Column("used", BigInteger, nullable=False),
+    Column("leases", JSON, nullable=False),
+)
+"""What was used of a limit in one day or month; ``leases``: by gateway, tokens and until when."""

@@ -42,6 +42,7 @@ COMMANDS = {
     "look": Entry("moduai.cli.look:app", "Read one person's text as staff: with a reason, for a time."),
     "switch": Entry("moduai.cli.switch:app", "Set the banner; stop and start a model or the service."),
     "policy": Entry("moduai.cli.policy:app", "See and change how the service is shared."),
+    "quota": Entry("moduai.cli.quota:app", "Limit tokens for a day or a month: who may use how many."),
     "pack": Entry("moduai.cli.pack:app", "See, check, choose and begin country packs."),
     "strategy": Entry(
         "moduai.cli.strategy:app", "Read the country's plan as of any day, and compute with it."

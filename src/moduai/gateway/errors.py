@@ -75,6 +75,12 @@ CATALOGUE: dict[str, ErrorKind] = {
     "overloaded": ErrorKind(
         429, "rate_limit_error", "The wait for this model is too long to be worth it; come back later."
     ),
+    "quota_exceeded": ErrorKind(
+        429, "rate_limit_error", "All that you may use of this day or month is used; come back then."
+    ),
+    "quota_unknown": ErrorKind(
+        503, _SERVER, "How much of your limit is left is not known here yet; try again in a moment."
+    ),
     "planner_busy": ErrorKind(
         429, "rate_limit_error", "Others are running scenarios now; ask again in a few seconds."
     ),

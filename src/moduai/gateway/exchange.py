@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from asyncio import TimerHandle
 
     from moduai.gateway.lane import Lane
+    from moduai.gateway.quotas import Hold
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class Exchange:
     __slots__ = (
         "_attempts", "_body", "_connection", "_first", "_granted", "_head_sent", "_lane", "_mark", "_paused",
         "_quiet_since", "_relay", "_relaying", "_reused", "_seen", "_seen_before", "_share", "_status",
-        "_timer", "_unix_us", "arrived", "ask", "before", "endpoint", "grant", "id", "model", "over",
+        "_timer", "_unix_us", "arrived", "ask", "before", "endpoint", "grant", "hold", "id", "model", "over",
         "passing", "principal", "replica", "sink", "slot", "step", "ticket", "usage",
     )  # fmt: skip
 
@@ -107,6 +108,8 @@ class Exchange:
         self.ask: Ask | None = None
         self.ticket = NO_TICKET
         self.grant: Grant | None = None
+        self.hold: Hold | None = None
+        """What was taken for it out of what its author may use in a day or a month."""
         self.replica: Replica | None = None
         self.usage: Usage | None = None
         self.passing: Callable[[bytes], bool] | None = None

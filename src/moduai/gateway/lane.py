@@ -21,6 +21,7 @@ from moduai.gateway.endpoint import Endpoint
 from moduai.gateway.errors import ApiError
 from moduai.gateway.exchange import Exchange
 from moduai.gateway.policy_text import shipped
+from moduai.gateway.quotas import Quotas, Shown
 from moduai.gateway.sink import Sink
 from moduai.gateway.stats import Stats
 from moduai.gateway.supply import Supply
@@ -97,6 +98,8 @@ class Lane:
         self.loop = asyncio.get_running_loop()
         self.stats = Stats()
         self.switches = Switches()
+        self.quotas: Quotas | None = None
+        """What people may use in a day or a month; None: nobody has a limit."""
         self.leaving = False
         """All is served still, but nobody should come any more."""
         self.draining = False
@@ -134,6 +137,10 @@ class Lane:
     def enter(self, exchange: Exchange, ask: Ask) -> None:
         """Let a request run at once if nobody waits, or ask the line. Raises ApiError. Fails closed."""
         avoid = self._check(ask)
+        if self.quotas is not None:
+            who = exchange.principal
+            most = ask.max_tokens * ask.choices
+            exchange.hold = self.quotas.admit(who, self._place(who)[0], ask.tokens, most)
         if not avoid:
             grant = self.line.slip(ask.model, self._place(exchange.principal)[0], ask.tokens)
             if grant is not None:
@@ -290,6 +297,8 @@ class Lane:
         if row.engine or not self.ledger.full:  # a refusal used nothing: it may not fill what is full
             self.ledger.add(row)
         self.stats.count(row)
+        if exchange.hold is not None:
+            exchange.hold.settle(row)
         if isinstance(exchange.sink, Tee):
             exchange.sink.over(row)
         self.exchanges.discard(exchange)
@@ -311,6 +320,10 @@ class Lane:
         """Run what the line has let go."""
         for grant in grants:
             self._waiting.pop(grant.ticket.id).run(grant)
+
+    def quotas_of(self, principal: Principal) -> list[Shown]:
+        """What one key or person may use in a day or a month, and what is left."""
+        return self.quotas.shown(principal, self._place(principal)[0]) if self.quotas is not None else []
 
     def queue_of(self, principal: Principal) -> list[tuple[Exchange, Queued]]:
         """What one key or person has waiting, in order of arrival."""

@@ -272,11 +272,16 @@ def _price(value: object) -> str:
     return f"{value / 1000:g} µs" if isinstance(value, int) else "measured"
 
 
+def _tokens(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) and value else "no limit"
+
+
 _LABELS: dict[str, tuple[str, Callable[[object], str]]] = {
     "weight": ("weight", _weight),
     "guarantee": ("guarantee", _percent),
     "cap": ("cap", _percent),
     "person_cap": ("cap of each person", _percent),
+    "quota": ("tokens that each person may use in a day", _tokens),
     "share_by": ("shared by", _plain),
     "person": ("most requests of one person that wait", _plain),
     "organisation": ("most requests of one organisation that wait", _plain),

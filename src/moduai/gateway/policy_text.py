@@ -218,6 +218,7 @@ def _class(table: _Table, name: str, limits: Limits) -> ClassRule:
         organisations={name: _ended(organisations.table(name)) for name in organisations.names()},
         groups=_numbers(table.table("groups"), ONE),
         limits=_limits(table.table("limits"), limits),
+        quota=table.number("quota", 0),
     )
     table.end()
     return rule

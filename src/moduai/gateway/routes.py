@@ -131,7 +131,7 @@ class Routes:
         }
 
     def _queue(self, principal: Principal | None) -> Answer:
-        """Where the key's own requests stand."""
+        """Where the key's own requests stand, and what it may use in a day or a month."""
         if principal is None:
             raise ApiError("missing_api_key")
         now = time.monotonic_ns()
@@ -148,7 +148,7 @@ class Routes:
             }
             for exchange, place in self._lane.queue_of(principal)
         ]
-        return _json({"object": "list", "data": data})
+        return _json({"object": "list", "data": data, "quotas": self._lane.quotas_of(principal)})
 
 
 def _seconds(nanoseconds: int) -> float | None:

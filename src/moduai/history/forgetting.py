@@ -18,6 +18,7 @@ from moduai.accounts.tables import (
     identities,
     looks,
     people,
+    quotas,
     reports,
     sessions,
 )
@@ -93,6 +94,8 @@ async def _remove(connection: Connection, persons: Collection[str]) -> None:
         for table in _OWN:
             await connection.execute(delete(table).where(table.c.person.in_(part)))
         await connection.execute(delete(people).where(people.c.id.in_(part)))
+        mine = select(api_keys.c.id).where(api_keys.c.subject.in_(part))
+        await connection.execute(delete(quotas).where(quotas.c.owner.in_(part) | quotas.c.owner.in_(mine)))
         await connection.execute(delete(api_keys).where(api_keys.c.subject.in_(part)))
-    for topic in ("people", "sessions", "keys") if names else ():
+    for topic in ("people", "sessions", "keys", "quotas") if names else ():
         await announce(connection, topic)

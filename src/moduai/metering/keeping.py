@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from moduai.accounts.invitations import purge_invitations
+from moduai.accounts.quotas import PURGED as BOOKS_PURGED
+from moduai.accounts.quotas import purge_books
 from moduai.accounts.reports import purge_reports
 from moduai.accounts.sessions import purge_sessions
 from moduai.history.conversations import PURGED, purge
@@ -44,6 +46,8 @@ KEPT: Final = {
     "audit_roots": "for ever",
     "organisations": "until staff delete them",
     "api_keys": "for ever when revoked, without the key: the ledger names them",
+    "quotas": "until staff clear them, or the person's account is deleted",
+    "quota_books": "40 days after the day or month began",
     "engines": "until staff remove them",
     "switches": "one row a switch",
     "collections": "until staff remove them",
@@ -129,6 +133,7 @@ class Keeper:
             sessions = await purge_sessions(connection, now)
             await purge_invitations(connection, now)
             await purge_reports(connection, now, history.report_days)
+            books = await purge_books(connection, now)
         if turns or sessions:
             log.info("what its time has passed was deleted", extra={"turns": turns, "sessions": sessions})
-        return turns == PURGED
+        return turns == PURGED or books == BOOKS_PURGED

@@ -35,6 +35,8 @@ MOST_WINDOW = 3_600_000_000
 """Longest locality window: an hour of one accelerator, in micro-accelerator-seconds."""
 MOST_PRICE = 1_000_000_000_000
 """Highest price: 1,000 accelerator-seconds a token, in nano-accelerator-seconds."""
+MOST_QUOTA = 1_000_000_000_000_000
+"""Highest limit for a day, in tokens."""
 MOST_TITLE = 60
 MOST_RULES = 64
 """Most assignments: they are gone through for each request."""
@@ -86,6 +88,8 @@ class ClassRule(Struct, frozen=True):
     """Weight of a person by group, in thousandths; 1 for all others."""
     limits: Limits = Limits()
     """``total``: most that wait of this class."""
+    quota: int = 0
+    """Tokens that each of its people may use in a day, read and written; 0: no limit (`quota`)."""
 
     def rule(self, organisation: str) -> NodeRule:
         """The rule of an organisation."""
@@ -278,6 +282,7 @@ def _class(rule: ClassRule) -> _Found:
     for group, weight in rule.groups.items():
         yield from _range((*here, "groups", group), weight, 1, MOST_WEIGHT, ONE)
     yield from _limits(rule.limits, (*here, "limits"))
+    yield from _range((*here, "quota"), rule.quota, 0, MOST_QUOTA)
 
 
 def _node(rule: NodeRule, here: Path) -> _Found:

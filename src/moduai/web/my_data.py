@@ -18,6 +18,7 @@ from moduai.accounts.organisations import get_organisation
 from moduai.accounts.people import get_person
 from moduai.accounts.reports import own_reports
 from moduai.accounts.sessions import Session, list_sessions
+from moduai.gateway.quota_look import look
 from moduai.history import conversations, export
 from moduai.packs.pack import in_language
 from moduai.store.database import Connection
@@ -65,6 +66,8 @@ async def kept(connection: Connection, site: Site, session: Session, lang: Langu
             }
             for each in await keys.list_keys(connection, subject=person.id)
         ],
+        "quota": await look(connection, services.loaded, person.id, now),
+        "renews": lambda at: f"{datetime.fromtimestamp(at, site.zone):%Y-%m-%d %H:%M}",
         "looks": [
             {
                 "role": account_words.role(lang.words, each.role),

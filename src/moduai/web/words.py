@@ -16,10 +16,16 @@ STOPS = ("service_stopped", "model_stopped")
 
 
 def seconds(t: Words, value: float) -> str:
-    """A span of time as people say it: whole seconds, minutes from 90 s on."""
+    """A span of time as people say it: whole seconds, from 90 s on minutes, then hours, then days."""
     if value < 90:
         whole = max(1, round(value))
         return t.ngettext("%(count)d second", "%(count)d seconds", whole) % {"count": whole}
+    if value >= 36 * 3600:
+        days = round(value / 86_400)
+        return t.ngettext("%(count)d day", "%(count)d days", days) % {"count": days}
+    if value >= 90 * 60:
+        hours = round(value / 3600)
+        return t.ngettext("%(count)d hour", "%(count)d hours", hours) % {"count": hours}
     minutes = round(value / 60)
     return t.ngettext("%(count)d minute", "%(count)d minutes", minutes) % {"count": minutes}
 
@@ -113,6 +119,10 @@ _ERRORS: dict[str, Callable[[Words], str]] = {
     "person_line_full": lambda t: t.gettext(
         "You have many questions in line already. Please wait until one of them is answered."
     ),
+    "quota_exceeded": lambda t: t.gettext(
+        "What you, your organisation or your key may use in this time is used up."
+    ),
+    "quota_unknown": lambda t: t.gettext("It is not clear yet how much you may still use."),
     "overloaded": lambda t: t.gettext("Very many people are asking right now, and the wait is too long."),
     "wait_too_long": lambda t: t.gettext("The wait became too long, so your place in line was given up."),
     "draining": lambda t: t.gettext("The service is restarting. Please ask again in a moment."),

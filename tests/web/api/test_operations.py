@@ -390,6 +390,8 @@ async def test_every_change_is_in_the_audit_log(desk: Office) -> None:
             "banner.clear": {},
             "policy.apply": {"text": shipped_text().replace("weight = 10", "weight = 8")},
             "policy.undo": {},
+            "quota.set": {"owner": resident, "tokens": 5},
+            "quota.clear": {"owner": resident},
             "service.stop": {},
             "service.start": {},
             "org.create": {"name": "new"},

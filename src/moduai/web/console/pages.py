@@ -184,6 +184,7 @@ async def person(visit: Visit) -> Response:
         person=shown.person,
         sessions=shown.sessions,
         looks=looks,
+        quota=(await visit.ask("quota.show", owner=shown.person.id)).quota,
         roles=ROLES,
         names=await _organisations(visit),
     )
