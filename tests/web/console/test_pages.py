@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from moduai.accounts.roles import PERMISSIONS, ROLES, STAFF
+from moduai.gateway.degraded import MODES
 from moduai.gateway.policy_file import from_modu
 from moduai.scheduling.policy import Problem
 from moduai.web.api.engines import EngineAdded
@@ -122,6 +123,19 @@ async def test_a_policy_file_with_problems_is_told_on_the_page(desk: Office, mon
         assert "no &lt;such&gt; class" in page
         assert "The last good one, for the policy file has problems." in page
         assert "The policy file cannot be used" in (await client.get("/console")).text
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+async def test_the_first_page_says_what_does_not_work(desk: Office, monkeypatch, language: str) -> None:
+    site = desk.app.state.site
+    services = dataclasses.replace(site.services, degraded=lambda: [mode.name for mode in MODES])
+    monkeypatch.setattr(desk.app.state, "site", dataclasses.replace(site, services=services))
+    async with desk.client("operator", form=False, language=language) as client:
+        page = unescape((await client.get("/console")).text)
+    for mode in MODES:
+        assert (mode.what in page) == (language == "en")
+    assert ("시계가 바뀌었거나" in page) == (language == "ko")
+    assert page.count('class="notice bad"') == len(MODES)
 
 
 async def test_forms_need_their_token_and_our_own_site(desk: Office) -> None:
