@@ -160,7 +160,7 @@ def test_selectors_and_names_meet(whole: dict[str, dict[str, Any]]) -> None:
 
 def test_a_pod_has_the_time_that_draining_takes() -> None:
     pod = pods(objects(leaveSeconds=10, drainSeconds=120))["StatefulSet modu-gateway"]
-    assert pod["terminationGracePeriodSeconds"] == 180
+    assert pod["terminationGracePeriodSeconds"] == 185
     given = {one["name"]: one.get("value") for one in pod["containers"][0]["env"]}
     assert (given["MODU_GATEWAY__LEAVE_S"], given["MODU_GATEWAY__DRAIN_S"]) == ("10", "120")
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from moduai.settings import Gateway
+from moduai.supervisor import GRACE_S, Child
 from tests.deploy.front import DEPLOY, program
 
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
@@ -37,8 +39,17 @@ def test_a_unit_is_understood_and_locked_up(unit: Path, tmp_path: Path) -> None:
 
 
 def test_a_stop_may_take_as_long_as_draining_does() -> None:
-    """The supervisor's children in turn: workers, search, metering, each with its grace."""
+    """The supervisor's children in turn, each with its grace: in the box with all of them, in containers
+    without the engine and the dispatcher.
+    """
+    given = 5 + Gateway().drain_s
+    workers, other, metering = 2 + GRACE_S, Child("", ()).drain_s + GRACE_S, 30 + GRACE_S
     text = (DEPLOY / "systemd" / "modu.service").read_text("utf-8")
-    timeout = int(re.findall(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)[0])
-    leave, drain, metering, others = 5, 30 + 2, 30, 3 * 5
-    assert timeout >= leave + drain + metering + others
+    (timeout,) = re.findall(r"^TimeoutStopSec=(\d+)$", text, re.MULTILINE)
+    assert int(timeout) >= given + workers + 3 * other + metering
+    text = (DEPLOY / "compose" / "compose.yaml").read_text("utf-8")
+    (timeout,) = re.findall(r"stop_grace_period: (\d+)s", text)
+    assert int(timeout) >= given + workers + other + metering
+    text = (DEPLOY / "helm" / "modu" / "templates" / "gateways.yaml").read_text("utf-8")
+    (more,) = re.findall(r"\.Values\.drainSeconds (\d+) ", text)
+    assert int(more) >= workers + other + metering
