@@ -31,7 +31,7 @@ def folder(name: str) -> Path:
 def tpot(bench: Bench) -> Measured:
     """Median and p90 by split, of dense models, then the median of mixtures."""
     del bench
-    points = measured.aiconfigurator(folder("aiconfigurator") / "silicon_h100_h200.csv")
+    points = measured.read_points(folder("aiconfigurator") / "silicon_h100_h200.csv")
     value: list[float | int | None] = []
     notes, holds = [f"{len(points)} points"], True
     for split in calibrate.splits(points):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import html.parser
 import re
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from typer.testing import CliRunner
 from moduai.cli import plan, plan_sampled, strategy
 from moduai.planner import fluid
 from moduai.planner.handed import CannotHandOverError, handed
+from moduai.planner.kept import Kept
 from moduai.planner.report.words import korean
 from moduai.planner.scenario import read
 from tests.planner.conftest import machine_code  # noqa: F401  a fixture
@@ -87,6 +91,15 @@ def test_what_ifs_change_what_they_say(small: Path) -> None:
     assert "there is no service_class 'resident'; there are x" in result.stderr
     assert run("run", small, "--faster", "h100=fast").exit_code == 2
     assert "did you mean hall?" in run("run", small, "--lose", "hal").stderr
+    policy.write_text("")
+    assert run("run", small, "--policy", policy).exit_code == 1
+    for nonsense in (
+        ("--launch", "nan"),
+        ("--fleet", "inf"),
+        ("--faster", "h100="),
+        ("--faster", "h100=nan"),
+    ):
+        assert run("run", small, *nonsense).exit_code == 2, nonsense
 
 
 def test_an_interrupt_keeps_what_is_done_and_says_how_to_go_on(
@@ -110,22 +123,87 @@ def test_an_interrupt_keeps_what_is_done_and_says_how_to_go_on(
     monkeypatch.setattr(fluid._Step, "tick", step)
     rest = said(*go_on[1].split())
     assert rest["classes"] == whole["classes"]
-    assert "other options" in run("run", "small.toml", "--days", 2, "--go-on", "modu-plan-small.npz").stderr
-    assert "is not what a run has kept" in run("run", "small.toml", "--go-on", "small.toml").stderr
+    kept = "modu-plan-small.kept"
+    assert "other options" in run("run", "small.toml", "--days", 2, "--go-on", kept).stderr
+    assert "other options" in run("run", "small.toml", "--launch", 2, "--go-on", kept).stderr
+    for broken in (b"", Path(kept).read_bytes()[:-100], b"[scenario]"):
+        Path("broken").write_bytes(broken)
+        assert "is not what a run has kept" in run("run", "small.toml", "--go-on", "broken").stderr
+
+
+def test_what_cannot_be_kept_here_is_kept_elsewhere(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Kept.save
+
+    def save(self: Kept, file: Path) -> None:
+        if not file.is_absolute():
+            raise PermissionError(13, "Permission denied")
+        real(self, file)
+
+    monkeypatch.setattr(Kept, "save", save)
+    monkeypatch.setattr(tempfile, "tempdir", str(small.parent))
+    monkeypatch.setattr(sys, "argv", ["modu", "plan", "run", "small.toml"])
+    with stop_at(monkeypatch, 30):  # in the drawn runs: a day has 24 steps
+        stopped = run("run", "small.toml")
+    assert stopped.exit_code == 1
+    go_on = stopped.stderr.partition("Go on: modu plan ")[2].split()
+    assert go_on[-1].startswith(str(small.parent))
+    assert said(*go_on) == said("run", "small.toml")
+
+
+@contextmanager
+def stop_at(monkeypatch: pytest.MonkeyPatch, count: int) -> Iterator[None]:
+    """Ctrl-C after so many ticks of whatever is run."""
+    real, ticks = fluid._Step.tick, iter(range(count))
+
+    def tick(self: Any, flow: Any, tick: int, asked: Any) -> None:
+        if next(ticks, None) is None:
+            raise KeyboardInterrupt
+        real(self, flow, tick, asked)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fluid._Step, "tick", tick)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("words", "ticks"),
+    [
+        (["size", "small.toml"], 40),
+        (["size", "small.toml", "--by-kind"], 400),
+        (["compare", "small.toml", "other.toml"], 60),
+    ],
+)
+def test_searches_and_comparisons_go_on_from_where_they_were_stopped(
+    small: Path, words: list[str], ticks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small.with_name("other.toml").write_text(small.read_text().replace("count = 2\n", "count = 3\n"))
+    whole = said(*words)
+    monkeypatch.setattr(sys, "argv", ["modu", "plan", *words])
+    with stop_at(monkeypatch, ticks):
+        stopped = run(*words)
+    assert stopped.exit_code == 1
+    go_on = stopped.stderr.partition("Go on: modu plan ")[2].split()
+    with stop_at(monkeypatch, 10_000):
+        assert said(*go_on) == whole
 
 
 def test_the_fewest_are_searched(small: Path) -> None:
     shown = run("size", small).stdout
     assert "accelerators keep the goals" in shown
     found = said("size", small)
-    assert found["fewest"] == sum(found["fleets"].values())
+    assert found["fewest"] == sum(found["fleets"].values()) == found["drawn"]["middle"]
+    assert found["drawn"]["low"] <= found["drawn"]["middle"]
+    assert "Nine of ten runs with drawn figures need from" in shown
+    assert found["known"]["basis"]["waits"] == "assumed"
+    mixed = said("size", small, "--by-kind")
+    assert [0 <= one["held"] <= 1 and one["searched"] for one in mixed["kinds"]] == [True]
     small.write_text(small.read_text().split("[[goal]]", maxsplit=1)[0])
     assert "nothing to keep" in run("size", small).stderr
 
 
 def test_scenarios_are_put_side_by_side(small: Path) -> None:
-    shown = run("compare", small, small).stdout
-    assert "Residents: p99 s" in shown
+    shown = run("compare", small, small, "--launch", 20).stdout
+    assert re.search(r"Residents: p99 s +[0-9.]+ \([0-9.]+ – [0-9.]+\)", shown), shown
     assert said("compare", small)[str(small)]["accelerators"] == 2
 
 
@@ -225,7 +303,44 @@ def test_a_sample_is_told_beside_the_fluid(small: Path, short: None) -> None:
     found = said(*options)
     assert found["fluid"]["missing"] < 1e-9
     assert found["sampled"]["digest"] in shown.stdout
-    assert found["sampled"]["nation"]["answers_s"]["fluid"] > 0
+    assert found["sampled"]["nation"]["answers_s"]["fluid"]["middle"] > 0
+    assert found["sampled"]["known"]["basis"]["engines"] == "fitted"
+
+
+@pytest.mark.usefixtures("machine_code")
+def test_a_report_and_a_table_carry_the_sample(small: Path, short: None) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    options = ("--sampled", "--cells", 4, "--processes", 1, "--report", "r.html", "--parquet", "t.parquet")
+    assert run("run", small, *options, "--language", "ko").exit_code == 0
+    page = Outline()
+    text = Path("r.html").read_text("utf-8")
+    page.feed(text)
+    assert page.count["figure"] == 7
+    assert korean()["A sample, request by request"] in text
+    table = parquet.read_table("t.sample.parquet").to_pylist()
+    whole = [one for one in table if one["level"] == -1 and one["figure"] == "answers_s"]
+    assert whole[0]["fluid_low"] <= whole[0]["fluid_middle"] <= whole[0]["fluid_high"]
+    assert {one["service_class"] for one in table} == {"", "resident", "business", "batch"}
+
+
+@pytest.mark.usefixtures("machine_code")
+def test_one_cell_is_run_with_its_bounds_and_beside_the_fluid(small: Path, short: None) -> None:
+    options = ("cell", small, "--accelerators", 1, "--minutes", 1, "--processes", 1)
+    shown = run(*options)
+    assert shown.exit_code == 0, shown.output
+    for text in ("1 replicas of llama-3.1-8b on 1 h100", "slower and faster", "fluid", "Basis", "hash"):
+        assert text in shown.stdout
+    found = said(*options)
+    assert found["digest"] in shown.stdout
+    assert found["accelerators"] == found["replicas"] == 1
+    assert found["at"].startswith("2027-03-02T")
+    answers = found["part"]["answers_s"]
+    assert answers["sampled"]["middle"] == pytest.approx(answers["fluid"]["middle"], rel=0.3)
+    quiet = said(*options, "--at", "2027-03-02T03:00")
+    assert quiet["part"]["answers_s"]["fluid"]["middle"] < answers["fluid"]["middle"]
+    assert "is not within the run" in run(*options, "--at", "2027-03-05").stderr
+    assert "there are llama-3.1-8b on h100" in run(*options, "--kind", "b200").stderr
+    assert run(*options, "--at", "noon").exit_code == 2
 
 
 @pytest.mark.usefixtures("machine_code")
@@ -247,9 +362,9 @@ def test_cells_that_were_done_are_kept_and_gone_on_from(
     stopped = run(*words)
     assert stopped.exit_code == 1
     assert "Stopped after 3 of 4 cells" in stopped.stderr
-    assert stopped.stderr.strip().endswith("--go-on modu-plan-small.cells")
+    assert stopped.stderr.strip().endswith("--go-on modu-plan-small.kept")
     monkeypatch.setattr(plan_sampled.sampled, "run", real)
-    assert said(*words, "--go-on", "modu-plan-small.cells")["sampled"]["digest"] == whole
-    other = run("run", small, "--sampled", "--cells", "5", "--go-on", "modu-plan-small.cells")
+    assert said(*words, "--go-on", "modu-plan-small.kept")["sampled"]["digest"] == whole
+    other = run("run", small, "--sampled", "--cells", "5", "--go-on", "modu-plan-small.kept")
     assert "of another scenario, or with other options" in other.stderr
-    assert "is not what a sample has kept" in run(*words, "--go-on", str(small)).stderr
+    assert "is not what a run has kept" in run(*words, "--go-on", str(small)).stderr

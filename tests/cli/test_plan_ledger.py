@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
+import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -20,6 +22,9 @@ from moduai.cli import plan
 from moduai.engines.repository import add_engine
 from moduai.metering.row import UsageRow
 from moduai.metering.tables import usage
+from moduai.planner.calibrate import to_toml
+from moduai.planner.kept import Kept
+from moduai.planner.steptime import shipped
 from moduai.store import migrate
 from moduai.store.database import Database
 from moduai.store.keyring import Keyring
@@ -100,8 +105,17 @@ def test_what_is_wrong_with_points_is_told_with_its_line(home: Path) -> None:
     )
     told = run("calibrate", file)
     assert told.exit_code == 1
-    assert "points.csv:5: tp, batch, tokens_in, tokens_out, tpot_ms are above 0" in told.stderr
+    assert "points.csv:5: batch, tokens_in, tokens_out, tpot_ms are above 0" in told.stderr
     assert "points.csv:6: there is no model 'qwen-32b'; did you mean qwen3-32b?" in told.stderr
+    file.write_text(POINTS.replace("vllm,1,16", "vllm,0.5,16", 1))
+    assert (
+        "points.csv:3: tp, batch, tokens_in, tokens_out, tpot_ms are numbers, tp a whole"
+        in run("calibrate", file).stderr
+    )
+    file.write_text(POINTS.replace("vllm,1,16", "vllm,-1,16", 1))
+    assert "points.csv:3: a replica has 1 to 1024 devices" in run("calibrate", file).stderr
+    file.write_text("\n".join(POINTS.splitlines()[:2]) + "\nllama-3.1-8b,h100\n")
+    assert "points.csv:3: " in run("calibrate", file).stderr
     file.write_text("model,device\n")
     assert "points.csv:1: columns are missing: engine, tp" in run("calibrate", file).stderr
     file.write_text(POINTS.splitlines()[0] + "\n")
@@ -113,6 +127,43 @@ def test_what_is_wrong_with_points_is_told_with_its_line(home: Path) -> None:
     (home / "fit.toml").write_text("points = 3")
     (home / "small.toml").write_text(TEXT)
     assert "is no fit that" in run("run", "small.toml", "--fit", "fit.toml").stderr
+    fit = to_toml(shipped())
+    for old, new in (
+        ('"weights" =', '"weight" ='),
+        ('"weights" = 1.', '"weights" = -1.'),
+        ('"h100"', '"h10"'),
+        ("[errors]\n", '[errors]\n"other" = [0.1, -0.1]\n'),
+    ):
+        assert old in fit
+        (home / "fit.toml").write_text(fit.replace(old, new, 1))
+        assert "is no fit that" in run("run", "small.toml", "--fit", "fit.toml").stderr
+
+
+def test_learning_and_replaying_go_on_from_where_they_were_stopped(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "points.csv").write_text(POINTS)
+    for name, words in (
+        ("calibrate", ["calibrate", "points.csv", "--ledger", "--since", DATE]),
+        ("replay", ["replay", "--since", DATE, "--fleet", "2"]),
+    ):
+        whole = said(*words)
+        monkeypatch.setattr(sys, "argv", ["modu", "plan", *words])
+        real, times = Kept.put, iter(range(3))
+
+        def stop(self: Kept, key: str, value: object, real: Any = real, times: Any = times) -> None:
+            real(self, key, value)
+            if next(times, None) is None:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Kept, "put", stop)
+            stopped = run(*words)
+        assert stopped.exit_code == 1
+        assert f"modu plan {name}" in stopped.stderr
+        go_on = shlex.split(stopped.stderr.partition("Go on: modu plan ")[2])
+        assert "--until" in go_on
+        assert said(*go_on) == whole
 
 
 def test_the_ledger_is_asked_again_under_another_fleet_and_says_what_it_does_not_hold(home: Path) -> None:
@@ -123,12 +174,16 @@ def test_the_ledger_is_asked_again_under_another_fleet_and_says_what_it_does_not
     assert "which texts begin alike" in plain.stderr
     found = said("replay", "--since", DATE, "--fleet", 3, "--faster", 2)
     (model,) = found["models"]
-    assert (model["replicas"], model["replicas_changed"]) == (1, 3)
+    assert (model["again"]["value"], model["changed"]["value"]) == (1, 3)
     assert sum(one["again"]["asked"] for one in model["classes"]) == 120
     (home / "mine.toml").write_text('name = "p"\ndefault = "x"\n[class.x]\ntitle = { en = "X" }\n')
     assert "changed" in run("replay", "--since", DATE, "--policy", "mine.toml").stdout
     (home / "mine.toml").write_text("default = 3\n")
     assert run("replay", "--since", DATE, "--policy", "mine.toml").exit_code == 1
+    other = said("replay", "--since", DATE, "--kind", "b200")["models"][0]["changed"]
+    assert other["basis"] == "assumed"
+    assert other["error"] > 0
+    assert "did you mean b200?" in run("replay", "--since", DATE, "--kind", "b20").stderr
     assert "the ledger has no row in this time" in run("replay", "--since", "1h").stderr
     assert run("replay", "--since", "1h", "--until", "2h").exit_code == 2
 
@@ -164,6 +219,19 @@ def test_the_last_hour_is_held_against_the_plan_and_what_leaves_the_band_is_said
     assert run("watch", "small.toml", "--window", "2d").exit_code == 2
     assert run("watch", "small.toml", "--every", "1s").exit_code == 2
     assert run("watch", "small.toml", "--as-of", "yesterday").exit_code == 2
+
+
+def test_a_watch_ends_with_a_word(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "small.toml").write_text(TEXT.replace("tick_minutes = 15", "tick_minutes = 60"))
+
+    def stop(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", stop)
+    stopped = run("watch", "small.toml", "--every", "5m")
+    assert stopped.exit_code == 1
+    assert "seen is measured: the ledger of this installation" in stopped.stdout
+    assert stopped.stderr.endswith("Stopped. Go on: the same command again.\n")
 
 
 def _watched() -> Any:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from moduai.accounts.keys import create_key
@@ -12,7 +13,8 @@ from moduai.cli.usage import app
 from moduai.metering.loader import put_usage
 from moduai.metering.report import BY, By, total, usage
 from moduai.metering.row import UsageRow
-from moduai.metering.rows import rows
+from moduai.metering.rows import rows, sums
+from moduai.planner.ledger import ran
 from moduai.store import migrate
 from moduai.store.database import Database
 
@@ -59,8 +61,36 @@ async def test_single_rows_are_read_in_order_and_the_newest_are_left_out(filled:
     async with filled.connect() as connection:
         found = await rows(connection, START, START + DAY)
         few = await rows(connection, START, START + 2 * DAY, most=2)
+        last = await rows(connection, START, START + 2 * DAY, most=2, newest=True)
     assert (found.rows, found.left_out) == (list(ROWS[:3]), 0)
     assert (few.rows, few.left_out) == (list(ROWS[:2]), 2)
+    assert (last.rows, last.left_out) == (list(ROWS[2:]), 2)
+
+
+async def test_what_was_asked_is_summed_as_the_planner_counts_it(filled: Database) -> None:
+    answer = UsageRow(
+        id="5", at=START, subject="a", engine="e", endpoint="chat", service_class="resident", tokens_in=9,
+        tokens_cached=2, tokens_out=5, queue_us=100, duration_us=900, accelerator_us=7,
+    )  # fmt: skip
+    other = {"endpoint": "embeddings"}, {"tokens_out": 0}, {"queue_us": 900}, {"engine": ""}, {"zone": "z"}
+    more = [answer, *(replace(answer, id=str(6 + n), **one) for n, one in enumerate(other))]
+    async with filled.begin() as connection:
+        await put_usage(connection, [msgspec.structs.asdict(row) for row in more])
+        asked, took = await sums(connection, START, START + 2 * DAY)
+    every = [*ROWS, *more]
+    done = [row for row in every if ran(row)]
+    assert len(done) == 2
+    assert sum(one.asked for one in asked) == len(every)
+    assert {one.zone for one in asked if one.answered} == {"", "z"}
+    assert sum(one.answered for one in asked) == len(done)
+    for name, values in (
+        ("queue_us", [row.queue_us for row in done]),
+        ("uncached", [row.tokens_in - row.tokens_cached for row in done]),
+        ("tokens_out", [row.tokens_out for row in done]),
+    ):
+        assert sum(getattr(one, name) for one in asked) == sum(values), name
+    assert sum(one.accelerator_us for one in took) == sum(row.accelerator_us for row in every if row.engine)
+    assert all(type(value) is int for one in asked for value in msgspec.structs.astuple(one)[4:])
 
 
 async def test_groups(filled: Database) -> None:

@@ -85,7 +85,7 @@ def test_there_is_nothing_to_fit_to():
 
 
 def test_a_fit_is_read_back_as_it_was_written():
-    found = calibrate.coefficients(made(80, TRUE), 'a "source"')
+    found = calibrate.coefficients(made(80, TRUE), splits(made(80, TRUE)), 'a "source"')
     again = msgspec.convert(tomllib.loads(calibrate.to_toml(found)), Coefficients)
     assert again.source == found.source
     assert again.factors == pytest.approx(found.factors, rel=1e-3)
@@ -116,6 +116,6 @@ def test_a_row_of_the_ledger_says_when_its_replica_got_it():
 
 @pytest.mark.skipif(not TRACES.is_dir(), reason="the traces are not here (MODU_DATA)")
 def test_the_shipped_fit_is_what_the_sample_gives():
-    points = measured.aiconfigurator(TRACES / "aiconfigurator" / "silicon_h100_h200.csv")
+    points = measured.read_points(TRACES / "aiconfigurator" / "silicon_h100_h200.csv")
     assert len(points) == shipped().points
     assert fit(points).factors == pytest.approx(shipped().factors, rel=0.01)

@@ -24,6 +24,17 @@ def test_a_process_that_dies_ends_the_work_with_a_word():
     assert not multiprocessing.active_children()
 
 
+def test_a_process_that_died_before_its_task_is_told_too():
+    worker = crew._Worker(_square)
+    try:
+        worker.process.kill()
+        worker.process.join()
+        with pytest.raises(crew.CrewError, match="died"):
+            worker.send(bytes(1 << 20))
+    finally:
+        worker.end()
+
+
 def test_a_cluster_needs_ray(monkeypatch):
     monkeypatch.setattr(importlib, "import_module", _absent)
     with pytest.raises(crew.CrewError, match=r"moduai\[ray\]"):

@@ -252,8 +252,8 @@ def test_what_was_stopped_goes_on_to_the_same_end(tmp_path):
 
     _, half = ran(made, progress=stop)
     assert half.done == 30
-    half.save(tmp_path / "kept.npz")
-    _, rest = ran(made, begun=Flow.load(tmp_path / "kept.npz"))
+    kept = half.packed()
+    _, rest = ran(made, begun=Flow.unpacked(kept))
     assert rest.done == 96
     assert (rest.went == whole.went).all()
     assert (rest.gone == whole.gone).all()
@@ -312,3 +312,11 @@ def test_columns_do_not_touch_one_another(tmp_path):
     for place, scale in enumerate(scales):
         alone = fluid.run(made, plant, fluid.middle(made, np.array([scale])), regions=False)
         assert together.went[:, place] == pytest.approx(alone.went[:, 0])
+
+
+def test_what_nobody_asks_is_served_in_no_part(tmp_path):
+    made = world(tmp_path, ("count = 50\n", "count = 50\nbegins = 2030-01-01\n"))
+    plant, flow = ran(made)
+    found = {one.service_class: one.served for one in outcome(made, plant, flow, None).classes}
+    assert found["business"] is None
+    assert found["resident"] is not None

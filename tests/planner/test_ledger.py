@@ -16,7 +16,7 @@ from moduai.planner import calibrate
 from moduai.planner.calibrate import Served as Job
 from moduai.planner.calibrate import played
 from moduai.planner.devices import devices
-from moduai.planner.ledger import device_of, learn, places, ran, shape_of
+from moduai.planner.ledger import device_of, joined, learn, places, ran, shape_of
 from moduai.planner.models import models
 from moduai.planner.rehearse import Change, rehearse
 from moduai.planner.steptime import Coefficients, capacity, shipped, step_time
@@ -110,7 +110,7 @@ def test_too_little_is_not_learned_from():
     with pytest.raises(ValueError, match="0 streamed answers"):
         learn(place, [])
     together = [msgspec.structs.replace(row, at=1_700_000_000 * SECOND) for row in made(60, 2.0)]
-    with pytest.raises(ValueError, match="all of it was asked at once"):
+    with pytest.raises(ValueError, match="0 answers of 4 tokens came after"):
         learn(place, together)
     refused = UsageRow(id="r", at=1, subject="s", endpoint="chat", model="chat", outcome="refused")
     assert not ran(refused)
@@ -118,16 +118,53 @@ def test_too_little_is_not_learned_from():
 
 def test_the_same_requests_wait_less_with_more_engines_and_by_class_as_a_policy_says():
     rows = made(500, 12.0)
-    learned = [learn(places([ENGINE])["eng_1", "chat"], made(400, 2.0))]
+    one = learn(places([ENGINE])["eng_1", "chat"], made(400, 2.0))
+    learned = [msgspec.structs.replace(one, after=msgspec.structs.replace(one.after, p90=0.3))]
     refused = UsageRow(id="r", at=rows[0].at, subject="s", endpoint="chat", model="chat", outcome="refused")
     (found,), out = rehearse([*rows, refused], learned, POLICY, Change(policy=POLICY, fleet=3))
-    assert (found.replicas, found.replicas_changed, out.no_answer, out.no_engine) == (1, 3, 1, 0)
+    assert found.changed is not None
+    assert (found.again.value, found.changed.value, out.no_answer, out.no_engine) == (1, 3, 1, 0)
+    assert (found.recorded.basis, found.again.basis) == ("measured", "fitted")
     classes = {one.service_class: one for one in found.classes}
     assert classes.keys() == {"resident", "business"}
     for one in classes.values():
         assert one.again.asked == 250
         assert one.changed is not None
-        assert one.changed.mean < one.again.mean / 2
-    assert classes["resident"].again.mean < classes["business"].again.mean
+        assert one.recorded.refused is None
+        assert one.changed.mean.middle < one.again.mean.middle / 2
+        assert one.again.mean.low < one.again.mean.middle < one.again.mean.high
+    assert classes["resident"].again.mean.middle < classes["business"].again.mean.middle
     other = [msgspec.structs.replace(row, engine="eng_2") for row in rows]
     assert rehearse(other, learned, POLICY)[1].no_engine == len(rows)
+
+
+def test_another_kind_of_accelerator_is_as_fast_as_the_fit_says_and_as_unsure():
+    rows = made(300, 12.0)
+    learned = [learn(places([ENGINE])["eng_1", "chat"], made(400, 2.0))]
+    (found,), _ = rehearse(rows, learned, POLICY, Change(policy=POLICY, kind="rngd", devices=8))
+    assert found.changed is not None
+    assert found.changed.basis == "assumed"
+    assert found.changed.error >= 0.6
+    assert all(one.changed and one.changed.mean != one.again.mean for one in found.classes)
+    large = msgspec.structs.replace(learned[0].place, shape="llama-3.1-70b")
+    other = [msgspec.structs.replace(learned[0], place=large)]
+    with pytest.raises(ValueError, match="does not fit on 1 × FuriosaAI"):
+        rehearse(rows, other, POLICY, Change(policy=POLICY, kind="rngd", devices=1))
+    unknown = msgspec.structs.replace(learned[0].place, shape="")
+    with pytest.raises(ValueError, match="do not have chat: nobody knows"):
+        rehearse(
+            rows,
+            [msgspec.structs.replace(learned[0], place=unknown)],
+            POLICY,
+            Change(policy=POLICY, kind="rngd"),
+        )
+
+
+def test_engines_that_are_alike_are_one_in_the_fit():
+    one = learn(places([ENGINE])["eng_1", "chat"], made(400, 2.0))
+    slow = msgspec.structs.replace(one, factors=tuple(2 * each for each in one.factors))
+    (both,) = joined([one, slow])
+    assert both.requests == 2 * one.requests
+    assert both.factors == pytest.approx([2**0.5 * each for each in one.factors])
+    assert both.error >= 2**0.5 - 1.0001
+    assert joined([one])[0].error == one.after.p90

@@ -1,5 +1,7 @@
 """Cells drawn from a nation: what they say, how sure it is, and that it does not matter who computes them."""
 
+from dataclasses import replace
+
 import msgspec
 import numpy as np
 import pytest
@@ -83,14 +85,25 @@ def test_a_cell_has_its_part_of_what_is_asked(planned):
 
 
 def test_the_sample_and_the_fluid_agree_where_there_is_enough(planned, counted):
-    found = estimates(*planned, counted)
+    made, plant, _, _ = planned
+    many = msgspec.structs.replace(made.head, draws=4)
+    columns = fluid.drawn(replace(made, head=many), plant)
+    bands = columns, fluid.run(made, plant, columns, regions=False)
+    found = estimates(*planned, counted, bands)
     assert found.drawn == found.planned == 8
     assert found.nation.answers_s.apart == pytest.approx(0, abs=0.1)
     assert found.nation.answers_s.sampled.low <= found.nation.answers_s.sampled.high
     assert sum(one.share.sampled.middle for one in found.nation.classes) == pytest.approx(1)
-    assert sum(one.share.fluid for one in found.nation.classes) == pytest.approx(1)
+    assert sum(one.share.fluid.middle for one in found.nation.classes) == pytest.approx(1)
+    answers = found.nation.answers_s.fluid
+    assert answers.low < answers.middle < answers.high
+    assert found.error == plant.error.max() > 0
+    assert {one.source for one in found.known.rests if one.what.startswith("time per token")} != {""}
     for one in found.nation.classes:
-        assert one.share.sampled.middle == pytest.approx(one.share.fluid, abs=0.1)
+        assert one.share.sampled.middle == pytest.approx(one.share.fluid.middle, abs=0.1)
+        away = (one.refused, one.left, one.lost)
+        assert one.away.sampled.middle == pytest.approx(sum(each.sampled.middle for each in away))
+        assert one.away.fluid.middle == pytest.approx(sum(each.fluid.middle for each in away))
         assert one.served.sampled.middle == pytest.approx(1, abs=0.1)
         assert one.p50.sampled.middle <= one.p99.sampled.middle
     hours = [one.hours for one in found.strata]
@@ -118,6 +131,14 @@ def test_a_sample_of_the_busiest_hour_and_one_that_is_too_small(planned):
         sampled.plan(made, plant, flow, 3)
 
 
+def test_a_line_stands_as_it_did_when_the_cell_begins_whatever_the_tick(planned):
+    made, _, flow, _ = planned
+    at = 3.25 * made.tick
+    flow = replace(flow, came=np.cumsum(np.ones_like(flow.came), axis=0), went=np.zeros_like(flow.went))
+    assert sampled._line(flow, at) == pytest.approx(4.25 * flow.came.shape[-1])
+    assert sampled._line(flow, 0.0) == pytest.approx(0)
+
+
 def test_engines_die_as_often_as_the_fleet_says(tmp_path, machine_code):
     made = world(tmp_path, *BUSY, ("availability = 1", "availability = 1\nmtbf_hours = 0.2\nstart_s = 30"))
     plant = Plant(made)
@@ -128,5 +149,5 @@ def test_engines_die_as_often_as_the_fleet_says(tmp_path, machine_code):
     assert abs(len(outages) - expected) < 4 * np.sqrt(expected)
     assert all(one.back - one.at == pytest.approx(30e9, abs=2) for one in outages)
     found = estimates(made, plant, flow, plan, [sampled.run(task) for task in plan.tasks])
-    assert all(one.lost.fluid == 0 for one in found.nation.classes)
+    assert all(one.lost.fluid.high == 0 for one in found.nation.classes)
     assert 0 < found.nation.classes[0].lost.sampled.middle < 0.2

@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Callable, Iterable
+from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 import typer
 
 from moduai.cli import plan_ledger, plan_sampled
 from moduai.cli.common import JsonOption, done, examples, fail, new_app, safe, table, to_json, with_options
-from moduai.cli.scenarios import LanguageOption, ScenarioArgument, WhatIfs, given, progress_of
+from moduai.cli.scenarios import (
+    GoOnOption,
+    LanguageOption,
+    ScenarioArgument,
+    WhatIfs,
+    banded,
+    finite,
+    given,
+    opened,
+    progress_of,
+    stopped,
+    told_basis,
+)
 from moduai.cli.scenarios import world as read_world
 from moduai.packs.pack import in_language
 from moduai.packs.read import told
 from moduai.planner import fluid, mix, outcome, size
 from moduai.planner.basis import Spread
-from moduai.planner.fluid import Columns, Flow, Progress
+from moduai.planner.estimates import Sampled
+from moduai.planner.fluid import Columns, Flow
+from moduai.planner.kept import Kept
 from moduai.planner.outcome import ByClass, Outcome
 from moduai.planner.plant import Plant
-from moduai.planner.report import NoParquetError, write_parquet
+from moduai.planner.report import NoParquetError, rows_of, write_parquet
 from moduai.planner.report import report as html
 from moduai.planner.report.figures import short
 from moduai.planner.scenario import ScenarioError, World
@@ -32,6 +46,7 @@ from moduai.planner.spent import Year
 
 app = new_app("Plan accelerators: who waits how long with how many, where, and what it costs.")
 app.add_typer(plan_ledger.app)
+app.add_typer(plan_sampled.app)
 
 CLASSES: Final = {
     "class": "class",
@@ -51,7 +66,13 @@ REGIONS: Final = {
     "mean": "mean wait s",
     "p99": "p99 s",
 }
-MIX: Final = {"kind": "accelerator", "now": "now", "alone": "fewest, others as now", "mix": "in the mix"}
+MIX: Final = {
+    "kind": "accelerator",
+    "now": "now",
+    "alone": "fewest, others as now",
+    "held": "in drawn runs",
+    "mix": "in the mix",
+}
 YEARS: Final = {
     "year": "year",
     "bought": "bought",
@@ -113,7 +134,8 @@ def run(
     ] = None,
     what_if: WhatIfs,
     fleet: Annotated[
-        float, typer.Option("--fleet", min=0, help="What if: all fleets so many times as large.")
+        float,
+        typer.Option("--fleet", min=0, callback=finite, help="What if: all fleets so many times as large."),
     ] = 1.0,
     draws: Annotated[
         int, typer.Option("--draws", min=-1, max=64, help="Runs for the bands; -1: as the scenario says.")
@@ -129,9 +151,7 @@ def run(
     ray: Annotated[
         str, typer.Option("--ray", help="Run cells on this Ray cluster: its address, auto or local.")
     ] = "",
-    go_on: Annotated[
-        Path | None, typer.Option("--go-on", help="Go on from what an interrupted run has kept.")
-    ] = None,
+    go_on: GoOnOption = None,
     language: LanguageOption = "en",
     json: JsonOption = False,
 ) -> None:
@@ -141,24 +161,24 @@ def run(
     """
     world = read_world(scenario, what_if, fleet=fleet, draws=draws)
     plant = Plant(world)
-    begun = _begun(go_on, world) if go_on and not sampled else None
-    with progress_of("days") as progress:
-        flow = fluid.run(world, plant, fluid.middle(world), begun=begun, progress=progress)
-    bands = None
-    if flow.done == len(flow.served) and world.head.draws:
-        with progress_of("bands") as progress:
-            bands = _bands(world, plant, progress)
-    found = outcome.outcome(world, plant, flow, bands)
-    _write(world, plant, flow, found, report, parquet, language)
-    if not json:
+    options = plan_sampled.Options(cells, peak, processes, ray)
+    kept = opened(go_on, "run", world, *((cells, peak) if sampled else ()))
+    done = _flows(world, plant, kept)
+    drawn = plan_sampled.drawn(world, plant, done.flow, options, kept) if sampled and done.whole else None
+    said = drawn and plan_sampled.result(world, plant, done.flow, drawn, done.bands)
+    found = outcome.outcome(world, plant, done.flow, done.bands)
+    _write(world, plant, done.flow, found, said, report, parquet, language)
+    if json:
+        typer.echo(to_json({"fluid": found, "sampled": said} if sampled else found))
+    else:
         _tell(found, language)
-    elif not sampled:
-        typer.echo(to_json(found))
-    if not found.whole:
-        _keep(flow, scenario)
-    if sampled:
-        options = plan_sampled.Options(cells, peak, processes, ray, go_on)
-        _sample(scenario, world, plant, flow, found, options, "json" if json else language)
+        if said:
+            plan_sampled.tell(said, language)
+    if not done.whole:
+        beside = " without the drawn runs" if done.flow.done == len(done.flow.served) else ""
+        stopped(kept, Path(scenario).stem, f"{fluid.days(done.flow):.3g} days{beside}")
+    if drawn and not drawn.whole:
+        stopped(kept, Path(scenario).stem, f"{len(drawn.counted)} of {len(drawn.plan.tasks)} cells")
 
 
 @app.command(
@@ -174,43 +194,64 @@ def size_(
     scenario: ScenarioArgument,
     *,
     sure: Annotated[
-        float, typer.Option("--sure", min=0, max=1, help="Keep the goals in this part of the drawn runs too.")
+        float,
+        typer.Option(
+            "--sure", min=0, max=1, callback=finite, help="Keep the goals in this part of the drawn runs too."
+        ),
     ] = 0.0,
     by_kind: Annotated[
         bool, typer.Option("--by-kind", help="Then one kind at a time: the fewest of each, and a cheap mix.")
     ] = False,
     what_if: WhatIfs,
+    go_on: GoOnOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Search for the fewest accelerators that keep the goals; all fleets grow or shrink together."""
-    if by_kind and sure:
-        fail("--by-kind asks the middle of all figures only: leave --sure out", 2)
+    """Search for the fewest accelerators that keep the goals; all fleets grow or shrink together.
+
+    Ctrl-C ends it: what was found is shown and kept, and it says how to go on.
+    """
     world = read_world(scenario, what_if)
+    kept = opened(go_on, "size", world, sure)
+    found: size.Size | mix.Mix
     try:
         with progress_of("sizes") as progress:
-            found = size.size(world, Plant(world), sure, progress)
-        if by_kind:
+            found = fewest = size.size(world, Plant(world), sure, progress, kept)
+        if by_kind and fewest.whole:
             with progress_of("mixes") as progress:
-                mixed = mix.mix(world, found, progress)
-            _tell_mix(mixed, json=json)
-            return
+                found = mix.mix(world, fewest, progress, kept)
     except ValueError as error:
         fail(safe(str(error)))
     if json:
         typer.echo(to_json(found))
+    elif isinstance(found, mix.Mix):
+        _tell_mix(found)
+    else:
+        _tell_size(found, scenario)
+    if not found.whole:
+        stopped(kept, f"size-{Path(scenario).stem}", "a part of the search")
+
+
+def _tell_size(found: size.Size, scenario: str) -> None:
+    if found.fewest is None and not found.whole:
         return
     if found.fewest is None:
         why = f"no size from {size.LEAST * found.now:,.0f} to {size.MOST * found.now:,.0f} keeps the goals"
         fail(f"{why}: `modu plan run {shlex.quote(scenario)}` says which is missed")
     for name, count in found.fleets.items():
         typer.echo(f"{safe(name):<24} {count:>12,}")
-    part = f" in {sure:.0%} of the drawn runs" if sure else ""
+    part = f" in {found.sure:.0%} of the drawn runs" if found.sure else ""
     typer.echo(
         f"\n{found.fewest:,} accelerators keep the goals{part}, {found.serving:,} of them answering: "
         f"{found.multiple:.3g} times the scenario's {found.now:,}."
     )
-    if not found.whole:
-        typer.echo("Stopped: fewer may do. Run it again to search to the end.", err=True)
+    if found.drawn:
+        most = (
+            f"{found.drawn.high:,.0f}"
+            if isfinite(found.drawn.high)
+            else f"over {size.AROUND:g} times as many"
+        )
+        typer.echo(f"Nine of ten runs with drawn figures need from {found.drawn.low:,.0f} to {most}.")
+    told_basis(found.known.basis)
 
 
 @app.command(
@@ -221,72 +262,58 @@ def compare(
     scenario: Annotated[list[str], typer.Argument(help="Two or more.")],
     *,
     what_if: WhatIfs,
+    go_on: GoOnOption = None,
     language: LanguageOption = "en",
     json: JsonOption = False,
 ) -> None:
-    """Put scenarios side by side. What-ifs count for all of them."""
+    """Put scenarios side by side, each with its band. What-ifs count for all of them."""
+    worlds = {name: read_world(name, what_if) for name in scenario}
+    kept = opened(go_on, "compare", *worlds.values())
     found: dict[str, Outcome] = {}
-    for name in scenario:
-        world = read_world(name, what_if)
-        plant = Plant(world)
-        with progress_of(name) as progress:
-            flow = fluid.run(world, plant, fluid.middle(world), progress=progress)
-        found[name] = outcome.outcome(world, plant, flow, None)
-        if not found[name].whole:
-            typer.echo(f"Stopped at {safe(name)}; what is done is shown.", err=True)
-            break
+    for name, world in worlds.items():
+        one = kept.get(name, Outcome)
+        if one is None:
+            plant = Plant(world)
+            done = _flows(world, plant, kept, f"{safe(name)}: ")
+            if not done.whole:
+                break
+            one = outcome.outcome(world, plant, done.flow, done.bands)
+            kept.put(name, one)
+            kept.drop("flow", "bands")
+        found[name] = one
     if json:
         typer.echo(to_json(found))
-        return
-    table(_side_by_side(found, language), ["", *found])
+    else:
+        table(_side_by_side(found, language), ["", *found])
+    if len(found) < len(worlds):
+        stopped(kept, "compare", f"{len(found)} of {len(worlds)} scenarios")
 
 
 # running
 
 
-def _bands(world: World, plant: Plant, progress: Progress | None) -> tuple[Columns, Flow] | None:
-    columns = fluid.drawn(world, plant)
-    flow = fluid.run(world, plant, columns, regions=False, progress=progress)
-    return (columns, flow) if flow.done == len(flow.served) else None
+class _Done(NamedTuple):
+    """What was run of a scenario."""
+
+    flow: Flow
+    bands: tuple[Columns, Flow] | None
+    whole: bool
 
 
-def _sample(
-    scenario: str, world: World, plant: Plant, flow: Flow, found: Outcome, options: plan_sampled.Options,
-    how: str,
-) -> None:  # fmt: skip
-    """``how``: json, or the language to tell it in."""
-    with progress_of("cells") as progress:
-        drawn = plan_sampled.run(world, plant, flow, options, progress)
-    said = plan_sampled.result(world, plant, flow, *drawn)
-    if how == "json":
-        typer.echo(to_json({"fluid": found, "sampled": said}))
-    elif said:
-        plan_sampled.tell(said, how)
-    plan_sampled.keep(*drawn, scenario)
-
-
-def _begun(file: Path, world: World) -> Flow:
-    try:
-        flow = Flow.load(file)
-    except (OSError, ValueError, KeyError) as error:
-        fail(safe(f"{file} is not what a run has kept: {error}"))
-    expected = fluid.empty(world, 1, len(world.regions), len({one.model for one in world.demands}))
-    if flow.came.shape != expected.came.shape or flow.used.shape != expected.used.shape:
-        fail(safe(f"{file} was kept by a run of another scenario, or with other options"))
-    return flow
-
-
-def _keep(flow: Flow, scenario: str) -> None:
-    """What is done goes into a file beside; the command fails, for it was not all."""
-    file = Path(f"modu-plan-{Path(scenario).stem}.npz")
-    flow.save(file)
-    words = [word for word in sys.argv[1:] if word != "--go-on" and not word.endswith(".npz")]
-    typer.echo(
-        f"Stopped after {fluid.days(flow):.3g} days; what is done is kept. Go on: "
-        f"modu {shlex.join(words)} --go-on {file}",
-        err=True,
-    )
-    raise typer.Exit(1)
+def _flows(world: World, plant: Plant, kept: Kept, name: str = "") -> _Done:
+    """The middle of all figures, and the drawn runs beside it."""
+    ones, drawn = fluid.middle(world), fluid.drawn(world, plant)
+    with progress_of(f"{name}days") as progress:
+        flow = kept.flow("flow", lambda begun: fluid.run(world, plant, ones, begun=begun, progress=progress))
+    if flow.done < len(flow.served) or not world.head.draws:
+        return _Done(flow, None, flow.done == len(flow.served))
+    with progress_of(f"{name}bands") as progress:
+        beside = kept.flow(
+            "bands",
+            lambda begun: fluid.run(world, plant, drawn, regions=False, begun=begun, progress=progress),
+        )
+    whole = beside.done == len(beside.served)
+    return _Done(flow, (drawn, beside) if whole else None, whole)
 
 
 def _write(
@@ -294,18 +321,23 @@ def _write(
     plant: Plant,
     flow: Flow,
     found: Outcome,
+    said: Sampled | None,
     report: Path | None,
     parquet: Path | None,
     language: str,
 ) -> None:
     try:
         if report:
-            report.write_text(html(found, language), "utf-8")
+            report.write_text(html(found, language, said), "utf-8")
             typer.echo(f"The report is in {report}.", err=True)
         if parquet:
             about = {"scenario": found.scenario, "seed": str(found.seed)}
             write_parquet(outcome.by_tick(world, plant, flow), parquet, about)
             typer.echo(f"The ticks are in {parquet}.", err=True)
+            if said:
+                sample = parquet.with_suffix(f".sample{parquet.suffix}")
+                write_parquet(rows_of(said), sample, {**about, "hash": said.digest})
+                typer.echo(f"The sample is in {sample}.", err=True)
     except (OSError, NoParquetError) as error:
         fail(safe(str(error)))
 
@@ -351,30 +383,35 @@ def _tell(found: Outcome, language: str) -> None:
     if found.years:
         typer.echo()
         table([_year(one, found.currency) for one in found.years], YEARS)
-    said = ", ".join(f"{name} {basis}" for name, basis in found.basis.items())
-    typer.echo(
-        f"\nBasis, the weakest of what each rests on: {said}. --json has every figure with its source."
-    )
+    told_basis(found.basis)
 
 
-def _tell_mix(found: mix.Mix, *, json: bool) -> None:
-    if json:
-        typer.echo(to_json(found))
-        return
-    table(map(msgspec.structs.asdict, found.kinds), MIX)
+def _tell_mix(found: mix.Mix) -> None:
+    table(map(_kind, found.kinds), MIX)
+    held = "" if found.held is None else f" It keeps the goals in {found.held:.0%} of the drawn runs."
     typer.echo(
         f"\nThe mix costs {short(found.cost_mix)} {safe(found.unit)}, the scenario {short(found.cost_now)}. "
-        "It is the cheapest that was found; another mix may be cheaper."
+        f"It is the cheapest that was found; another mix may be cheaper.{held}"
     )
-    if not found.whole:
-        typer.echo("Stopped: fewer may do. Run it again to search to the end.", err=True)
+    told_basis(found.known.basis)
+
+
+def _kind(one: mix.Kind) -> dict[str, Any]:
+    alone = "" if not one.searched else "no number does" if one.alone is None else f"{one.alone:,}"
+    held = "" if one.held is None else f"{one.held:.0%}"
+    return {**msgspec.structs.asdict(one), "alone": alone, "held": held}
+
+
+def _served(one: ByClass) -> str:
+    """With its band, where there is one; nothing where nobody asked."""
+    return "–" if one.served is None else banded(one.served, "{:.2%}".format)
 
 
 def _class(one: ByClass, language: str) -> dict[str, Any]:
     return {
         "class": safe(in_language(one.title, language) or one.service_class),
         "asked": short(one.asked),
-        "served": f"{one.served.middle:.2%}",
+        "served": "–" if one.served is None else f"{one.served.middle:.2%}",
         "share": f"{one.share:.1%}",
         "mean": short(one.mean),
         "p50": short(one.p50),
@@ -406,10 +443,8 @@ def _side_by_side(found: dict[str, Outcome], language: str) -> list[dict[str, An
     for service_class in classes:
         mine = {name: one for name, outcome_ in found.items() if (one := _of(outcome_, service_class))}
         title = in_language(next(iter(mine.values())).title, language) or service_class
-        rows.append(
-            {"": safe(f"{title}: served"), **{n: f"{one.served.middle:.2%}" for n, one in mine.items()}}
-        )
-        rows.append({"": safe(f"{title}: p99 s"), **{n: short(one.p99.middle) for n, one in mine.items()}})
+        rows.append({"": safe(f"{title}: served"), **{n: _served(one) for n, one in mine.items()}})
+        rows.append({"": safe(f"{title}: p99 s"), **{n: banded(one.p99) for n, one in mine.items()}})
     return rows
 
 
@@ -422,8 +457,9 @@ def _of(found: Outcome, service_class: str) -> ByClass | None:
 
 
 def _sum(found: Outcome, spreads: Iterable[Spread | None]) -> str:
-    whole = sum(one.middle for one in spreads if one)
-    return f"{short(whole)} {found.currency}" if whole else ""
+    some = [msgspec.structs.astuple(one) for one in spreads if one]
+    low, middle, high = (sum(each) for each in zip(*some, strict=True)) if some else (0.0, 0.0, 0.0)
+    return f"{banded(Spread(low, middle, high))} {found.currency}" if middle else ""
 
 
 BESIDE: Final[dict[str, Callable[[Outcome], str]]] = {
@@ -432,6 +468,7 @@ BESIDE: Final[dict[str, Callable[[Outcome], str]]] = {
     "questions a day": lambda one: short(one.asked / max(one.days, 1e-9)),
     "tokens a second": lambda one: short(one.tokens_s),
     "busiest model": lambda one: f"{max(one.peak.values(), default=0.0):.1%}",
+    "waits are": lambda one: str(one.basis["waits"]),
     "goals kept": lambda one: f"{sum(goal.kept for goal in one.goals)} of {len(one.goals)}",
     "most power MW": lambda one: short(sum(site.peak_mw for site in one.sites)),
     "bought": lambda one: _sum(one, (year.bought for year in one.years)),

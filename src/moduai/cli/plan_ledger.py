@@ -6,8 +6,9 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple, NoReturn
 
 import msgspec
 import typer
@@ -28,23 +29,38 @@ from moduai.cli.common import (
     to_json,
     with_options,
 )
-from moduai.cli.scenarios import FitOption, ScenarioArgument, WhatIfs, fit_of
+from moduai.cli.scenarios import (
+    FitOption,
+    GoOnOption,
+    ScenarioArgument,
+    WhatIfs,
+    banded,
+    finite,
+    fit_of,
+    opened,
+    progress_of,
+    stopped,
+    told_basis,
+)
 from moduai.cli.scenarios import world as read_world
 from moduai.engines.record import Engine
 from moduai.engines.repository import list_engines
 from moduai.gateway import policy_file
 from moduai.gateway.policy_text import PolicyError, parse
+from moduai.lined import near
 from moduai.metering.row import UsageRow
-from moduai.metering.rows import Rows, rows
+from moduai.metering.rows import Asked, Rows, Took, rows, sums
 from moduai.packs import choose
 from moduai.planner import calibrate as fitting
 from moduai.planner.calibrate import Split
 from moduai.planner.devices import devices
-from moduai.planner.ledger import Learned, Off, learn, places, ran
+from moduai.planner.fluid import Progress
+from moduai.planner.kept import Kept
+from moduai.planner.ledger import Learned, Off, joined, learn, places, ran
 from moduai.planner.load import DAY
-from moduai.planner.measured import PointsError, read_points
+from moduai.planner.measured import Point, PointsError, read_points
 from moduai.planner.models import models
-from moduai.planner.rehearse import ByClass, Change, LeftOut, Rehearsed, Waits, rehearse
+from moduai.planner.rehearse import ByClass, Change, Got, LeftOut, Rehearsed, rehearse
 from moduai.planner.steptime import Coefficients, shipped
 from moduai.planner.watch import Expected, Line, Seen, Watched
 from moduai.scheduling.policy import Policy, trusted
@@ -109,6 +125,14 @@ class Ledger(Struct, frozen=True):
     loaded: Loaded
     engines: list[Engine]
     found: Rows
+    span: tuple[int, int]
+    """Unix seconds."""
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The span as it is said, whenever."""
+        since, until = (datetime.fromtimestamp(one, UTC).isoformat() for one in self.span)
+        return "--since", since, "--until", until
 
 
 @app.command(
@@ -130,26 +154,37 @@ def calibrate(
     ] = False,
     span: Span,
     out: Annotated[Path | None, typer.Option("--out", help="Write the fit: a new file, for --fit.")] = None,
+    go_on: GoOnOption = None,
     json: JsonOption = False,
 ) -> None:
     """Fit how fast engines are, and say how far the fit is off where it had not looked.
 
     Points are a table of AIConfigurator's, or own ones with the columns that the reference names. The ledger
-    is learned from for each model on each engine; the later part of it is foretold.
+    is learned from for each model on each engine, the newest rows first; the later part of it is foretold.
+    Ctrl-C ends it: what is done is kept, and it says how to go on.
     """
     if points is None and not ledger:
         fail("say where measured points are, or --ledger", 2)
+    read = read_ledger(span, newest=True) if ledger else None
+    measured = _points(points) if points is not None else []
+    kept = opened(go_on, "calibrate", measured, *(read.span if read else ()))
     splits: list[Split] = []
-    fitted = shipped()
-    if points is not None:
-        fitted, splits = _fitted(points)
-    learned, left = _learned(read_ledger(span), fitted) if ledger else ([], [])
-    replicas = tuple(one for each in learned if (one := each.replica()))
-    fitted = replace(fitted, replicas=replicas)
+    fitted, learned, left = shipped(), list[Learned](), list[str]()
+    try:
+        if points is not None:
+            with progress_of("folds") as progress:
+                splits = fitting.splits(measured, progress=progress, done=kept)
+            fitted = fitting.coefficients(measured, splits, f"{len(measured):,} points of {points.name}")
+        if read:
+            learned, left = _learned(read, fitted, kept)
+    except KeyboardInterrupt:
+        stopped(kept, "calibrate", "a part of it", *(read.options if read else ()))
+    fitted = replace(fitted, replicas=joined(learned))
     if out is not None:
         _write(out, fitted)
+    too_many = read.found.left_out if read else 0
     if json:
-        told = {"fit": fitted, "splits": splits, "ledger": learned, "not_learned": left}
+        told = {"fit": fitted, "splits": splits, "ledger": learned, "not_learned": left, "too_many": too_many}
         typer.echo(to_json(told))
         return
     if points is not None:
@@ -160,12 +195,15 @@ def calibrate(
     if ledger:
         typer.echo("\n" if points else "", nl=False)
         _tell_learned(learned, left)
+    if too_many:
+        typer.echo(f"{count(too_many, 'older request')} were too many to read: left out.", err=True)
 
 
 @app.command(
     epilog=examples(
         "modu plan replay --since 1d                      how far the model is from what was",
         "modu plan replay --since 1d --policy mine.toml   the same requests under another policy",
+        "modu plan replay --since 1d --kind b200         on another kind of accelerator",
         "modu plan replay --since 2026-11-20 --until 2026-11-21 --fleet 2 --json",
     )
 )
@@ -173,26 +211,52 @@ def calibrate(
 def replay(
     *,
     policy: Annotated[Path | None, typer.Option("--policy", help="Another policy file.")] = None,
-    fleet: Annotated[float, typer.Option("--fleet", min=0.01, help="So many times the engines.")] = 1.0,
-    faster: Annotated[float, typer.Option("--faster", min=0.01, help="Each so many times as fast.")] = 1.0,
+    fleet: Annotated[
+        float, typer.Option("--fleet", min=0.01, callback=finite, help="So many times the engines.")
+    ] = 1.0,
+    faster: Annotated[
+        float, typer.Option("--faster", min=0.01, callback=finite, help="Each so many times as fast.")
+    ] = 1.0,
+    kind: Annotated[str, typer.Option("--kind", help="Accelerators of another kind, such as b200.")] = "",
+    devices_each: Annotated[
+        int,
+        typer.Option(
+            "--devices", min=0, max=64, help="Of them for each engine; 0: the fewest that hold the model."
+        ),
+    ] = 0,
     span: Span,
     fit: FitOption = None,
+    go_on: GoOnOption = None,
     json: JsonOption = False,
 ) -> None:
     """Ask what the ledger has once more, through the live dispatcher, under another policy or fleet.
 
-    Engines are as fast as the ledger shows them to be. "again" is the same policy and fleet: how far it is
-    from what was recorded is how far to trust the rest.
+    Engines are as fast as the ledger shows them to be, those of another kind as the fit says. "again" is the
+    same policy and fleet: how far it is from what was recorded is how far to trust the rest. Ctrl-C ends it:
+    what is done is kept, and it says how to go on.
     """
+    if kind and kind not in devices():
+        fail(f"there is no accelerator {safe(kind)!r}; {near(kind, list(devices()))}", 2)
     ledger = read_ledger(span)
     before = policy_file.read(ledger.loaded).policy
     chosen = ledger.loaded.settings.people.groups
     change = None
-    if policy or fleet != 1.0 or faster != 1.0:
-        after = _policy(policy) if policy else before
-        change = Change(policy=trusted(after, chosen), fleet=fleet, faster=faster)
-    learned, left = _learned(ledger, fit_of(fit) or shipped())
-    found, out = rehearse(ledger.found.rows, learned, trusted(before, chosen), change)
+    if policy or kind or fleet != 1.0 or faster != 1.0:
+        after = trusted(_policy(policy) if policy else before, chosen)
+        change = Change(policy=after, fleet=fleet, faster=faster, kind=kind, devices=devices_each)
+    fitted = fit_of(fit) or shipped()
+    kept = opened(go_on, "replay", *ledger.span, before, change, fitted)
+    try:
+        learned, left = _learned(ledger, fitted, kept)
+        with progress_of("requests once more") as progress:
+            found, out = rehearse(
+                ledger.found.rows, learned, trusted(before, chosen), change,
+                fit=fitted, progress=progress, done=kept,
+            )  # fmt: skip
+    except ValueError as error:
+        fail(safe(str(error)))
+    except KeyboardInterrupt:
+        stopped(kept, "replay", "a part of it", *ledger.options)
     if json:
         told = {"models": found, "left_out": out, "too_many": ledger.found.left_out, "not_learned": left}
         typer.echo(to_json(told))
@@ -229,7 +293,7 @@ def watch(
     """Hold the last hour of the ledger against what a scenario expects of it, and say what leaves the band.
 
     The status is 1 where something does, so that a timer can tell. A scenario is of as many people and
-    accelerators as it says: for one machine, write one of it.
+    accelerators as it says: for one machine, write one of it. Ctrl-C ends it; nothing has to be kept.
     """
     seconds, pause = data.duration(window), data.duration(every) if every else 0
     if not 0 < seconds <= DAY:
@@ -237,43 +301,58 @@ def watch(
     if every and pause < LEAST_EVERY_S:
         fail(f"--every is {LEAST_EVERY_S}s at least", 2)
     loaded = open_loaded(home)
+    try:
+        _watch(loaded, scenario, what_if, Watching(seconds, pause, as_of, json))
+    except KeyboardInterrupt:
+        typer.echo("Stopped. Go on: the same command again.", err=True)
+        raise typer.Exit(1) from None
+
+
+class Watching(NamedTuple):
+    """How it is watched: seconds that are looked at, and between two looks (0: once), the day of the plan."""
+
+    seconds: int
+    pause: int
+    as_of: str
+    json: bool
+
+
+def _watch(loaded: Loaded, scenario: str, what_if: WhatIfs, how: Watching) -> NoReturn:
     zone = choose.zone(loaded, parse)
     expected, day = None, None
     while True:
         now = datetime.now(zone)
         if expected is None or now.date() != day:
-            expected, day = _expected(scenario, what_if, as_of, now), now.date()
+            expected, day = _expected(scenario, what_if, how.as_of, now), now.date()
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        begins = DAY + (now - midnight).total_seconds() - seconds
-        ledger = _read(loaded, int((now.timestamp() - seconds) * 1e6), int(now.timestamp() * 1e6))
-        found = expected.beside(begins, seconds, *_seen(ledger, seconds))
-        _tell_watched(found, now, json=json)
-        if not pause:
+        begins = DAY + (now - midnight).total_seconds() - how.seconds
+        found = expected.beside(begins, how.seconds, *_seen(loaded, now.timestamp(), how.seconds))
+        _tell_watched(found, now, json=how.json)
+        if not how.pause:
             raise typer.Exit(1 if found.outside else 0)
-        time.sleep(pause)
+        time.sleep(how.pause)
 
 
 # reading
 
 
-def read_ledger(span: Span) -> Ledger:
+def read_ledger(span: Span, *, newest: bool = False) -> Ledger:
     """The rows and engines of an installation; ends the command where there are none."""
     begin = data.moment(span.since)
     end = data.moment(span.until) if span.until else int(time.time()) + 1
     if begin >= end:
         fail("--since is not before --until", 2)
-    found = _read(open_loaded(span.home), begin * 1_000_000, end * 1_000_000)
-    if not found.found.rows:
-        fail("the ledger has no row in this time: modu usage shows what it has")
-    return found
+    loaded = open_loaded(span.home)
 
-
-def _read(loaded: Loaded, since: int, until: int) -> Ledger:
     async def look(connection: Connection) -> Ledger:
         engines = await list_engines(connection, Keyring.open(loaded.home))
-        return Ledger(loaded, engines, await rows(connection, since, until))
+        found = await rows(connection, begin * 1_000_000, end * 1_000_000, newest=newest)
+        return Ledger(loaded, engines, found, (begin, end))
 
-    return data.read(loaded, look, KeyringError)
+    read = data.read(loaded, look, KeyringError)
+    if not read.found.rows:
+        fail("the ledger has no row in this time: modu usage shows what it has")
+    return read
 
 
 def _policy(file: Path) -> Policy:
@@ -283,32 +362,37 @@ def _policy(file: Path) -> Policy:
         fail(safe(f"{file}: {error}"))
 
 
-def _fitted(where: Path) -> tuple[Coefficients, list[Split]]:
-    """A fit to the points of a file or folder; faults in it end the command."""
+def _points(where: Path) -> list[Point]:
+    """The points of a file or folder; faults in it end the command."""
     try:
-        points = read_points(where)
+        return read_points(where)
     except PointsError as error:
         fail(safe(str(error)))
-    source = f"{len(points):,} points of {where.name}"
-    return fitting.coefficients(points, source), fitting.splits(points)
 
 
-def _learned(ledger: Ledger, fit: Coefficients) -> tuple[list[Learned], list[str]]:
-    """Each place's step time, and why there is none of the others."""
+def _learned(ledger: Ledger, fit: Coefficients, kept: Kept) -> tuple[list[Learned], list[str]]:
+    """Each place's step time, and why there is none of the others. Raises KeyboardInterrupt."""
     of: dict[tuple[str, str], list[UsageRow]] = defaultdict(list)
     for row in ledger.found.rows:
         if ran(row):
             of[row.engine, row.model].append(row)
     known, learned, left = places(ledger.engines), [], []
-    for place, some in of.items():
-        if place not in known:
-            left.append(f"{place[1]} on {place[0]}: this engine no longer has it")
-            continue
-        try:
-            learned.append(learn(known[place], some, fit))
-        except ValueError as error:
-            left.append(f"{place[1]} on {known[place].name}: {error}")
+    with progress_of("engines") as progress:
+        for number, (place, some) in enumerate(of.items()):
+            if place not in known:
+                left.append(f"{place[1]} on {place[0]}: this engine no longer has it")
+                continue
+            told = progress and partial(_part, progress, number, len(of))
+            name = f"learned {place[0]} {place[1]} {len(some)}"
+            try:
+                learned.append(kept.piece(name, Learned, partial(learn, known[place], some, fit, told)))
+            except ValueError as error:
+                left.append(f"{place[1]} on {known[place].name}: {error}")
     return learned, left
+
+
+def _part(progress: Progress, number: int, all_: int, part: float) -> None:
+    progress(round(100 * (number + part)), 100 * all_)
 
 
 def _write(out: Path, fitted: Coefficients) -> None:
@@ -327,21 +411,30 @@ def _expected(scenario: str, what_if: WhatIfs, as_of: str, now: datetime) -> Exp
     except ValueError:
         fail(f"{safe(as_of)!r} is no day: write 2027-03-02", 2)
     start = today - timedelta(days=1)
-    return Expected(read_world(scenario, replace(what_if, days=2), start=start))
+    with progress_of("what is expected") as progress:
+        return Expected(read_world(scenario, replace(what_if, days=2), start=start), progress)
 
 
-def _seen(ledger: Ledger, seconds: float) -> tuple[dict[str, Seen], dict[str, float]]:
+def _seen(loaded: Loaded, until: float, seconds: float) -> tuple[dict[str, Seen], dict[str, float]]:
     """By class as the policy in force places them, and the use of each known model's accelerators."""
-    policy = trusted(policy_file.read(ledger.loaded).policy, ledger.loaded.settings.people.groups)
-    of: dict[str, list[UsageRow]] = defaultdict(list)
+
+    async def look(connection: Connection) -> tuple[list[Engine], list[Asked], list[Took]]:
+        engines = await list_engines(connection, Keyring.open(loaded.home))
+        asked, took = await sums(connection, int((until - seconds) * 1e6), int(until * 1e6))
+        return engines, asked, took
+
+    engines, asked, spent = data.read(loaded, look, KeyringError)
+    policy = trusted(policy_file.read(loaded).policy, loaded.settings.people.groups)
+    of: dict[str, list[Asked]] = defaultdict(list)
+    for one in asked:
+        of[policy.place(one.service_class, one.organisation, one.group, one.zone).class_name].append(one)
     took: dict[str, float] = defaultdict(float)
-    known = places(ledger.engines)
-    for row in ledger.found.rows:
-        of[policy.place(row.service_class, row.organisation, row.group, row.zone).class_name].append(row)
-        if place := known.get((row.engine, row.model)):
-            took[place.shape or place.model] += row.accelerator_us / 1e6
+    known = places(engines)
+    for each in spent:
+        if place := known.get((each.engine, each.model)):
+            took[place.shape or place.model] += each.accelerator_us / 1e6
     have: dict[str, int] = defaultdict(int)
-    for engine in ledger.engines:
+    for engine in engines:
         names = {known[engine.id, model.name] for model in engine.models}
         for name in {place.shape or place.model for place in names} if engine.state == "active" else ():
             have[name] += max(1, engine.hardware.count)
@@ -349,14 +442,14 @@ def _seen(ledger: Ledger, seconds: float) -> tuple[dict[str, Seen], dict[str, fl
     return {name: _sum(some) for name, some in of.items()}, used
 
 
-def _sum(some: Sequence[UsageRow]) -> Seen:
-    done = [row for row in some if ran(row)]
+def _sum(some: Sequence[Asked]) -> Seen:
+    answered = sum(one.answered for one in some)
     return Seen(
-        asked=len(some),
-        served=len(done),
-        wait=sum(row.queue_us for row in done) / 1e6 / max(1, len(done)),
-        tokens_in=sum(row.tokens_in - row.tokens_cached for row in done),
-        tokens_out=sum(row.tokens_out for row in done),
+        asked=sum(one.asked for one in some),
+        served=answered,
+        wait=sum(one.queue_us for one in some) / 1e6 / max(1, answered),
+        tokens_in=sum(one.uncached for one in some),
+        tokens_out=sum(one.tokens_out for one in some),
     )
 
 
@@ -414,24 +507,28 @@ def _tell_learned(learned: list[Learned], left: list[str]) -> None:
 
 
 def _tell_rehearsed(one: Rehearsed) -> None:
-    typer.echo(
-        f"{safe(one.model)}: {count(one.replicas, 'engine')} with {one.slots} places each, "
-        f"{one.seconds:,.0f} s\n"
-    )
+    engines = count(round(one.again.value), "engine")
+    typer.echo(f"{safe(one.model)}: {engines} with {one.slots} places each, {one.seconds:,.0f} s\n")
     lines: list[dict[str, Any]] = []
     for each in one.classes:
         lines += _waits(each)
     table(lines, WAITS)
-    if one.replicas_changed != one.replicas:
-        typer.echo(f"\nchanged: {count(one.replicas_changed, 'engine')}")
+    typer.echo()
+    for what, figure in (("recorded", one.recorded), ("again", one.again), ("changed", one.changed)):
+        if figure:
+            off = f", time per token ± {figure.error:.0%}" if figure.error else ""
+            known = f"{figure.basis}, {safe(figure.source)}{off}"
+            typer.echo(f"{what}: {count(round(figure.value), 'engine')}; {known}")
     typer.echo()
 
 
 def _waits(one: ByClass) -> Iterable[dict[str, Any]]:
-    told: dict[str, Waits | None] = {"recorded": one.recorded, "again": one.again, "changed": one.changed}
-    for what, waits in told.items():
-        if waits is not None:
-            yield {"class": safe(one.service_class), "what": what, **msgspec.structs.asdict(waits)}
+    told: dict[str, Got | None] = {"recorded": one.recorded, "again": one.again, "changed": one.changed}
+    for what, got in told.items():
+        if got is not None:
+            spreads = {name: banded(getattr(got, name)) for name in ("mean", "p50", "p99")}
+            yield {"class": safe(one.service_class), "what": what, "asked": got.asked, "refused": got.refused,
+                   **spreads}  # fmt: skip
 
 
 def _honest(out: LeftOut, too_many: int, left: list[str]) -> Iterable[str]:
@@ -461,6 +558,8 @@ def _tell_watched(found: Watched, now: datetime, *, json: bool) -> None:
         typer.echo(f"{safe(name)} asks, and the plan does not have it.", err=True)
     outside = ", ".join(f"{safe(one.of)} {one.what} {one.where}" for one in found.outside)
     typer.echo(f"\nOutside of the band: {outside}." if outside else "\nAll within the band.")
+    typer.echo(f"What was seen is measured: {found.seen}. What is expected:")
+    told_basis(found.known.basis)
 
 
 def _line(one: Line) -> dict[str, Any]:

@@ -1,27 +1,40 @@
-"""``modu plan run --sampled``: cells of a nation, by processes or a Ray cluster, beside the fluid."""
+"""``modu plan run --sampled`` and ``modu plan cell``: every request, by processes or a Ray cluster."""
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
-import msgspec
 import typer
 from msgspec import Struct
 
-from moduai.cli.common import fail, safe, table
+from moduai.cli.common import JsonOption, examples, fail, new_app, safe, table, to_json, with_options
+from moduai.cli.scenarios import (
+    GoOnOption,
+    LanguageOption,
+    ScenarioArgument,
+    WhatIfs,
+    banded,
+    opened,
+    progress_of,
+    stopped,
+    told_basis,
+)
+from moduai.cli.scenarios import world as read_world
 from moduai.packs.pack import in_language
-from moduai.planner import crew, sampled
-from moduai.planner.basis import Spread
+from moduai.planner import crew, fluid, one_cell, sampled
 from moduai.planner.estimates import Beside, ClassBeside, Part, Sampled, estimates
-from moduai.planner.fluid import Flow, Progress
+from moduai.planner.fluid import Columns, Flow
+from moduai.planner.kept import Kept
+from moduai.planner.one_cell import OneCell, Where
 from moduai.planner.plant import Plant
 from moduai.planner.report.figures import short
 from moduai.planner.sampled import Counted, Plan
 from moduai.planner.scenario import World
+
+app = new_app("Cells, every request.")
 
 CLASSES: Final = {
     "class": "class",
@@ -47,37 +60,47 @@ class Options(Struct, frozen=True):
     peak: bool
     processes: int
     ray: str
-    go_on: Path | None
 
 
-class _Kept(Struct, frozen=True):
-    """Cells that were done before it was stopped."""
+class Drawn(NamedTuple):
+    """Cells that are done, of a plan."""
 
-    plan: str
+    plan: Plan
     counted: list[Counted]
 
+    @property
+    def whole(self) -> bool:
+        """All of them."""
+        return len(self.counted) == len(self.plan.tasks)
 
-def run(
-    world: World, plant: Plant, flow: Flow, options: Options, progress: Progress | None
-) -> tuple[Plan, list[Counted]]:
+
+def drawn(world: World, plant: Plant, flow: Flow, options: Options, kept: Kept) -> Drawn:
     """All cells of the sample, or those that were done when Ctrl-C came."""
     try:
         plan = sampled.plan(world, plant, flow, options.cells, peak=options.peak)
     except ValueError as error:
         fail(safe(str(error)))
-    counted = _kept(options.go_on, plan)
-    known = {(one.stratum, one.draw) for one in counted}
-    tasks = [one for one in plan.tasks if (one.stratum, one.draw) not in known]
+    return _run(plan, options, kept)
+
+
+def _run(plan: Plan, options: Options, kept: Kept) -> Drawn:
+    """Cells that are kept, and those that are run now."""
+    whole = plan.name
+    known = [kept.get(f"cell {whole} {task.stratum} {task.draw}", Counted) for task in plan.tasks]
+    counted = [one for one in known if one]
+    tasks = [task for task, one in zip(plan.tasks, known, strict=True) if one is None]
     try:
-        for one in _done(tasks, options):
-            counted.append(one)
-            if progress:
-                progress(len(counted), len(plan.tasks))
+        with progress_of("cells") as progress:
+            for one in _done(tasks, options):
+                counted.append(one)
+                kept.put(f"cell {whole} {one.stratum} {one.draw}", one)
+                if progress:
+                    progress(len(counted), len(plan.tasks))
     except KeyboardInterrupt:
         pass
     except crew.CrewError as error:
         typer.echo(safe(str(error)), err=True)
-    return plan, counted
+    return Drawn(plan, counted)
 
 
 def _done(tasks: Sequence[sampled.Task], options: Options) -> Iterator[Counted]:
@@ -86,41 +109,103 @@ def _done(tasks: Sequence[sampled.Task], options: Options) -> Iterator[Counted]:
     return crew.here(sampled.run, tasks, options.processes)
 
 
-def _kept(file: Path | None, plan: Plan) -> list[Counted]:
-    if file is None:
-        return []
-    try:
-        found = msgspec.msgpack.decode(file.read_bytes(), type=_Kept)
-    except (OSError, msgspec.DecodeError, msgspec.ValidationError) as error:
-        fail(safe(f"{file} is not what a sample has kept: {error}"))
-    if found.plan != plan.name:
-        fail(safe(f"{file} was kept by a sample of another scenario, or with other options"))
-    return found.counted
-
-
-def result(world: World, plant: Plant, flow: Flow, plan: Plan, counted: list[Counted]) -> Sampled | None:
+def result(
+    world: World, plant: Plant, flow: Flow, done: Drawn, bands: tuple[Columns, Flow] | None
+) -> Sampled | None:
     """What they say; None: no stratum has two yet."""
     enough = [
         number
-        for number in range(len(plan.strata))
-        if sum(one.stratum == number for one in counted) >= sampled.EACH
+        for number in range(len(done.plan.strata))
+        if sum(one.stratum == number for one in done.counted) >= sampled.EACH
     ]
-    return estimates(world, plant, flow, plan, counted) if enough else None
+    return estimates(world, plant, flow, done.plan, done.counted, bands) if enough else None
 
 
-def keep(plan: Plan, counted: list[Counted], scenario: str) -> None:
-    """Where it was not all, what is done goes into a file beside, and the command fails."""
-    if len(counted) == len(plan.tasks):
-        return
-    file = Path(f"modu-plan-{Path(scenario).stem}.cells")
-    file.write_bytes(msgspec.msgpack.encode(_Kept(plan.name, counted)))
-    words = [word for word in sys.argv[1:] if word != "--go-on" and not word.endswith(".cells")]
-    typer.echo(
-        f"Stopped after {len(counted)} of {len(plan.tasks)} cells; they are kept. Go on: "
-        f"modu {shlex.join(words)} --go-on {file}",
-        err=True,
+@app.command(
+    epilog=examples(
+        "modu plan cell kr-50000",
+        "modu plan cell kr-200000 --at 2030-09-02T11:00 --accelerators 64 --minutes 5",
+        "modu plan cell kr-200000-npu --kind rebel-quad --policy mine.toml --json",
     )
-    raise typer.Exit(1)
+)
+@with_options
+def cell(
+    scenario: ScenarioArgument,
+    *,
+    model: Annotated[
+        str, typer.Option("--model", help="Of its replicas [default: what has most work].")
+    ] = "",
+    kind: Annotated[
+        str, typer.Option("--kind", help="Of its accelerators [default: what has most work].")
+    ] = "",
+    accelerators: Annotated[
+        int, typer.Option("--accelerators", min=0, max=4096, help="How many; 0: as the scenario's cells.")
+    ] = 0,
+    at: Annotated[
+        str, typer.Option("--at", help="Local time, as 2027-03-02T11:00 [default: the busiest].")
+    ] = "",
+    minutes: Annotated[int, typer.Option("--minutes", min=1, max=60, help="That are looked at.")] = 15,
+    processes: Annotated[
+        int, typer.Option("--processes", min=0, max=1024, help="That run it; 0: one for each core.")
+    ] = 0,
+    what_if: WhatIfs,
+    go_on: GoOnOption = None,
+    language: LanguageOption = "en",
+    json: JsonOption = False,
+) -> None:
+    """Run one cell of a scenario, every request through the live dispatcher, and compare it with the fluid.
+
+    Three times: with engines as fast as they are known to be, and slower and faster by their error.
+    """
+    world = read_world(scenario, what_if, cell=accelerators)
+    plant = Plant(world)
+    where = Where(model=model, accelerator=kind, at=_moment(at), seconds=60.0 * minutes)
+    kept = opened(go_on, "cell", world, where)
+    with progress_of("days") as progress:
+        flow = kept.flow(
+            "flow",
+            lambda begun: fluid.run(world, plant, fluid.middle(world), begun=begun, progress=progress),
+        )
+    if flow.done < len(flow.served):
+        stopped(kept, f"cell-{Path(scenario).stem}", f"{fluid.days(flow):.3g} days")
+    try:
+        plan = one_cell.plan(world, plant, flow, where)
+    except ValueError as error:
+        fail(safe(str(error)))
+    done = _run(plan, Options(len(plan.tasks), False, processes, ""), kept)
+    if not done.whole:
+        stopped(
+            kept, f"cell-{Path(scenario).stem}", f"{len(done.counted)} of {len(plan.tasks)} runs of the cell"
+        )
+    found = one_cell.told(world, plant, flow, plan, done.counted)
+    if json:
+        typer.echo(to_json(found))
+    else:
+        _tell_cell(found, language)
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=None) if text else None
+    except ValueError:
+        fail(f"{safe(text)!r} is no time: write 2027-03-02T11:00", 2)
+
+
+# telling
+
+
+def _tell_cell(found: OneCell, language: str) -> None:
+    part = found.part
+    typer.echo(
+        f"{found.replicas:,} replicas of {safe(part.model)} on {part.devices} {safe(part.accelerator)}, "
+        f"{found.minutes:g} minutes from {found.at}; {found.requests:,} requests one by one; in "
+        f"brackets with engines {found.error:.0%} slower and faster, and what the fluid says\n"
+    )
+    typer.echo(f"answers a second: {_beside(part.answers_s)}")
+    typer.echo(f"tokens a second: {_beside(part.tokens_s)}\n")
+    table([_class(one, language) for one in part.classes], CLASSES)
+    told_basis(found.known.basis)
+    typer.echo(f"hash {found.digest}")
 
 
 def tell(found: Sampled, language: str) -> None:
@@ -130,32 +215,28 @@ def tell(found: Sampled, language: str) -> None:
         f"\n{found.drawn} of {found.planned} cells of up to {found.cell} accelerators, {found.requests:,} "
         f"requests one by one; {found.sure:.0%} intervals, and what the fluid says of the same time"
     )
+    typer.echo(
+        f"Intervals hold the chance of the draw. Engines may be {found.error:.0%} slower or faster: that and "
+        "what is not known of people is in the fluid's band alone."
+    )
     typer.echo(f"answers a second: {_beside(nation.answers_s)}")
     typer.echo(f"tokens a second: {_beside(nation.tokens_s)}\n")
     table([_class(one, language) for one in nation.classes], CLASSES)
     typer.echo()
     table([_stratum(one) for one in found.strata], STRATA)
+    told_basis(found.known.basis)
     typer.echo(f"hash {found.digest}")
 
 
 def _class(one: ClassBeside, language: str) -> dict[str, Any]:
-    away = (one.refused, one.left, one.lost)
-    lost = Beside(
-        Spread(*(sum(each) for each in zip(*map(_three, away), strict=True))),
-        sum(each.fluid for each in away),
-    )
     return {
         "class": safe(in_language(one.title, language) or one.service_class),
         "served": _part(one.served),
         "share": _part(one.share),
-        "lost": _part(lost),
+        "lost": _part(one.away),
         "mean": _seconds(one.mean),
         "p99": _seconds(one.p99),
     }
-
-
-def _three(one: Beside) -> tuple[float, float, float]:
-    return one.sampled.low, one.sampled.middle, one.sampled.high
 
 
 def _stratum(one: Part) -> dict[str, Any]:
@@ -164,25 +245,25 @@ def _stratum(one: Part) -> dict[str, Any]:
         "stratum": safe(f"{one.model} on {one.devices} {one.accelerator}: {level}"),
         "hours": short(one.hours),
         "cells": f"{one.drawn} of {short(one.cells)}",
-        "answers": _bounds(*(short(each) for each in _three(one.answers_s))),
-        "apart": f"{short(one.answers_s.fluid)} ({one.answers_s.apart:+.1%})",
+        "answers": banded(one.answers_s.sampled),
+        "apart": f"{banded(one.answers_s.fluid)} ({one.answers_s.apart:+.1%})",
     }
 
 
 def _beside(one: Beside) -> str:
-    low, middle, high = (short(each) for each in _three(one))
-    return f"{_bounds(low, middle, high)}; fluid {short(one.fluid)} ({one.apart:+.1%})"
+    return f"{_told(one, short)} ({one.apart:+.1%})"
 
 
 def _part(one: Beside) -> str:
-    low, middle, high = (f"{max(0.0, each):.1%}" for each in _three(one))
-    return f"{_bounds(low, middle, high)}; fluid {one.fluid:.1%}"
+    return _told(one, "{:.1%}".format)
 
 
 def _seconds(one: Beside) -> str:
-    low, middle, high = (short(max(0.0, each)) for each in _three(one))
-    return f"{_bounds(low, middle, high)}; fluid {short(one.fluid)}"
+    return _told(one, short)
 
 
-def _bounds(low: str, middle: str, high: str) -> str:
-    return middle if low == high else f"{middle} ({low} – {high})"
+def _told(one: Beside, how: Callable[[float], str]) -> str:
+    """Both sides; nothing is below 0, whatever an interval says."""
+    return "; fluid ".join(
+        banded(side, lambda each: how(max(0.0, each))) for side in (one.sampled, one.fluid)
+    )

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
+from math import log
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,8 @@ from numpy.typing import NDArray
 from moduai.planner import engine
 from moduai.planner.devices import devices
 from moduai.planner.engine import Ints
+from moduai.planner.fluid import Progress
+from moduai.planner.kept import Kept
 from moduai.planner.measured import Point
 from moduai.planner.steptime import CHUNK, PARTS, SLOTS, Coefficients, StepTime, parts, room
 
@@ -164,15 +168,29 @@ def _solve(each: Floats, which: Floats, measured: Floats, begin: Floats, weight:
     return at
 
 
-def splits(points: Sequence[Point], seed: int = 1) -> list[Split]:
-    """The error of each way to hold points out, of dense models and of mixtures."""
+def splits(
+    points: Sequence[Point], seed: int = 1, progress: Progress | None = None, done: Kept | None = None
+) -> list[Split]:
+    """The error of each way to hold points out, of dense models and of mixtures. ``done`` keeps the folds."""
     halves = _halves(points, seed)
     ways: list[tuple[str, Callable[[int], Any]]] = [
         ("half", lambda number: halves[number]),
         ("system", lambda number: points[number].device),
         ("model", lambda number: points[number].name),
     ]
-    return [split for name, fold in ways for split in _held_out(points, name, fold)]
+    folds = [
+        (name, fold, held)
+        for name, fold in ways
+        for held in sorted({fold(number) for number in range(len(points))})
+    ]
+    done, off = done or Kept(), {}
+    for number, (name, fold, held) in enumerate(folds, 1):
+        off[name, held] = done.piece(
+            f"fold {name} {held}", dict[int, float], partial(_fold, points, fold, held)
+        )
+        if progress:
+            progress(number, len(folds))
+    return [split for name, fold in ways for split in _held_out(points, name, fold, off)]
 
 
 def _halves(points: Sequence[Point], seed: int) -> list[str]:
@@ -187,16 +205,23 @@ def _halves(points: Sequence[Point], seed: int) -> list[str]:
     return found
 
 
-def _held_out(points: Sequence[Point], name: str, fold: Callable[[int], Any]) -> list[Split]:
-    numbers = range(len(points))
-    off: dict[int, float] = {}
-    for held in sorted({fold(number) for number in numbers}):
-        rest = [points[number] for number in numbers if fold(number) != held]
-        some = [number for number in numbers if fold(number) == held]
-        if rest:
-            predicted = fit(rest).predict([points[number] for number in some])
-            for number, seconds in zip(some, predicted, strict=True):
-                off[number] = abs(float(seconds) / points[number].tpot_s - 1)
+def _fold(points: Sequence[Point], fold: Callable[[int], Any], held: Any) -> dict[int, float]:
+    """The error of each point of a fold, by its number, from a fit to the others; none if it has all."""
+    some = [number for number in range(len(points)) if fold(number) == held]
+    rest = [point for number, point in enumerate(points) if fold(number) != held]
+    if not rest:
+        return {}
+    predicted = fit(rest).predict([points[number] for number in some])
+    return {
+        number: abs(float(seconds) / points[number].tpot_s - 1)
+        for number, seconds in zip(some, predicted, strict=True)
+    }
+
+
+def _held_out(
+    points: Sequence[Point], name: str, fold: Callable[[int], Any], folds: dict[Any, dict[int, float]]
+) -> list[Split]:
+    off = {number: one for (way, _), some in folds.items() if way == name for number, one in some.items()}
     found = []
     for mixture in (False, True):
         mine = [number for number in off if bool(points[number].model.experts) is mixture]
@@ -223,12 +248,11 @@ def _split(name: str, mixture: bool, off: dict[int, float], fold: Callable[[int]
     )
 
 
-def coefficients(points: Sequence[Point], source: str) -> Coefficients:
+def coefficients(points: Sequence[Point], found: Sequence[Split], source: str) -> Coefficients:
     """A fit to all points, with the errors of those that hold some out. Raises ValueError: no points."""
     fitted = fit(points)
     errors = {
-        split.name + ("-mixture" if split.mixture else ""): (split.median, split.p90)
-        for split in splits(points)
+        split.name + ("-mixture" if split.mixture else ""): (split.median, split.p90) for split in found
     }
     return Coefficients(
         factors=fitted.factors,
@@ -309,12 +333,19 @@ class Tuned(Struct, frozen=True):
 
 
 def tune(
-    before: StepTime, served: Sequence[Served], until: int, *, slots: int = SLOTS, chunk: int = CHUNK
+    before: StepTime,
+    served: Sequence[Served],
+    until: int,
+    *,
+    slots: int = SLOTS,
+    chunk: int = CHUNK,
+    told: Callable[[float], None] | None = None,
 ) -> Tuned:
     """Fit one replica's step time to what it did until then, given what it was asked until then.
 
     The engine is run with the same requests; three factors are moved until the times to the first token and
-    for each further token that were seen by then come out best. Raises ValueError: nothing was seen.
+    for each further token that were seen by then come out best. ``told`` hears how much is done. Raises
+    ValueError: nothing was seen.
     """
     known = sorted((one for one in served if one.at <= until), key=lambda one: one.at)
     seen = np.array([(one.first <= until, one.ended <= until) for one in known], np.bool_).reshape(-1, 2)
@@ -334,6 +365,8 @@ def tune(
     at, width = np.zeros(3), 0.5
     best = error(at)
     while width > FINE:
+        if told:
+            told(log(0.5 / width) / log(0.5 / FINE))
         tries = [at + width * way for way in WAYS]
         errors = [error(one) for one in tries]
         if min(errors) < best:

@@ -37,13 +37,13 @@ def here(work: Callable[[Task], Result], tasks: Sequence[Task], processes: int =
     try:
         left, busy = iter(tasks), list(crew)
         for one in crew:
-            one.pipe.send(next(left))
+            one.send(next(left))
         while busy:
             ready = wait([one.pipe for one in busy])
             for one in [each for each in busy if each.pipe in ready]:
                 result = _received(one)
                 if (task := next(left, None)) is not None:
-                    one.pipe.send(task)
+                    one.send(task)
                 else:
                     busy.remove(one)
                 yield result
@@ -62,6 +62,20 @@ class _Worker:
         self.process = ways.Process(target=_serve, args=(work, other), daemon=True)
         self.process.start()
         other.close()
+
+    def send(self, task: Any) -> None:
+        """Raises CrewError where it has died."""
+        try:
+            self.pipe.send(task)
+        except (BrokenPipeError, ConnectionResetError):
+            raise self.died() from None
+
+    def died(self) -> CrewError:
+        """Why it is not there any more."""
+        self.process.join()
+        return CrewError(
+            f"a process of the run died (status {self.process.exitcode}): is there too little memory?"
+        )
 
     def end(self) -> None:
         self.pipe.close()
@@ -88,9 +102,7 @@ def _received(one: _Worker) -> Any:
     try:
         result, error = one.pipe.recv()
     except (EOFError, ConnectionResetError):
-        one.process.join()
-        text = f"a process of the run died (status {one.process.exitcode}): is there too little memory?"
-        raise CrewError(text) from None
+        raise one.died() from None
     if error:
         raise CrewError(f"a cell could not be run: {error}")
     return result

@@ -20,7 +20,7 @@ figures drawn from their ranges, or a size that is tried), and all columns run s
   those who do not queue, ``v = (1 + cs²) / 2`` for lengths that vary.
 
 Not in this mode: answers cut short under pressure, the lighter model, prefill and decoding as separate steps,
-room kept for answers that turn out shorter. The cell mode has them.
+room kept for answers that turn out shorter. Cells have them, but for the lighter model.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from io import BytesIO
 from typing import Final
 
 import numpy as np
@@ -269,15 +269,16 @@ class Flow:
         known = known + self.waiting[-1].sum(-1) if self.done else known
         return float(np.max(np.abs(known - asked) / np.maximum(asked, 1.0)))
 
-    def save(self, file: Path) -> None:
-        """Keep what is done."""
-        with file.open("wb") as out:
-            np.savez_compressed(out, **vars(self))
+    def packed(self) -> bytes:
+        """All of it, to be kept."""
+        out = BytesIO()
+        np.savez_compressed(out, **vars(self))
+        return out.getvalue()
 
     @classmethod
-    def load(cls, file: Path) -> Flow:
-        """What was kept. Raises OSError, ValueError and KeyError for what is no such file."""
-        with np.load(file, allow_pickle=False) as found:
+    def unpacked(cls, data: bytes) -> Flow:
+        """What was packed. Raises OSError, ValueError and KeyError for anything else."""
+        with np.load(BytesIO(data), allow_pickle=False) as found:
             made = {name: found[name] for name in cls.__dataclass_fields__}
         return cls(**{**made, "tick": float(made["tick"]), "done": int(made["done"])})
 
@@ -295,7 +296,7 @@ def empty(world: World, columns: int, regions: int, models: int) -> Flow:
 
 def asked(world: World, columns: Columns, flow: Flow) -> Floats:
     """Questions of each demand in the ticks that have run: columns × demands."""
-    return np.asarray(load.shape(world)[: flow.done].sum(0) * world.tick * columns.demand)
+    return np.asarray(world.shape[: flow.done].sum(0) * world.tick * columns.demand)
 
 
 def run(
@@ -313,7 +314,7 @@ def run(
     spread = load.spread(world) if regions else np.ones((len(world.demands), 1))
     flow = begun or empty(world, columns.count, spread.shape[1], len(plant.models))
     step = _Step(world, plant, columns, spread)
-    shape = load.shape(world)
+    shape = world.shape
     try:
         for tick in range(flow.done, len(shape)):
             step.tick(flow, tick, shape[tick] * world.tick)

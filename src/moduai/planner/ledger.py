@@ -10,7 +10,7 @@ place is known by. Then all of it is learned from.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -168,10 +168,14 @@ def served(rows: Iterable[UsageRow], origin: int) -> list[Served]:
     return sorted(made, key=lambda one: one.at)
 
 
-def learn(place: Place, rows: Sequence[UsageRow], fit: Coefficients | None = None) -> Learned:
-    """Fit the step time of a place to its rows; the error is that of foretelling their later part.
-
-    Raises ValueError: too few streamed answers, or none in one of the parts.
+def learn(
+    place: Place,
+    rows: Sequence[UsageRow],
+    fit: Coefficients | None = None,
+    told: Callable[[float], None] | None = None,
+) -> Learned:
+    """Fit the step time of a place to its rows; the error is that of foretelling their later part. ``told``
+    hears how much is done. Raises ValueError: too few streamed answers, or none in one of the parts.
     """
     mine = sorted((row for row in rows if ran(row)), key=lambda row: row.at)[-MOST:]
     asked = served(mine, mine[0].at if mine else 0)
@@ -180,20 +184,23 @@ def learn(place: Place, rows: Sequence[UsageRow], fit: Coefficients | None = Non
         raise ValueError(f"{len(streamed)} streamed answers: it takes {2 * FEWEST} to learn and to foretell")
     until = sorted(one.ended for one in streamed)[round(LEARNED * len(streamed))]
     begin = _begin(place, streamed, fit)
-    found = tune(begin, asked, until, slots=place.slots)
-    late = np.array([until < one.at and one.first < NEVER for one in asked])
+    first, then = (lambda part: told and told(part / 2)), (lambda part: told and told(0.5 + part / 2))
+    found = tune(begin, asked, until, slots=place.slots, told=first)
+    late = np.array([until < one.at and one.first < NEVER and one.tokens_out >= LONG for one in asked])
     if late.sum() < FEWEST:
-        raise ValueError("all of it was asked at once: there is nothing to foretell")
+        raise ValueError(
+            f"{late.sum()} answers of {LONG} tokens came after those it learned from: too few to foretell"
+        )
     truth = np.array([(one.at, one.first, one.ended, one.tokens_out) for one in asked], np.int64)
-    whole = tune(begin, asked, max(one.ended for one in streamed), slots=place.slots)
+    whole = tune(begin, asked, max(one.ended for one in streamed), slots=place.slots, told=then)
     each, held, read = whole.factors
     return Learned(
         place=place,
         requests=len(streamed),
         time=whole.time,
         factors=(each, held, read),
-        before=_off(begin, place, asked, truth, late) if place.known else None,
-        after=_off(found.time, place, asked, truth, late),
+        before=_foretold(begin, place, asked, truth, late) if place.known else None,
+        after=_foretold(found.time, place, asked, truth, late),
     )
 
 
@@ -219,11 +226,31 @@ def _each(one: Served) -> float:
     return (one.ended - one.first) / max(1, one.tokens_out - 1) / SECOND
 
 
-def _off(time: StepTime, place: Place, asked: list[Served], truth: Ints, late: NDArray[np.bool_]) -> Off:
-    """The error of a step time on those that came late."""
+def _foretold(time: StepTime, place: Place, asked: list[Served], truth: Ints, late: NDArray[np.bool_]) -> Off:
+    """How far a step time is off on those that came late."""
     model = played(time, asked, place.slots, CHUNK)
     first = [float((rows[late, 1] - rows[late, 0]).mean()) for rows in (model, truth)]
-    long = late & (truth[:, 3] >= LONG)
-    times = [(rows[long, 2] - rows[long, 1]) / (rows[long, 3] - 1) for rows in (model, truth)]
-    off: Floats = np.abs(times[0] / np.maximum(1.0, times[1]) - 1) if long.any() else np.zeros(1)
+    times = [(rows[late, 2] - rows[late, 1]) / (rows[late, 3] - 1) for rows in (model, truth)]
+    off: Floats = np.abs(times[0] / np.maximum(1.0, times[1]) - 1)
     return Off(first[0] / max(1.0, first[1]) - 1, float(np.median(off)), float(np.quantile(off, 0.9)))
+
+
+def joined(learned: Iterable[Learned]) -> tuple[Replica, ...]:
+    """For a fit's file: one of each model on so many accelerators of a kind, however many engines run it. The
+    factors are the mean of theirs, the error is the largest: of any of them, or from the mean to any.
+    """
+    of: dict[tuple[str, str, int], list[Replica]] = {}
+    for one in learned:
+        if replica := one.replica():
+            of.setdefault((replica.model, replica.device, replica.devices), []).append(replica)
+    return tuple(map(_joined, of.values()))
+
+
+def _joined(alike: list[Replica]) -> Replica:
+    logs = np.log([one.factors for one in alike])
+    weights = [one.requests for one in alike]
+    mean = np.average(logs, axis=0, weights=weights)
+    each, held, read = (float(one) for one in np.exp(mean))
+    apart = float(np.expm1(np.abs(logs - mean).max()))
+    error = max(apart, *(one.error for one in alike))
+    return replace(alike[0], factors=(each, held, read), error=error, requests=sum(weights))

@@ -202,7 +202,7 @@ def streams(world: World, begins: float, seconds: float, part: float | Floats = 
     """All demands from ``begins`` (s after the start; before it is as the first tick, after the end as the
     last); a ``part`` of all askers, or one for each demand.
     """
-    rates, each = shape(world), piece(world)
+    rates, each = world.shape, piece(world)
     times = begins + (np.arange(np.ceil(seconds / each)) + 0.5) * each
     rates = rates[np.clip(times // world.tick, 0, len(rates) - 1).astype(int)]
     parts = np.broadcast_to(part, len(world.demands))

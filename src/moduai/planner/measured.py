@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from msgspec import Struct
@@ -37,6 +38,8 @@ NAMES = {
     "openai/gpt-oss-120b": "gpt-oss-120b",
 }
 PRECISIONS: dict[str, Precision] = {"": "bf16", "fp8": "fp8", "fp8_block": "fp8"}
+MOST_DEVICES, MOST = 1024, 1e9
+"""Of a replica; of any other number of a point."""
 _CLIENTS = re.compile(r"silicon_concurrency=(\d+)")
 _OWN_RUNS = "aic-auto-gap-analysis"
 """Rows of this source give their batch for one replica, and their devices once."""
@@ -58,6 +61,15 @@ class Point(Struct, frozen=True, kw_only=True):
     tpot_s: float
     mixed: bool = True
     """Prompts are read by the same devices; False: by others."""
+
+    def __post_init__(self) -> None:
+        """The one check of a point, whoever reads it. Raises ValueError. Fails closed."""
+        if not (1 <= self.tp <= MOST_DEVICES and 1 <= self.dp <= MOST_DEVICES):
+            raise ValueError(f"a replica has 1 to {MOST_DEVICES} devices")
+        if not all(0 < each < MOST for each in (self.batch, self.tokens_in, self.tokens_out, self.tpot_s)):
+            raise ValueError(f"{', '.join(OWN[4:])} are above 0")
+        if self.device not in devices():
+            raise ValueError(f"there is no accelerator {self.device!r}; {near(self.device, list(devices()))}")
 
     @property
     def group(self) -> tuple[str, str, str]:
@@ -87,15 +99,13 @@ def read_points(where: Path) -> list[Point]:
             with file.open(encoding="utf-8", newline="") as text:
                 head = next(csv.reader(text), [])
             if "silicon_tpot_ms" in head:
-                found += aiconfigurator(file)
+                found += _silicon(file, faults)
             elif missing := [name for name in OWN if name not in head]:
                 faults.append(f"{file}:1: columns are missing: {', '.join(missing)}")
             else:
-                _read_own(file, found, faults)
-        except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+                found += _read(file, _own, faults)
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
             faults.append(f"{file}: it cannot be read: {error}")
-        except ValueError as error:
-            faults.append(f"{file}: a number is none: {error}")
     if not found and not faults:
         faults.append(f"{where}: there is no point in it")
     if faults:
@@ -103,42 +113,46 @@ def read_points(where: Path) -> list[Point]:
     return found
 
 
-def _read_own(file: Path, found: list[Point], faults: list[str]) -> None:
+def _read(file: Path, make: Callable[[dict[str, str]], Point | None], faults: list[str]) -> list[Point]:
+    """Points of a table; what is wrong with a row is told with its line."""
+    found = []
     with file.open(encoding="utf-8", newline="") as text:
-        for number, row in enumerate(csv.DictReader(text), 2):
-            point = _own(row)
-            if isinstance(point, str):
-                faults.append(f"{file}:{number}: {point}")
+        lines = csv.DictReader(text)
+        for row in lines:
+            try:
+                point = make(row)
+            except KeyError as error:
+                faults.append(f"{file}:{lines.line_num}: {error} is missing or not known")
+            except (TypeError, AttributeError):
+                faults.append(f"{file}:{lines.line_num}: it has fewer columns than the first line")
+            except ValueError as error:
+                faults.append(f"{file}:{lines.line_num}: {error}")
             else:
-                found.append(point)
+                found += [point] if point else []
+    return found
 
 
-def _own(row: dict[str, str]) -> Point | str:
-    """A row of an own table, or what is wrong with it."""
-    if row["model"] not in models():
-        return f"there is no model {row['model']!r}; {near(row['model'] or '', list(models()))}"
-    if row["device"] not in devices():
-        return f"there is no accelerator {row['device']!r}; {near(row['device'] or '', list(devices()))}"
+def _own(row: dict[str, str]) -> Point:
+    """A row of an own table. Raises ValueError for what is wrong with it."""
+    name = row["model"] or ""
+    if name not in models():
+        raise ValueError(f"there is no model {name!r}; {near(name, list(models()))}")
     try:
-        tp, batch, read, wrote, tpot = (float(row[name]) for name in OWN[3:])
+        tp = int(row["tp"])
+        batch, read, wrote, tpot = (float(row[each]) for each in OWN[4:])
     except (TypeError, ValueError):
-        return f"{', '.join(OWN[3:])} are numbers"
-    if not all(0 < each < 1e9 for each in (tp, batch, read, wrote, tpot)):
-        return f"{', '.join(OWN[3:])} are above 0"
+        raise ValueError(f"{', '.join(OWN[3:])} are numbers, tp a whole one") from None
     return Point(
-        name=row["model"], model=models()[row["model"]], device=row["device"], engine=row["engine"],
-        tp=int(tp), batch=batch, tokens_in=read, tokens_out=wrote, tpot_s=tpot / 1e3,
+        name=name, model=models()[name], device=row["device"] or "", engine=row["engine"] or "", tp=tp,
+        batch=batch, tokens_in=read, tokens_out=wrote, tpot_s=tpot / 1e3,
     )  # fmt: skip
 
 
-def aiconfigurator(file: Path) -> list[Point]:
+def _silicon(file: Path, faults: list[str]) -> list[Point]:
     """AIConfigurator's silicon sample: a table of runs on H100 and H200."""
     found: dict[tuple[object, ...], Point] = {}
-    with file.open(encoding="utf-8", newline="") as text:
-        for row in csv.DictReader(text):
-            point = _point(row)
-            if point is not None:
-                found.setdefault((*point.group, point.tokens_in, point.tokens_out, point.tpot_s), point)
+    for point in _read(file, _point, faults):
+        found.setdefault((*point.group, point.tokens_in, point.tokens_out, point.tpot_s), point)
     return list(found.values())
 
 

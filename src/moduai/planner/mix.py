@@ -14,6 +14,8 @@ from typing import Final
 from msgspec import Struct
 
 from moduai.planner import fluid
+from moduai.planner.kept import Kept
+from moduai.planner.known import Known
 from moduai.planner.outcome import kept
 from moduai.planner.plant import Plant
 from moduai.planner.scenario.world import World
@@ -34,6 +36,10 @@ class Kind(Struct, frozen=True, kw_only=True):
     now: int
     alone: int | None
     """The fewest while the other kinds stay as they are; None: however many there are, it is not enough."""
+    searched: bool
+    """Whether that is known; else it was stopped before."""
+    held: float | None
+    """Part of the drawn runs in which that many keep the goals; None: not known."""
     mix: int
     """In the cheapest mix that was found."""
 
@@ -47,16 +53,23 @@ class Mix(Struct, frozen=True, kw_only=True):
     """The currency, or W."""
     cost_now: float
     cost_mix: float
+    held: float | None
+    """Part of the drawn runs in which the mix keeps the goals; None: none is drawn."""
+    sure: float
+    """In what part of them it was asked for; 0: the middle of all figures alone."""
     runs: int
     whole: bool
     """Whether the search came to its end."""
+    known: Known
 
 
 class _Search:
     """Runs of one scenario with other numbers of each kind."""
 
-    def __init__(self, world: World, progress: Callable[[int, int], None] | None) -> None:
-        self.world, self.runs, self.progress = world, 0, progress
+    def __init__(
+        self, world: World, sure: float, progress: Callable[[int, int], None] | None, done: Kept
+    ) -> None:
+        self.world, self.sure, self.runs, self.progress, self.done = world, sure, 0, progress, done
         self.kinds = list(dict.fromkeys(pool.accelerator for pool in world.pools))
         prices: Counts = {}
         for kind in self.kinds:
@@ -72,16 +85,33 @@ class _Search:
 
     def keeps(self, counts: Mapping[str, float]) -> bool:
         """Whether these keep the goals. Raises KeyboardInterrupt."""
-        world = self.world.grown(counts)
-        plant, columns = Plant(world), fluid.middle(world)
-        flow = fluid.run(world, plant, columns, regions=False)
-        if flow.done < len(flow.served):
-            raise KeyboardInterrupt
+        good = self._good(counts, drawn=bool(self.sure))
         self.runs += 1
         if self.progress:
             count = len(self.kinds)
             self.progress(self.runs, count * count * STEPS + count * STEPS)
-        return kept(world, plant, flow, columns, 0)
+        return sum(good) >= self.sure * len(good) if self.sure else good[0]
+
+    def held(self, counts: Mapping[str, float] | None) -> float | None:
+        """Part of the drawn runs in which these keep the goals. Raises KeyboardInterrupt."""
+        if counts is None or not self.world.head.draws:
+            return None
+        good = self._good(counts, drawn=True)[1:]
+        return sum(good) / len(good)
+
+    def _good(self, counts: Mapping[str, float], *, drawn: bool) -> list[bool]:
+        """Whether the goals are kept, in the middle and in the drawn runs."""
+
+        def compute() -> list[bool]:
+            world = self.world.grown(counts)
+            plant = Plant(world)
+            columns = fluid.drawn(world, plant) if drawn else fluid.middle(world)
+            flow = fluid.run(world, plant, columns, regions=False)
+            if flow.done < len(flow.served):
+                raise KeyboardInterrupt
+            return [kept(world, plant, flow, columns, place) for place in range(columns.count)]
+
+        return self.done.piece(f"mix {sorted(counts.items())} {drawn}", list[bool], compute)
 
     def least(self, kind: str, others: Mapping[str, float], high: float) -> float | None:
         """The smallest multiple of a kind, from nothing to ``high``, with these others."""
@@ -114,41 +144,57 @@ class _Search:
         return sum(self.cost[kind] * times for kind, times in counts.items())
 
 
-def mix(world: World, uniform: Size, progress: Callable[[int, int], None] | None = None) -> Mix:
-    """Search, from the size at which all kinds grow or shrink together. An interrupt ends it with what was
-    found. Raises ValueError: no such size keeps the goals.
+def mix(
+    world: World,
+    uniform: Size,
+    progress: Callable[[int, int], None] | None = None,
+    done: Kept | None = None,
+) -> Mix:
+    """Search, from the size at which all kinds grow or shrink together, and as sure as that. ``done`` keeps
+    what was tried. An interrupt ends it with what was found. Raises ValueError: no such size keeps the goals.
     """
     if uniform.fewest is None:
         raise ValueError("no size of all fleets together keeps the goals: there is no mix to begin with")
-    search = _Search(world, progress)
+    search = _Search(world, uniform.sure, progress, done or Kept())
     best = dict.fromkeys(search.kinds, uniform.multiple)
     alone: dict[str, float | None] = {}
-    whole = True
+    held: dict[str, float | None] = {}
+    held_mix, whole = None, True
     try:
         for kind in search.kinds:
             found = search.of_one(kind)
             if found is not None and search.of(found) < search.of(best):
                 best = found
+        held_mix = search.held(best)
         for kind in search.kinds:
-            alone[kind] = search.least(kind, dict.fromkeys(search.kinds, 1.0), MOST)
+            others = dict.fromkeys(search.kinds, 1.0)
+            least = search.least(kind, others, MOST)
+            held[kind] = search.held(None if least is None else {**others, kind: least})
+            alone[kind] = least
     except KeyboardInterrupt:
         whole = False
+
+    def row(kind: str) -> Kind:
+        now = sum(pool.count for pool in world.pools if pool.accelerator == kind)
+        least = alone.get(kind)
+        return Kind(
+            kind=kind,
+            now=round(now),
+            alone=None if least is None else round(now * least),
+            searched=kind in alone,
+            held=held.get(kind),
+            mix=round(now * best[kind]),
+        )
+
     return Mix(
         scenario=world.file,
-        kinds=tuple(_kind(world, kind, alone.get(kind), best[kind]) for kind in search.kinds),
+        kinds=tuple(map(row, search.kinds)),
         unit=search.unit,
         cost_now=search.of(dict.fromkeys(search.kinds, 1.0)),
         cost_mix=search.of(best),
+        held=held_mix,
+        sure=uniform.sure,
         runs=search.runs,
         whole=whole,
-    )
-
-
-def _kind(world: World, kind: str, alone: float | None, times: float) -> Kind:
-    now = sum(pool.count for pool in world.pools if pool.accelerator == kind)
-    return Kind(
-        kind=kind,
-        now=round(now),
-        alone=None if alone is None else round(now * alone),
-        mix=round(now * times),
+        known=uniform.known,
     )

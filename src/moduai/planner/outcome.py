@@ -14,8 +14,9 @@ from msgspec import Struct
 
 from moduai.packs.schema import Words
 from moduai.planner import load
-from moduai.planner.basis import Basis, Spread, weakest
+from moduai.planner.basis import Basis, Spread
 from moduai.planner.fluid import Columns, Flow
+from moduai.planner.known import known
 from moduai.planner.load import DAY, Floats
 from moduai.planner.plant import Plant
 from moduai.planner.scenario.world import Rests, World
@@ -36,8 +37,8 @@ class ByClass(Struct, frozen=True, kw_only=True):
     service_class: str
     title: Words
     asked: float
-    served: Spread
-    """Part of what was asked."""
+    served: Spread | None
+    """Part of what was asked; None: nobody asked."""
     refused: float
     left: float
     waiting: float
@@ -64,7 +65,7 @@ class ByRegion(Struct, frozen=True, kw_only=True):
     p99: float
 
 
-class Kept(Struct, frozen=True, kw_only=True):
+class Goal(Struct, frozen=True, kw_only=True):
     """Whether a goal was kept."""
 
     service_class: str
@@ -154,7 +155,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """Largest part of a demand of which nobody knows what became: nothing."""
     classes: tuple[ByClass, ...]
     regions: tuple[ByRegion, ...]
-    goals: tuple[Kept, ...]
+    goals: tuple[Goal, ...]
     hours: tuple[Hour, ...]
     curve: tuple[Point, ...]
     sites: tuple[BySite, ...]
@@ -163,13 +164,13 @@ class Outcome(Struct, frozen=True, kw_only=True):
     rests: tuple[Rests, ...]
     """What all of it rests on."""
     basis: dict[str, Basis]
-    """Of waits, energy and money: the weakest of what each rests on."""
+    """As of ``Known``."""
 
 
 def outcome(world: World, plant: Plant, flow: Flow, bands: tuple[Columns, Flow] | None) -> Outcome:
     """What a run comes to. ``bands``: drawn runs beside it, regions together."""
     ones = Columns(np.ones((1, len(world.demands))), np.ones((1, len(world.pools))), np.ones(1))
-    asked = load.shape(world)[: flow.done] * world.tick
+    asked = world.shape[: flow.done] * world.tick
     classes = by_class(world)
     waited = Waited(world, plant, flow, plant.rtt(world))
     beside = Waited(world, plant, bands[1], np.array([plant.rtt(world).mean()])) if bands else None
@@ -179,6 +180,7 @@ def outcome(world: World, plant: Plant, flow: Flow, bands: tuple[Columns, Flow] 
     serving = float((spell.replicas(ones)[0] * plant.span)[~plant.trains].sum())
     wrote = np.array([one.tokens_out for one in world.demands])
     seconds = max(flow.done * flow.tick, 1.0)
+    behind = known(world, plant)
     return Outcome(
         scenario=world.file,
         name=world.head.name,
@@ -208,8 +210,8 @@ def outcome(world: World, plant: Plant, flow: Flow, bands: tuple[Columns, Flow] 
         sites=tuple(_sites(world, plant, flow, power, ones)),
         pools=tuple(_pools(world, plant, ones)),
         years=tuple(years_of(world, flow, power)),
-        rests=world.rests,
-        basis=_basis(world, plant),
+        rests=behind.rests,
+        basis=behind.basis,
     )
 
 
@@ -218,26 +220,24 @@ def _by_class(
     name: str, mine: list[int], share: float,
 ) -> ByClass:  # fmt: skip
     at = slice(flow.done)
-    asked = float(load.shape(world)[at][:, mine].sum() * world.tick)
+    shape = world.shape[at][:, mine] * world.tick
+    asked = float(shape.sum())
     whole = max(asked, 1e-12)
     waits = waited.of(0, mine)
-    served = float(flow.served[at, 0][:, mine].sum()) / whole if asked else 1.0
-    drawn = [served]
+    drawn = [float(flow.served[at, 0][:, mine].sum()) / whole]
     late = [waits.quantile(0.99)]
     if bands and beside:
         columns, other = bands
         for column in range(1, columns.count):
-            want = (
-                load.shape(world)[: other.done][:, mine] * columns.demand[column, mine]
-            ).sum() * world.tick
-            drawn.append(float(other.served[: other.done, column][:, mine].sum()) / max(float(want), 1e-12))
+            want = max(float((shape * columns.demand[column, mine]).sum()), 1e-12)
+            drawn.append(float(other.served[at, column][:, mine].sum()) / want)
             late.append(beside.of(column, mine).quantile(0.99))
     wrote = sum(float(flow.served[at, 0, one].sum()) * world.demands[one].tokens_out for one in mine)
     return ByClass(
         service_class=name,
         title=world.policy.classes[name].title,
         asked=asked,
-        served=_spread(drawn),
+        served=spread(drawn) if asked else None,
         refused=float(flow.refused[at, 0][:, mine].sum()) / whole,
         left=float(flow.left[at, 0][:, mine].sum()) / whole,
         waiting=float(flow.waiting[-1][0, mine].sum()) / whole if flow.done else 0.0,
@@ -246,11 +246,11 @@ def _by_class(
         mean=waits.mean(),
         p50=waits.quantile(0.5),
         p90=waits.quantile(0.9),
-        p99=_spread(late),
+        p99=spread(late),
     )
 
 
-def _spread(values: list[float]) -> Spread:
+def spread(values: list[float]) -> Spread:
     """The middle first, then the drawn ones."""
     drawn = values[1:] or values
     return Spread(float(np.quantile(drawn, 0.05)), values[0], float(np.quantile(drawn, 0.95)))
@@ -269,7 +269,7 @@ def _regions(world: World, flow: Flow, waited: Waited) -> list[ByRegion]:
     if flow.came.shape[-1] != len(world.regions) or not flow.done:
         return []
     spread = load.spread(world)
-    asked = load.shape(world)[: flow.done].sum(0) * world.tick
+    asked = world.shape[: flow.done].sum(0) * world.tick
     people = [place for place, one in enumerate(world.demands) if one.kind == "people"]
     made = []
     for number, region in enumerate(world.regions):
@@ -302,7 +302,7 @@ def by_tick(world: World, plant: Plant, flow: Flow) -> dict[str, list[object]]:
     """Columns of a table with a row for each tick and class: what programs read."""
     waited = Waited(world, plant, flow, plant.rtt(world))
     made: dict[str, list[object]] = {name: [] for name in COLUMNS}
-    asked = load.shape(world)[: flow.done] * world.tick
+    asked = world.shape[: flow.done] * world.tick
     times = [load.local(world.head.start, tick * flow.tick) for tick in range(flow.done)]
     waiting = flow.waiting[:, 0].sum(-1)
     for name, mine in by_class(world).items():
@@ -317,13 +317,13 @@ def by_tick(world: World, plant: Plant, flow: Flow) -> dict[str, list[object]]:
 def _kept(
     world: World, flow: Flow, waited: Waited, classes: dict[str, list[int]], goal: GoalRow, column: int = 0,
     more: Floats | float = 1.0,
-) -> Kept:  # fmt: skip
+) -> Goal:  # fmt: skip
     mine = classes.get(goal.service_class, [])
     at = slice(flow.done)
     within = waited.of(column, mine).within(goal.wait_s)
-    asked = float((load.shape(world)[at] * more)[:, mine].sum() * world.tick)
+    asked = float((world.shape[at] * more)[:, mine].sum() * world.tick)
     lost = float((flow.refused[at, column] + flow.left[at, column])[:, mine].sum()) / max(asked, 1e-12)
-    return Kept(
+    return Goal(
         service_class=goal.service_class,
         wait_s=goal.wait_s,
         wanted=goal.part,
@@ -336,7 +336,7 @@ def _kept(
 def _hours(world: World, flow: Flow, waited: Waited, classes: dict[str, list[int]]) -> list[Hour]:
     times = load.ticks(world)[: flow.done]
     of_day = (times % DAY // 3600).astype(int)
-    asked = load.shape(world)[: flow.done]
+    asked = world.shape[: flow.done]
     rates = {name: asked[:, mine].sum(1) for name, mine in classes.items()}
     waits = {name: _mean_by_tick(flow, waited, mine) for name, mine in classes.items()}
     made = []
@@ -371,7 +371,7 @@ def _weighted(values: Floats, weights: Floats) -> float:
 def _curve(world: World, plant: Plant, flow: Flow, power: Floats) -> list[Point]:
     if not flow.done:
         return []
-    asked, served = load.shape(world)[: flow.done].sum(1), flow.served[: flow.done, 0].sum(1) / flow.tick
+    asked, served = world.shape[: flow.done].sum(1), flow.served[: flow.done, 0].sum(1) / flow.tick
     weight = np.array(
         [sum(pool.count for pool in world.pools if pool.model == model) for model in plant.models]
     )
@@ -411,7 +411,7 @@ def _sites(world: World, plant: Plant, flow: Flow, power: Floats, ones: Columns)
 
 
 def _pools(world: World, plant: Plant, ones: Columns) -> list[ByPool]:
-    asked = load.shape(world).sum(0)
+    asked = world.shape.sum(0)
     replicas = plant.at(0).replicas(ones)[0]
     made = []
     for number, pool in enumerate(world.pools):
@@ -434,14 +434,3 @@ def _pools(world: World, plant: Plant, ones: Columns) -> list[ByPool]:
             )
         )
     return made
-
-
-def _basis(world: World, plant: Plant) -> dict[str, Basis]:
-    """The weakest of what each kind of result rests on."""
-    engines = [one.basis for one in plant.capacities.values()]
-    people = [one.basis for one in world.rests if not one.what.startswith(("price", "power"))]
-    power = [one.basis for one in world.rests if one.what.startswith("power")]
-    prices = [one.basis for one in world.rests if one.what.startswith("price")]
-    waits = weakest(Basis.MEASURED, *engines, *people)
-    energy = weakest(waits, *power)
-    return {"waits": waits, "energy": energy, "money": weakest(energy, *prices)}

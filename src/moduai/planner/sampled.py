@@ -168,6 +168,13 @@ class Supply:
         self.kinds = list(dict.fromkeys(kind_of(one) for one in world.pools if one.model in models))
         self._found: dict[tuple[Kind, int], Found] = {}
 
+    def asked(self) -> Floats:
+        """Questions a second by window and demand. Raises ValueError where there is no window."""
+        if not self.windows:
+            raise ValueError("not a quarter of an hour was run: there is nothing to draw from")
+        shape = self.world.shape[: self.windows * self.each]
+        return np.asarray(shape.reshape(self.windows, self.each, -1).mean(1))
+
     def spell(self, window: int) -> Spell:
         """What there is when a window begins."""
         return self.plant.at(window * self.each)
@@ -206,20 +213,17 @@ def plan(
     """
     lasts = lasts or WINDOW
     supply = Supply(world, plant, flow.done)
-    if not supply.windows:
-        raise ValueError("not a quarter of an hour was run: there is nothing to draw from")
-    asked = load.shape(world)[: supply.windows * supply.each]
-    asked = asked.reshape(supply.windows, supply.each, -1).mean(1)
-    kinds = [kind for kind in supply.kinds if _asked(supply, kind, asked).any()]
+    asked = supply.asked()
+    kinds = [kind for kind in supply.kinds if busyness(supply, kind, asked).any()]
     least = EACH * len(kinds) * (1 if peak else 2)
     if cells < least:
         raise ValueError(f"{least} cells at least: two for the busiest hour and for the rest of each kind")
     levels = max(1, cells // (PER_LEVEL * max(1, len(kinds))))
     if peak:
-        busy = np.sum([_accelerators(supply, one, asked) for one in kinds], axis=0)
+        busy = np.sum([accelerators(supply, one, asked) for one in kinds], axis=0)
         groups = {kind: [_busiest(supply, busy)] for kind in kinds}
     else:
-        groups = {kind: _levels(supply, _asked(supply, kind, asked), levels) for kind in kinds}
+        groups = {kind: _levels(supply, busyness(supply, kind, asked), levels) for kind in kinds}
     found = (_stratum(supply, kind, level, some) for kind in kinds for level, some in enumerate(groups[kind]))
     strata = [one for one in found if one.windows]
     numbers = _shared_out(cells, [_questions(supply, one, asked) for one in strata])
@@ -233,7 +237,7 @@ def plan(
     return Plan(tuple(strata), tuple(tasks), round(supply.each * world.tick), lasts)
 
 
-def _asked(supply: Supply, kind: Kind, asked: Floats) -> Floats:
+def busyness(supply: Supply, kind: Kind, asked: Floats) -> Floats:
     """How busy a kind is in each window: seconds of work that are asked of it in a second."""
     made = np.zeros(len(asked))
     for window, rates in enumerate(asked):
@@ -243,10 +247,10 @@ def _asked(supply: Supply, kind: Kind, asked: Floats) -> Floats:
     return made
 
 
-def _accelerators(supply: Supply, kind: Kind, asked: Floats) -> Floats:
+def accelerators(supply: Supply, kind: Kind, asked: Floats) -> Floats:
     """How many of a kind are busy in each window, if they could do all that is asked."""
     some = [supply.at(kind, window).replicas for window in range(len(asked))]
-    return _asked(supply, kind, asked) * some * kind.devices
+    return busyness(supply, kind, asked) * some * kind.devices
 
 
 def _busiest(supply: Supply, busy: Floats) -> Windows:
@@ -291,16 +295,33 @@ def _shared_out(cells: int, weights: list[float]) -> list[int]:
 
 
 def _task(supply: Supply, flow: Flow, number: int, stratum: Stratum, draw: int, lasts: float) -> Task:
-    world, plant, kind = supply.world, supply.plant, stratum.kind
-    seed = [world.head.seed, number, draw]
+    seed = [supply.world.head.seed, number, draw]
     chances = np.array(stratum.cells) / stratum.size
     window = int(np.random.default_rng(seed).choice(stratum.windows, p=chances))
-    found, count = supply.at(kind, window), supply.size(kind, window)
+    made = cell(supply, flow, stratum.kind, window, supply.size(stratum.kind, window), lasts)
+    return msgspec.structs.replace(made, stratum=number, draw=draw, seed=[*seed, 1])
+
+
+def _line(flow: Flow, at: float) -> Floats:
+    """How many of each demand wait at a time (s), in the middle of all figures: a straight line within a
+    tick.
+    """
+    if at <= 0:
+        return np.zeros(flow.came.shape[2])
+    tick = int(at // flow.tick)
+    part = at / flow.tick - tick
+    first, then = ((flow.came[one] - flow.went[one])[0].sum(-1) for one in (tick, tick + 1))
+    return np.asarray(first * (1 - part) + then * part)
+
+
+def cell(supply: Supply, flow: Flow, kind: Kind, window: int, count: int, lasts: float) -> Task:
+    """A cell of so many replicas in a window."""
+    world, plant = supply.world, supply.plant
+    found = supply.at(kind, window)
     warm, seconds = WARM, WARM + lasts
     begins = window * supply.each * world.tick - warm
     part = found.part * count / found.replicas
-    tick = max(0, int(begins // world.tick))
-    waits = flow.waiting[tick - 1][0].sum(-1) * part if tick else np.zeros(len(part))
+    waits = _line(flow, begins) * part
     most = found.rates * count / found.replicas * seconds * 2
     lines = {one.id: int(min(waits[n], most[n])) for n, one in enumerate(world.demands)}
     streams = tuple(
@@ -316,7 +337,7 @@ def _task(supply: Supply, flow: Flow, number: int, stratum: Stratum, draw: int, 
         if world.demands[d].tpot_ms and kind_of(world.pools[n]) == kind
     ]
     return Task(
-        stratum=number, draw=draw, window=window, seed=[*seed, 1], replicas=count,
+        stratum=0, draw=0, window=window, seed=[world.head.seed, window], replicas=count,
         time=time.slower(round(1000 * fast)),
         slots=min([SLOTS, *batches]), policy=world.policies.get(spell.policy, world.policy), streams=streams,
         tick=load.piece(world), warm=warm, seconds=seconds,

@@ -16,13 +16,16 @@ The KV room is what the weights leave of the memory that an engine takes: ``USAB
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
+from math import inf
 from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
 
+from moduai.lined import near
 from moduai.planner.basis import Basis, Figure
 from moduai.planner.devices import Device, devices
 from moduai.planner.models import Model
@@ -54,6 +57,11 @@ PARTS = (
 ``eight`` is what computing at 8 bits takes on top of half the time of 16."""
 
 
+def _above_zero(what: str, values: Iterable[float]) -> None:
+    if not all(0 < each < inf for each in values):
+        raise ValueError(f"{what} are above 0")
+
+
 class Replica(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a ledger tells of one kind of replica: how much slower it is than the fit says."""
 
@@ -67,6 +75,14 @@ class Replica(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Nine of ten of the times per output token that it had not seen lie within."""
     requests: int
     source: str
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for numbers that no engine has."""
+        _above_zero("factors", self.factors)
+        if self.devices < 1 or self.requests < 0 or not 0 <= self.error < inf:
+            raise ValueError(
+                f"replica {self.model} on {self.device}: devices, requests or error are out of bounds"
+            )
 
 
 class Coefficients(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -86,6 +102,17 @@ class Coefficients(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     source: str
     replicas: tuple[Replica, ...] = ()
     """What a ledger says of some, beside the points."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError: it is no fit that can be computed with. Fails closed."""
+        if self.factors.keys() != set(PARTS):
+            raise ValueError(f"factors are {', '.join(PARTS)}")
+        _above_zero("factors", self.factors.values())
+        _above_zero("engines", self.engines.values())
+        if not all(0 <= each < inf for pair in self.errors.values() for each in pair):
+            raise ValueError("errors are not negative")
+        if unknown := [key for key in self.devices if key not in devices()]:
+            raise ValueError(f"there is no accelerator {unknown[0]!r}; {near(unknown[0], list(devices()))}")
 
     def replica(self, model: Model, device: Device, tp: int) -> Replica | None:
         """What a ledger says of such a one."""

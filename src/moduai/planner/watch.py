@@ -15,7 +15,9 @@ import numpy as np
 from msgspec import Struct
 
 from moduai.planner import fluid, load
-from moduai.planner.fluid import Columns, Flow
+from moduai.planner.fluid import Columns, Flow, Progress
+from moduai.planner.known import Known, known
+from moduai.planner.ledger import SOURCE
 from moduai.planner.load import Floats
 from moduai.planner.plant import Plant
 from moduai.planner.scenario.world import World
@@ -23,8 +25,6 @@ from moduai.planner.waits import Waited
 
 CHANCE: Final = 1.645
 """Standard deviations within which nine of ten counts lie."""
-VARIES: Final = 2.0
-"""Lengths differ so much that a sum of them varies as if it came in pieces of twice the mean."""
 WAIT_TOLD: Final = 0.5
 """Seconds: a wait that is off by less is no news."""
 
@@ -64,6 +64,10 @@ class Watched(Struct, frozen=True, kw_only=True):
     lines: tuple[Line, ...]
     not_planned: tuple[str, ...]
     """Classes that ask and that the scenario does not have."""
+    seen: str
+    """Where what was seen is from: it is measured."""
+    known: Known
+    """How well what is expected is known."""
 
     @property
     def outside(self) -> list[Line]:
@@ -74,10 +78,11 @@ class Watched(Struct, frozen=True, kw_only=True):
 class Expected:
     """A scenario's two days, run once and looked at as often as one likes."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, progress: Progress | None = None) -> None:
+        """Raises KeyboardInterrupt."""
         self.world, self.plant = world, Plant(world)
         self.columns: Columns = fluid.drawn(world, self.plant)
-        self.flow: Flow = fluid.run(world, self.plant, self.columns, regions=False)
+        self.flow: Flow = fluid.run(world, self.plant, self.columns, regions=False, progress=progress)
         if self.flow.done < len(self.flow.served):
             raise KeyboardInterrupt
 
@@ -106,28 +111,28 @@ class Expected:
             seconds=seconds,
             lines=tuple(lines),
             not_planned=tuple(sorted(seen.keys() - classes.keys())),
+            seen=SOURCE,
+            known=known(self.world, self.plant),
         )
 
     def _class(self, name: str, mine: list[int], weight: Floats, seen: Seen) -> list[Line]:
         flow, world = self.flow, self.world
-        shape = load.shape(world)[: flow.done] * flow.tick
+        shape = world.shape[: flow.done] * flow.tick
         asked = np.einsum("t,td,cd->c", weight, shape[:, mine], self.columns.demand[:, mine])
         each = np.einsum("t,tcd->cd", weight, flow.served[: flow.done][:, :, mine])
-        read, wrote = (
-            np.array([getattr(world.demands[one], of) for one in mine])
-            for of in ("tokens_read", "tokens_out")
-        )
-        counts = {
-            "questions": (seen.asked, asked),
-            "served": (seen.served, each.sum(1)),
-            "tokens read": (seen.tokens_in, each @ read),
-            "tokens written": (seen.tokens_out, each @ wrote),
-        }
-        whole = max(float(counts["served"][1][0]), 1.0)
         made = [
-            _line(what, name, value, band, grain=max(1.0, VARIES * float(band[0]) / whole))
-            for what, (value, band) in counts.items()
+            _line("questions", name, seen.asked, asked, grain=1.0),
+            _line("served", name, seen.served, each.sum(1), grain=1.0),
         ]
+        vary = np.array([world.demands[one].vary for one in mine])
+        for what, of, value in (
+            ("tokens read", "tokens_read", seen.tokens_in),
+            ("tokens written", "tokens_out", seen.tokens_out),
+        ):
+            mean = np.array([getattr(world.demands[one], of) for one in mine])
+            # A sum of lengths varies as if it came in pieces of their mean square by their mean.
+            grain = float(each[0] @ (mean**2 * vary)) / max(float(each[0] @ mean), 1e-12)
+            made.append(_line(what, name, value, each @ mean, grain=grain))
         if seen.served:
             made.append(_line("wait", name, seen.wait, self._waits(mine, weight), least=WAIT_TOLD))
         return made

@@ -29,11 +29,15 @@ class WhatIf(Struct, frozen=True, kw_only=True):
     draws: int = -1
     """Runs for the bands; -1: as the scenario says."""
 
+    cell: int = 0
+    """Accelerators of a cell; 0: as the scenario says."""
+
     def tables(self) -> dict[str, Any]:
         """As tables of a scenario that extends it."""
         head: dict[str, Any] = {"days": self.days} if self.days else {}
         head |= {"start": self.start} if self.start else {}
         head |= {"draws": self.draws} if self.draws >= 0 else {}
+        head |= {"cell": self.cell} if self.cell else {}
         events: list[dict[str, Any]] = [
             {"id": f"what-if.lost.{number}", "kind": "site-lost", "site": site}
             for number, site in enumerate(self.lose)

@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
-from weakref import WeakKeyDictionary
 
 import msgspec
 from msgspec import Struct
@@ -27,10 +27,13 @@ from moduai.packs import where
 from moduai.packs.files import SCENARIOS
 from moduai.planner.handed import everything
 from moduai.planner.what_if import WhatIf
-from moduai.store.database import Database
 
-WALL_S: Final = 40.0
-"""A child's longest life; a run takes about two seconds."""
+WALL_S: Final = 40
+"""A child's longest run; one takes about two seconds."""
+TURN_S: Final = 20
+"""How long it waits before for those of other workers."""
+SLACK_S: Final = 10.0
+"""To start and to end."""
 CPU_S: Final = 20
 MEMORY: Final = 4 << 30
 """Bytes of a child's address space."""
@@ -43,6 +46,9 @@ KEPT: Final = 16
 KEPT_S: Final = 600.0
 RETRY_S: Final = 5
 
+BOUNDED: Final = (-signal.SIGALRM, -signal.SIGXCPU, -signal.SIGKILL)
+"""How a child ends that has reached a bound."""
+
 log = logging.getLogger(__name__)
 
 
@@ -54,6 +60,8 @@ class Asked(Struct, frozen=True, kw_only=True):
     """Of the scenario."""
     policy: str = ""
     """The text of a policy in place of all others."""
+    chosen: tuple[str, ...] = ()
+    """Groups that people may choose for themselves: that policy gives them nothing."""
     what_if: WhatIf = WhatIf()
 
 
@@ -71,7 +79,7 @@ class Said(Struct, frozen=True, kw_only=True):
 def files(home: Path, use: str) -> Mapping[str, Path]:
     """Scenarios that can be run, by name: those that come with Modu, and those of the pack in use."""
     own = sorted((where.folder(use, home) / SCENARIOS).glob("*.toml"))
-    both = {**{file.stem: file for file in own}, **everything()}
+    both = {**{file.stem: file for file in own if file.is_file()}, **everything()}
     return {name: file for name, file in both.items() if not name.startswith("_")}
 
 
@@ -111,22 +119,15 @@ class Runs:
             del self._kept[next(iter(self._kept))]
 
 
-_OF: WeakKeyDictionary[Database, Runs] = WeakKeyDictionary()
-
-
-def runs_of(database: Database) -> Runs:
-    """The worker's."""
-    return _OF.setdefault(database, Runs())
-
-
 async def _child(asked: bytes) -> Said:
     """Run a child to its end. Raises ApiError; whoever stops waiting ends it."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", "moduai.web.scenario_child", str(CPU_S), str(MEMORY),
+        sys.executable, "-P", "-m", "moduai.web.scenario_child",
+        *map(str, (CPU_S, MEMORY, TURN_S, WALL_S)),
         env=_environ(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
-        async with asyncio.timeout(WALL_S):
+        async with asyncio.timeout(TURN_S + WALL_S + SLACK_S):
             output, errors = await process.communicate(asked)
     except TimeoutError:
         raise ApiError("planner_too_much") from None
@@ -134,13 +135,15 @@ async def _child(asked: bytes) -> Said:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    if process.returncode or len(output) > MOST_BYTES:
+    if process.returncode in BOUNDED or len(output) > MOST_BYTES:
+        raise ApiError("planner_too_much")
+    if process.returncode:
         last = errors.decode(errors="replace").strip().splitlines()[-1:]
         log.warning("a scenario could not be run", extra={"status": process.returncode, "why": last})
-        raise ApiError("planner_too_much")
+        raise ApiError("internal_error")
     said = msgspec.json.decode(output, type=Said)
     if said.error:
-        raise ApiError(said.error, said.text)
+        raise ApiError(said.error, said.text, retry_after_s=RETRY_S if said.error == "planner_busy" else None)
     return said
 
 

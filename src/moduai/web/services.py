@@ -20,6 +20,7 @@ from moduai.settings import Loaded
 from moduai.store.database import Database
 from moduai.store.keyring import Keyring
 from moduai.store.subjects import SubjectKeys
+from moduai.web.scenario_runs import Runs
 
 
 class Ask(Protocol):
@@ -66,5 +67,7 @@ class Services:
     """What does not work now, by name."""
     policy: Callable[[], InForce] = from_modu
     """What the worker shares by."""
+    scenarios: Runs = field(default_factory=Runs)
+    """Runs of the planner for the console."""
     search: Search | None = None
     """Public documents; None where nothing is to be searched."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from moduai.gateway.errors import ApiError
+from moduai.gateway.policy_text import shipped_text
 from moduai.planner.what_if import WhatIf
 from moduai.web import scenario_runs
-from moduai.web.scenario_child import answer
-from moduai.web.scenario_runs import Asked, Runs
+from moduai.web.api.scenarios import _choice
+from moduai.web.scenario_child import _alone, _policy, answer
+from moduai.web.scenario_runs import Asked, Runs, files
 from tests.planner.given import TEXT
 from tests.web.office import Office
 
@@ -46,7 +50,7 @@ async def test_what_is_too_much_is_refused_with_the_way_to_do_it(desk: Office) -
         refused = await client.get("/api/scenarios/kr-road")
         assert refused.status_code == 422
         assert "modu plan run" in refused.json()["error"]["message"]
-        for query in ("days=32", "fleet=-1", "fleet=nan", "launch=1e9", "policy=mine", "faster=0"):
+        for query in ("days=9", "fleet=-1", "fleet=nan", "launch=1e9", "policy=mine", "faster=0"):
             assert (await client.get(f"/api/scenarios/university?{query}")).status_code == 400
         assert (await client.get("/api/scenarios/..%2f..%2fx")).status_code == 404
         assert (
@@ -102,7 +106,44 @@ async def test_one_runs_at_a_time_few_wait_and_what_was_run_is_kept(monkeypatch:
 
 
 async def test_a_child_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    monkeypatch.setattr(scenario_runs, "WALL_S", 0.0)
+    monkeypatch.setattr(scenario_runs, "TURN_S", 0)
+    monkeypatch.setattr(scenario_runs, "WALL_S", 0)
+    monkeypatch.setattr(scenario_runs, "SLACK_S", 0.0)
     with pytest.raises(ApiError) as late:
         await Runs().ask(Asked(home=str(tmp_path), file="x.toml"))
     assert late.value.code == "planner_too_much"
+
+
+async def test_a_child_that_waits_for_another_or_fails_says_so_and_blames_no_days(
+    tmp_path: Path,
+) -> None:
+    with _alone(tmp_path, 0) as first, _alone(tmp_path, 0) as second:
+        assert (first, second) == (True, False)
+    with _alone(tmp_path, 0) as again:
+        assert again
+    (tmp_path / "run" / "scenario.lock").unlink()
+    (tmp_path / "run" / "scenario.lock").mkdir()
+    with pytest.raises(ApiError) as failed:
+        await Runs().ask(Asked(home=str(tmp_path), file="x.toml"))
+    assert failed.value.code == "internal_error"
+
+
+def test_the_live_policy_gives_nothing_to_groups_that_people_choose(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(
+        TEXT.replace('id = "people"', 'id = "people"\npolicy_group = "student"')
+    )
+    policy = shipped_text()
+    asked = Asked(home=str(tmp_path), file=str(tmp_path / "small.toml"), policy=policy)
+    given, others = (_policy(one, policy) for one in (asked, replace(asked, chosen=("student",))))
+    assert given.classes["resident"].groups.get("student")
+    assert "student" not in others.classes["resident"].groups
+
+
+def test_files_that_are_none_of_ours_are_passed_over(tmp_path: Path) -> None:
+    folder = tmp_path / "packs" / "mine" / "scenarios"
+    folder.mkdir(parents=True)
+    os.mkfifo(folder / "pipe.toml")
+    (folder / "twice.toml").write_text("[[scenario]]\nname = { en = 'No' }\n")
+    known = files(tmp_path, "packs/mine")
+    assert "pipe" not in known
+    assert _choice(("twice", known["twice"])).title == {}

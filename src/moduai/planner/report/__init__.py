@@ -5,6 +5,6 @@ loaded from elsewhere and nothing runs. It reads in light and dark, on paper and
 """
 
 from moduai.planner.report.html import report, sections
-from moduai.planner.report.parquet import NoParquetError, write_parquet
+from moduai.planner.report.parquet import NoParquetError, rows_of, write_parquet
 
-__all__ = ["NoParquetError", "report", "sections", "write_parquet"]
+__all__ = ["NoParquetError", "report", "rows_of", "sections", "write_parquet"]

@@ -11,7 +11,8 @@ from moduai.packs.pack import in_language
 from moduai.packs.price import rounded
 from moduai.packs.schema import Words as Named
 from moduai.planner.basis import Spread
-from moduai.planner.outcome import Outcome
+from moduai.planner.estimates import Beside, Part, Sampled
+from moduai.planner.outcome import ByClass, Outcome
 from moduai.planner.report.figures import Bar, Line, Said, bars, lines, short
 from moduai.planner.report.words import Words
 
@@ -58,13 +59,18 @@ READING = (
     ),
 )
 """How to read a report."""
+SAMPLE = (
+    "{drawn} of {planned} cells, {requests} requests one by one. Sampled, with intervals that hold {sure} of "
+    "what chance does; then the fluid, with the band of its drawn runs. Engines may be {error} slower or "
+    "faster: no interval holds that. Waits are {waits}. Hash {digest}."
+)
 Row: TypeAlias = Sequence[object]
 
 
-def report(outcome: Outcome, language: str = "en") -> str:
-    """The whole file."""
+def report(outcome: Outcome, language: str = "en", sample: Sampled | None = None) -> str:
+    """The whole file. ``sample``: cells that were drawn beside."""
     words = Words(language)
-    page = _Page(outcome, words)
+    page = _Page(outcome, words, sample)
     body = page.head() + page.sections()
     title = escape(page.name(outcome.name) or outcome.scenario)
     return (
@@ -82,15 +88,15 @@ def sections(outcome: Outcome, language: str = "en") -> str:
 class _Page:
     """The parts of a report."""
 
-    def __init__(self, outcome: Outcome, words: Words) -> None:
-        self.outcome, self.words = outcome, words
+    def __init__(self, outcome: Outcome, words: Words, sample: Sampled | None = None) -> None:
+        self.outcome, self.words, self.sample = outcome, words, sample
 
     def name(self, words: Named, other: str = "") -> str:
         return in_language(words, self.words.language) or other
 
     def sections(self) -> str:
         parts = (
-            self.short(), self.goals(), self.waits(), self.load(), self.regions(), self.money(),
+            self.short(), self.goals(), self.waits(), self.load(), self.cells(), self.regions(), self.money(),
             self.sites(), self.engines(), self.rests(),
         )  # fmt: skip
         return "".join(parts)
@@ -169,7 +175,7 @@ class _Page:
         )  # fmt: skip
         rows = [
             (
-                name, f"{one.asked:,.0f}", f"{one.served.middle:.2%}", _band(one.served, percent=True),
+                name, f"{one.asked:,.0f}", *_served(one),
                 f"{one.refused:.2%}", f"{one.left:.2%}", f"{one.waiting:.2%}", f"{one.share:.1%}",
                 short(one.tokens_s), short(one.mean), short(one.p50), short(one.p90), short(one.p99.middle),
                 _band(one.p99),
@@ -211,6 +217,56 @@ class _Page:
             (heads, rows),
         )
         return self._section("Load", figure)
+
+    def cells(self) -> str:
+        """What a sample says, beside the fluid in the same windows."""
+        s, w = self.sample, self.words
+        if s is None:
+            return ""
+        rows = [
+            (
+                f"{one.model}, {one.accelerator}, {one.level}", one.drawn, short(one.hours),
+                _beside(one.answers_s), _beside(one.tokens_s),
+            )
+            for one in s.strata
+        ]  # fmt: skip
+        heads = [w(one) for one in ("stratum", "cells", "hours", "answers a second", "tokens a second")]
+        said = w(
+            SAMPLE, drawn=s.drawn, planned=s.planned, requests=f"{s.requests:,}", sure=f"{s.sure:.0%}",
+            error=f"{s.error:.0%}", waits=w(str(s.known.basis["waits"].value)), digest=s.digest,
+        )  # fmt: skip
+        parts = (f"<p>{escape(said)}</p>", self._by_cell(s.nation), _table(w("Strata"), heads, rows))
+        return self._section("A sample, request by request", "".join(parts))
+
+    def _by_cell(self, nation: Part) -> str:
+        w = self.words
+        names = [self.name(one.title, one.service_class) for one in nation.classes]
+        some = [
+            Bar(name, one.p99.sampled.middle, one.p99.sampled.low, one.p99.sampled.high, one.p99.fluid.middle)
+            for name, one in zip(names, nation.classes, strict=True)
+        ]
+        heads = (
+            "class",
+            "served",
+            "turned away",
+            "share of accelerators' time",
+            "mean wait, s",
+            "99 of 100, s",
+        )
+        rows = [
+            (
+                name, _beside(one.served, percent=True), _beside(one.away, percent=True),
+                _beside(one.share, percent=True), _beside(one.mean), _beside(one.p99),
+            )
+            for name, one in zip(names, nation.classes, strict=True)
+        ]  # fmt: skip
+        return self._figure(
+            "sample",
+            "How long 99 of 100 wait at most in the cells, by class",
+            "Seconds, in powers of ten; the thin line is the interval, the tick is what the fluid says.",
+            lambda said: bars(said, some, is_log=True),
+            ([w(one) for one in heads], rows),
+        )
 
     def regions(self) -> str:
         o, w = self.outcome, self.words
@@ -381,6 +437,17 @@ def _table(caption: str, heads: Sequence[str], rows: Iterable[Row]) -> str:
 
 def _cell(value: object) -> str:
     return value if isinstance(value, _Raw) else escape(str(value))
+
+
+def _served(one: ByClass) -> tuple[str, str]:
+    """And its band; nothing where nobody asked."""
+    return (f"{one.served.middle:.2%}", _band(one.served, percent=True)) if one.served else ("–", "–")
+
+
+def _beside(one: Beside, *, percent: bool = False) -> str:
+    middles = (f"{side.middle:.2%}" if percent else short(side.middle) for side in (one.sampled, one.fluid))
+    bands = (_band(side, percent=percent) for side in (one.sampled, one.fluid))
+    return "; ".join(f"{middle} ({band})" for middle, band in zip(middles, bands, strict=True))
 
 
 def _band(spread: Spread, *, percent: bool = False) -> str:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from moduai.packs.pack import in_language
 from moduai.packs.schema import Words
+from moduai.planner import load
 from moduai.planner.basis import Basis
 from moduai.planner.devices import Device
 from moduai.planner.load import DAY, LONG, Trace
@@ -185,6 +186,13 @@ class World:
     def tick(self) -> float:
         """Seconds."""
         return 60.0 * (60 if self.head.days > LONG else self.head.tick_minutes)
+
+    @cached_property
+    def shape(self) -> NDArray[np.float64]:
+        """``load.shape``: questions a second, ticks × demands; computed once, and not to be written to."""
+        made = load.shape(self)
+        made.flags.writeable = False
+        return made
 
     @cached_property
     def _free(self) -> frozenset[date]:

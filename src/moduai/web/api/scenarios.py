@@ -15,9 +15,12 @@ from moduai.gateway.errors import ApiError
 from moduai.lined import near
 from moduai.planner.what_if import WhatIf
 from moduai.web.api.operation import Call, Code, Nothing, Operation, Request, Word
-from moduai.web.scenario_runs import Asked, files, runs_of
+from moduai.web.scenario_runs import Asked, files
 
-MOST_DAYS = 31
+MOST_DAYS = 8
+"""As many as may be run in steps of five minutes (``scenario_runs.MOST_TICKS``)."""
+MOST_BYTES = 1 << 20
+"""Of a scenario whose head is read."""
 Times = Annotated[float, Meta(ge=0, le=100)]
 
 
@@ -71,7 +74,8 @@ class ClassRun(Struct, frozen=True, kw_only=True):
     title: dict[str, str]
     asked: float
     """Questions."""
-    served: Range
+    served: Range | None
+    """None: nobody asked."""
     refused: float
     left: float
     waiting: float
@@ -167,7 +171,8 @@ class ScenarioRun(Struct, frozen=True, kw_only=True):
     pools: tuple[PoolRun, ...]
     years: tuple[YearRun, ...]
     basis: dict[str, str]
-    """Of waits, energy and money, the weakest of what each rests on: measured, fitted, published, assumed."""
+    """Of questions, engines, waits, energy and money, the weakest of what each rests on: measured, fitted,
+    published, assumed."""
     report: str = ""
     """The report's sections as HTML, where they were asked for; escaped, without scripts and styles."""
 
@@ -182,9 +187,10 @@ async def list_scenarios(call: Call, _: Nothing) -> Scenarios:
 def _choice(one: tuple[str, Path]) -> Choice:
     """What the head of a file says; a file that cannot be read has no title."""
     name, file = one
-    head: dict[str, Any] = {}
-    with contextlib.suppress(OSError, ValueError):
-        head = tomllib.loads(file.read_text("utf-8")).get("scenario", {})
+    head: Any = None
+    with contextlib.suppress(OSError, ValueError), file.open("rb") as opened:
+        head = tomllib.loads(opened.read(MOST_BYTES).decode()).get("scenario")
+    head = head if isinstance(head, dict) else {}
     title, about = (_words(head.get(name)) for name in ("name", "about"))
     return Choice(name=name, title=title, about=about, start=str(head.get("start", "")))
 
@@ -217,9 +223,10 @@ async def run(call: Call, wanted: ScenarioWanted) -> ScenarioRun:
         home=str(loaded.home),
         file=str(known[wanted.scenario]),
         policy=services.policy().text if wanted.policy == "live" else "",
+        chosen=tuple(sorted(loaded.settings.people.groups)),
         what_if=what_if,
     )
-    said = await runs_of(services.database).ask(asked)
+    said = await services.scenarios.ask(asked)
     found = msgspec.json.decode(said.outcome, type=ScenarioRun)
     return msgspec.structs.replace(found, report=said.figures[wanted.report]) if wanted.report else found
 
