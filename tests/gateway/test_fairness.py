@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -133,9 +134,12 @@ async def test_soft_before_hard_a_lighter_model_is_offered_then_a_refusal_names_
         assert (await found.ask()).status == 200
         tasks = [asyncio.create_task(found.ask()) for _ in range(24)]
         await until(lambda: any(task.done() for task in tasks))
-        queue = await found.next().raw(request("/v1/queue", b"", method="GET"))
-        assert any(entry["lighter_model"] == LIGHT for entry in queue.json["data"])
-        assert all(entry["expected_wait_s"] >= 0 for entry in queue.json["data"])
+        line: list[dict[str, Any]] = []
+        while not any(entry["lighter_model"] == LIGHT for entry in line):
+            tasks.append(asyncio.create_task(found.ask()))  # the line stays as long
+            line = (await found.next().raw(request("/v1/queue", b"", method="GET"))).json["data"]
+            await asyncio.sleep(0.02)
+        assert all(entry["expected_wait_s"] >= 0 for entry in line)
         replies = await asyncio.gather(*tasks)
         refused = [reply for reply in replies if reply.status == 429]
         assert {reply.code for reply in refused} == {"overloaded"}
