@@ -143,8 +143,7 @@ class Worker:
         self.server = Server(settings, self.lane, self.keys, routes, self._pages)
         self.server.sessions = Sessions(self.sessions, self.database)
         self.server.ready = routes.known = lambda: self.known
-        if own := os.environ.get("MODU_OWN_SOCKET"):
-            self.server.workers = _workers(loaded, routes, Path(own))
+        self.server.workers = _workers(loaded, routes)
         self.desk = self._desk(self.search) if self.search else None
         if self.desk:
             self.server.documents, routes.documents = Counter(self.desk), True
@@ -396,8 +395,11 @@ def _taken(loaded: Loaded, name: str) -> Taken | None:
         return None
 
 
-def _workers(loaded: Loaded, routes: Routes, own: Path) -> Workers:
-    """The worker itself and those beside it, which `modu up` has given a socket each."""
+def _workers(loaded: Loaded, routes: Routes) -> Workers:
+    """The worker itself and those beside it, where `modu up` has given each a socket."""
+    if not (given := os.environ.get("MODU_OWN_SOCKET")):
+        return Workers(routes.figures)
+    own = Path(given)
     names = [str(number) for number in range(1, loaded.settings.gateway.workers + 1)]
     sockets = {name: own.with_name(f"worker-{name}.sock") for name in names}
     return Workers(routes.figures, own.stem.rpartition("-")[2], sockets)
