@@ -322,8 +322,7 @@ class Exchange:
         now = time.monotonic_ns()
         grant = self._stop_clock(now)
         if grant is not None:
-            self._lane.failed(self, grant, self._used(), now)
-        self.ticket.avoid = (*self.ticket.avoid, engine)
+            self._lane.failed(self, grant, self._used(), (engine,), now)
         self._status = self._seen = self._first = 0
         self._paused = self._reused = False
         self._body = []

@@ -334,13 +334,29 @@ class Lane:
         """Where a waiting exchange stands now; None if it does not wait."""
         return self.line.place(exchange.ticket, time.monotonic_ns())
 
-    def failed(self, exchange: Exchange, grant: Grant, used: Used, now: int) -> None:
-        """A run has failed and its place is free; the next in line runs, and this one asks with a ticket."""
-        slipped = grant.ticket is NO_TICKET
+    def failed(self, exchange: Exchange, grant: Grant, used: Used, avoid: tuple[str, ...], now: int) -> None:
+        """A run has failed and its place is free; the next in line runs, and this one asks with a ticket that
+        avoids some engines. It is a new one, for the queue's notes on the old one are of another time; it
+        keeps its id and what it was charged.
+        """
         self._over(exchange, grant, used, -1, now)
-        ask = exchange.ask
-        if slipped and ask is not None:
-            exchange.ticket = self.ticket(ask, exchange.principal, exchange.arrived, ())
+        old, ask = exchange.ticket, exchange.ask
+        if grant.ticket is NO_TICKET and ask is not None:
+            exchange.ticket = self.ticket(ask, exchange.principal, exchange.arrived, avoid)
+        else:
+            exchange.ticket = Ticket(
+                old.id,
+                old.pool,
+                old.path,
+                old.app,
+                old.tokens_in,
+                old.max_out,
+                old.arrived,
+                old.blocks,
+                (*old.avoid, *avoid),
+                old.weight,
+            )
+            exchange.ticket.charged = old.charged
 
     def _over(self, exchange: Exchange, grant: Grant, used: Used, ran: int, now: int) -> None:
         """A place is free after ``ran`` ns; below 0: it failed."""
