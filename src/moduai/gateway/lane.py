@@ -407,6 +407,22 @@ class Lane:
         if counts:
             self.fleet.report(engine, ok=False, now=time.monotonic_ns())
 
+    def doubt(self, engine: str, model: str) -> tuple[str, ...]:
+        """An engine has called a request its own fault. Engines that another try avoids: this one, and all
+        that said so lately, unless no other takes requests: else several broken ones would hide each other.
+        """
+        serving = self.fleet.serving(model)
+        for replica in serving:
+            if replica.engine.id == engine:
+                replica.breaker.doubted = True
+        if [replica for replica in serving if replica.is_open and not replica.breaker.doubted]:
+            return tuple([replica.engine.id for replica in serving if replica.breaker.doubted])
+        return (engine,)
+
+    def blame(self, engine: str) -> None:
+        """Another engine has answered well what this one had called its own fault: it counts."""
+        self.fleet.report(engine, ok=False, now=time.monotonic_ns())
+
     async def drain(self, seconds_left: float) -> int:
         """Take nothing new, refuse who waits, let who runs end; returns how many were cut off."""
         self.leaving = self.draining = True
