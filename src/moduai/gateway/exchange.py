@@ -96,8 +96,8 @@ class Exchange:
     __slots__ = (
         "_attempts", "_body", "_connection", "_doubted", "_first", "_granted", "_head_sent", "_lane", "_mark",
         "_paused", "_quiet_since", "_relay", "_relaying", "_reused", "_seen", "_seen_before", "_share",
-        "_status", "_timer", "_unix_us", "arrived", "ask", "before", "endpoint", "grant", "hold", "id", "model",
-        "over", "passing", "principal", "replica", "sink", "slot", "step", "ticket", "usage",
+        "_status", "_timer", "_unix_us", "arrived", "ask", "before", "endpoint", "grant", "hold", "id",
+        "model", "over", "passing", "principal", "replica", "sink", "slot", "step", "ticket", "usage",
     )  # fmt: skip
 
     def __init__(self, lane: Lane, endpoint: Endpoint, model: str, principal: Principal, sink: Sink) -> None:
@@ -409,6 +409,8 @@ class Exchange:
             self._seen_before, self._quiet_since = seen, now
             if relay is not None and relay.pieces > 1:
                 self._lane.progress(self, relay.pieces, now)
+        if self.ask is not None and not self.ask.stream:
+            self._lane.still_running(self, now)
         limit = settings.upstream.idle_s if self._first or self._relaying else settings.upstream.first_byte_s
         if not self._paused and now - self._quiet_since > limit * SECOND:
             self._lane.engine_failed(self.grant.replica)

@@ -52,6 +52,8 @@ TICK_S = 0.1
 _REFUSALS = {"no_replica": "engine_unavailable", "line_away": "line_unavailable"}
 """Error code of a refusal, where it is not the reason itself."""
 
+_UNKNOWN = frozenset({"cancelled", "timeout"})
+"""Outcomes after which nobody knows how far an answer was that comes all at once."""
 MOST_PLACES = 10_000
 """Most places of authors that are remembered: a guest's network may be anyone's."""
 PAGE = "page"
@@ -305,9 +307,13 @@ class Lane:
         if self.taken is not None:
             self.taken.end(exchange.slot, row)
         if grant is not None:
-            if row.outcome == "cancelled" and not row.stream:  # nobody knows what ran: the estimate stands
-                used = Used(used.tokens_in, used.tokens_cached, max(used.tokens_out, grant.ticket.out))
-            self._over(exchange, grant, used, now - exchange.granted if row.outcome == "ok" else -1, now)
+            ran = -1
+            if row.outcome == "ok":
+                ran = now - exchange.granted
+            elif not row.stream and row.outcome in _UNKNOWN:
+                out = max(used.tokens_out, grant.ticket.out, self._presumed(exchange, grant, now))
+                used = Used(used.tokens_in, used.tokens_cached, out)
+            self._over(exchange, grant, used, ran, now)
         if self.draining and not self.exchanges:
             self._empty.set()
 
@@ -384,6 +390,30 @@ class Lane:
         if grants:
             self.start(grants)
 
+    def still_running(self, exchange: Exchange, now: int) -> None:
+        """An answer that comes all at once takes its time: what exceeds its estimate is charged as if it
+        came, as a stream's is. Its prompt has been computed then.
+        """
+        grant = exchange.grant
+        if grant is None:
+            return
+        out = self._presumed(exchange, grant, now)
+        if out > grant.ticket.out:
+            self.progress(exchange, out, now)
+
+    def _presumed(self, exchange: Exchange, grant: Grant, now: int) -> int:
+        """Tokens that an answer should have by now, at the pace of its engine. Not by the share of the
+        engine's time: a price that the operator sets need not be what the time costs.
+        """
+        ask, ticket = exchange.ask, grant.ticket
+        if ask is None or ticket is NO_TICKET:  # it is charged nothing
+            return 0
+        first, step = self.line.pace(grant)
+        if not step:
+            return 0
+        tokens = max(0, now - exchange.granted - first) // step * ask.choices
+        return min(tokens, ticket.max_out) if ticket.max_out else tokens
+
     def set_policy(self, policy: Policy) -> None:
         """Share by other rules from now on."""
         self._places.clear()
@@ -459,6 +489,10 @@ class Lane:
         now = time.monotonic_ns()
         for exchange in list(self.exchanges):
             exchange.check_time(now)
+        for engine in [name for name, clock in self.clocks.items() if not clock.running]:
+            if engine not in self.fleet.replicas:  # it has gone, and what it ran has ended
+                del self.clocks[engine]
+                self.stats.forget(engine)
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
 
     def _tick(self) -> None:
