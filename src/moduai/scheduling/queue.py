@@ -425,9 +425,7 @@ class FairQueue:
 
     def pace(self, grant: Grant) -> tuple[int, int]:
         """Expected ns to the first token of an answer, and for each further one, at what runs there now."""
-        ticket, replica = grant.ticket, self._replicas.get(grant.replica)
-        if replica is None:
-            return 0, 0
+        ticket, replica = grant.ticket, self._replicas[grant.replica]
         speed = replica.speed(ticket.pool)
         return speed.prefill(ticket.uncached), speed.decode(STEPS, replica.running) // STEPS
 
