@@ -178,6 +178,7 @@ class Exchange:
         if grant.max_out:
             self._shorten(grant.max_out)
         self._attempts += 1
+        self._status = 0  # until now it says how the last run ended, should none follow
         self._granted = self._quiet_since = now = time.monotonic_ns()
         self._mark = lane.clocks[engine].start(now)
         self.replica = replica = lane.fleet.replicas[engine]
@@ -362,7 +363,7 @@ class Exchange:
         grant = self._stop_clock(now)
         if grant is not None:
             self._lane.failed(self, grant, self._used(), avoid, now)
-        self._status = self._seen = self._first = 0
+        self._seen = self._first = 0
         self._paused = self._reused = False
         self._body = []
         self._relaying, self.passing = False, None
