@@ -141,14 +141,15 @@ async def test_a_request_that_no_engine_can_run_takes_none_away(fake: FakeEngine
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_engines_that_fail_what_another_answers_are_left_out(fake: FakeEngine, stream: bool) -> None:
+async def test_an_engine_that_fails_what_another_answers_is_at_fault(fake: FakeEngine, stream: bool) -> None:
     async with running_engine() as second, running_engine() as third:
         engines = [engine_of(one, number) for number, one in enumerate((fake, second, third), 1)]
         fake.behaviour = second.behaviour = Behaviour(fault="server_error")
         async with running_gateway(*engines) as gateway:
-            replies = [await gateway.ask(stream=stream) for _ in range(12)]
-            assert states(gateway) == ["open", "open", "closed"]
-            assert sum(reply.status != 200 for reply in replies) <= 3
+            replies = [await gateway.ask(stream=stream) for _ in range(6)]
+            assert [reply.status for reply in replies].count(200) >= 5, "two that fail hide each other"
+            failures = [replica.breaker._failures for replica in gateway.fleet.replicas.values()]
+            assert failures[0] + failures[1] > 0 == failures[2]
 
 
 def test_the_sentence_of_an_engine_is_passed_on() -> None:
