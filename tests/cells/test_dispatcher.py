@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from random import Random
 
+import msgspec
 import pytest
 
 from moduai.cells import wire
@@ -144,6 +145,21 @@ def test_a_ticket_is_granted_and_the_next_one_waits(clock: Clock) -> None:
     one.pass_on(), two.pass_on()
     assert list(two.running) == [second.id]
     assert two.line.place(second, 0) is None
+
+
+def test_a_gateway_knows_the_estimate_and_the_pace_of_what_runs(clock: Clock) -> None:
+    """What its client leaves is charged by them: without an estimate that would be the prompt alone."""
+    found, one = dispatcher(clock), Gateway("one")
+    one.connect(found)
+    settle(clock, found, one)
+    id_ = one.ask().id
+    one.pass_on()
+    grant = one.session.runs[id_]
+    assert one.running[id_].ticket.out == grant.ticket.out == 1
+    assert one.line.pace(one.running[id_]) == found.line.pace(grant)
+    assert min(found.line.pace(grant)) > 0
+    old = msgspec.msgpack.decode(msgspec.msgpack.encode((10, 7, "r", 0)), type=wire.Granted)
+    assert (old.out, old.first, old.step) == (0, 0, 0)  # of a dispatcher that was not replaced yet
 
 
 def test_what_it_says_of_engines_and_figures(clock: Clock) -> None:

@@ -21,7 +21,7 @@ ALL = [
     wire.Over(7, (1, 2, 3), 4, 5),
     wire.Over(7, None, 0, -1),
     wire.Seen("eng", ok=True),
-    wire.Granted(7, "eng", 0),
+    wire.Granted(7, "eng", 0, 9, 10, 11),
     wire.Waits(7, 1, 2, 3, 4, "queue", ""),
     wire.Turned(7, "line_full", 5),
     wire.Open({"eng": 1}, ("other",), degraded=False),

@@ -8,7 +8,9 @@ import pytest
 from benchmarks.harness.behaviour import Behaviour
 from benchmarks.harness.engine import FakeEngine, running_engine
 
-from .conftest import Gateway, chat, engine_of, read_reply, request, running_gateway, until
+from moduai.gateway.exchange import sentence
+
+from .conftest import OTHER_KEY, Gateway, chat, engine_of, read_reply, request, running_gateway, shared, until
 
 BEFORE = ["refuse", "busy", "unauthorised", "server_error", "die", "half_head", "garbage_http", "huge_head"]
 """Faults before any byte of an answer: another replica may do better."""
@@ -105,6 +107,61 @@ async def test_an_engine_that_is_not_there(fake: FakeEngine) -> None:
         reply = await gateway.ask()  # the breaker is open now
         assert (reply.status, reply.code) == (503, "engine_unavailable")
         assert int(reply.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize("fault", ["refuse", "busy", "unauthorised", "gone"])
+async def test_what_an_engine_did_not_take_costs_nothing(fake: FakeEngine, fault: str) -> None:
+    fake.behaviour = Behaviour(fault=fault if fault != "gone" else "")  # type: ignore[arg-type]
+    engine = engine_of(fake)
+    if fault == "gone":
+        await fake.close()
+    async with running_gateway(engine) as gateway:
+        shared(gateway, "cap = 99")  # counted from the first
+        await gateway.ask(messages=[{"role": "user", "content": "x" * 20_000}])
+        (row,) = gateway.ledger.rows
+        assert (row.engine, row.tokens_in, row.tokens_out, row.accelerator_us) == ("eng_1", 0, 0, 0)
+        (pool,) = gateway.lane.line._pools.values()
+        assert sum(branch.served for branch in pool.tree.root.branches.values()) <= 1
+
+
+def states(gateway: Gateway) -> list[str]:
+    return [replica.breaker.state for replica in gateway.fleet.replicas.values()]
+
+
+async def test_a_request_that_no_engine_can_run_takes_none_away(fake: FakeEngine) -> None:
+    async with running_engine() as second, running_engine() as third:
+        engines = [engine_of(one, number) for number, one in enumerate((fake, second, third), 1)]
+        async with running_gateway(*engines) as gateway:
+            for _ in range(9):
+                reply = await gateway.ask(x_fake={"fault": "server_error"})
+                assert (reply.status, reply.code) == (502, "engine_failed")
+            assert sum(each.counts.requests for each in (fake, second, third)) <= 18
+            assert states(gateway) == ["closed"] * 3
+            assert (await gateway.ask(key=OTHER_KEY)).status == 200
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_engine_that_fails_what_another_answers_is_at_fault(fake: FakeEngine, stream: bool) -> None:
+    async with running_engine() as second, running_engine() as third:
+        engines = [engine_of(one, number) for number, one in enumerate((fake, second, third), 1)]
+        fake.behaviour = second.behaviour = Behaviour(fault="server_error")
+        async with running_gateway(*engines) as gateway:
+            replies = [await gateway.ask(stream=stream) for _ in range(6)]
+            assert [reply.status for reply in replies].count(200) >= 5, "two that fail hide each other"
+            failures = [replica.breaker._failures for replica in gateway.fleet.replicas.values()]
+            assert failures[0] + failures[1] > 0 == failures[2]
+
+
+def test_the_sentence_of_an_engine_is_passed_on() -> None:
+    assert sentence(b'{"error":{"code":500,"message":"key role not found"}}') == "key role not found"
+    for other in (b"Internal Server Error", b"[]", b'{"error":{"message":5}}', b"\xff", b"[" * 9999):
+        assert not sentence(other)
+
+
+async def test_an_engines_error_is_no_answer_of_tokens(fake: FakeEngine, gateway: Gateway) -> None:
+    fake.behaviour = Behaviour(fault="bad_request")
+    await gateway.ask()
+    assert gateway.ledger.rows[0].tokens_out == 0
 
 
 async def test_a_kept_connection_that_went_stale_is_no_failure(fake: FakeEngine, gateway: Gateway) -> None:

@@ -354,6 +354,27 @@ async def test_the_wait_at_the_end_of_the_line_is_a_metric(fake: FakeEngine) -> 
         assert f"{name}0.0\n" in (await gateway.raw(metrics)).body.decode()
 
 
+async def test_an_engine_that_has_gone_leaves_no_series_and_no_counter_goes_back(fake: FakeEngine) -> None:
+    async with running_gateway(engine_of(fake)) as gateway:
+        lane = gateway.lane
+        assert (await gateway.ask()).status == 200
+        lane.engine_failed("eng_1", counts=False)
+        before = lane.stats.total("requests", 0, 1, 3), lane.stats.total("tokens_out", 1)
+        fake.behaviour = Behaviour(fault="slow_head", head_s=0.2)
+        running = asyncio.create_task(gateway.ask())
+        await until(lambda: fake.counts.running)
+        gateway.fleet.apply([])
+        lane._sweep()
+        assert list(lane.clocks) == ["eng_1"], "it still runs something"
+        assert (await running).status == 200
+        await until(lambda: not lane.clocks)
+        assert not lane.stats.engine_failures
+        assert {name[2] for name in lane.stats.groups} == {""}
+        after = lane.stats.total("requests", 0, 1, 3), lane.stats.total("tokens_out", 1)
+        for old, new in zip(before, after, strict=True):
+            assert all(new[key] == 2 * count for key, count in old.items() if count)
+
+
 async def test_metrics_count(gateway: Gateway) -> None:
     await gateway.ask()
     await gateway.raw(request("/v1/chat/completions", chat(), None))

@@ -32,7 +32,7 @@ from moduai.gateway.lane import Lane
 from moduai.gateway.policy_text import parse, shipped
 from moduai.gateway.switches import Stop
 from moduai.scheduling import FairQueue
-from moduai.scheduling.journal import Journal, replay
+from moduai.scheduling.journal import FIELDS, Journal, replay
 from moduai.scheduling.ticket import NO_TICKET
 
 from .conftest import Rows, settings_of
@@ -263,6 +263,7 @@ async def test_no_place_leaks_in_any_order(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 async def test_what_happened_replays(monkeypatch: pytest.MonkeyPatch) -> None:
+    retried = 0
     for seed in range(5):
         lines: list[bytes] = []
         journal = Journal(shipped(), lines.append)
@@ -272,4 +273,11 @@ async def test_what_happened_replays(monkeypatch: pytest.MonkeyPatch) -> None:
                 await asyncio.sleep(0)
         journal.close()
         assert replay(lines).agrees
-        assert msgspec.json.decode(lines[-1])[1] > 25
+        told = [msgspec.json.decode(line) for line in lines]
+        assert told[-1][1] > 25
+        again = [dict(zip(FIELDS, line[2], strict=True)) for line in told if line[0] == "submit" and line[3]]
+        for ticket in again:  # nothing of the run that failed, or its notes would be a replay's first
+            assert ticket["avoid"]
+            assert [ticket[name] for name in ("out", "uncached", "home", "held", "state")] == [0, 0, "", 0, 0]
+        retried += len(again)
+    assert retried > 5

@@ -117,6 +117,33 @@ async def test_who_leaves_before_an_answer_comes_at_once_is_charged(fake: FakeEn
         assert exchange.ticket.charged >= before > 0
 
 
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_who_holds_an_engine_with_a_low_estimate_pays_for_the_time(
+    fake: FakeEngine, leaves: bool
+) -> None:
+    """Short answers teach that one token is to be expected; then JSON requests run long, and end unseen."""
+    fake.behaviour = Behaviour(fault="hang")
+    async with running_gateway(engine_of(fake, concurrency=1), upstream={"first_byte_s": 0.6}) as gateway:
+        shared(gateway, "cap = 99")  # counted from the first
+        line = gateway.lane.line
+        for second in range(40):
+            line._estimates.learn("key_a", MODEL, 1, second * 10**9)
+        _, writer = await gateway.connect()
+        writer.write(request("/v1/chat/completions", chat()))
+        await until(lambda: fake.counts.running)
+        (exchange,) = gateway.lane.exchanges
+        ticket = exchange.ticket
+        pool, step = line._pools[MODEL], line.pace(exchange.grant)[1]
+        expected = pool.cost(ticket.uncached, ticket.out)
+        if leaves:
+            await until(lambda: ticket.charged > expected)
+            writer.transport.abort()
+        await until(lambda: exchange.over)
+        held = (gateway.ledger.rows[0].duration_us - gateway.ledger.rows[0].queue_us) * 1000
+        assert ticket.charged > pool.cost(0, held // step // 2) > expected
+        writer.transport.abort()
+
+
 def _light(engine: Engine, **can: bool) -> Engine:
     (model,) = engine.models
     capability = msgspec.structs.replace(model.capability, **can)

@@ -29,6 +29,19 @@ def test_who_finds_room_runs_and_the_tree_sleeps() -> None:
     }  # fmt: skip
 
 
+def test_the_pace_of_an_answer_is_what_its_replica_showed() -> None:
+    world = World(slots=2)
+    world.ask()
+    (grant,) = world.running
+    assumed = world.queue.pace(grant)
+    for _ in range(200):
+        world.queue._replicas["r"].learn("m", 100, 101, SECOND, 11 * SECOND, 0)
+    first, step = world.queue.pace(grant)
+    assert 0 < assumed[0] < first
+    assert abs(step - SECOND // 10) < SECOND // 100
+    assert abs(first - SECOND) < SECOND // 10
+
+
 def test_people_take_turns_whatever_they_send() -> None:
     world = World()
     for _ in range(4):

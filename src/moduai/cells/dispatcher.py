@@ -149,7 +149,7 @@ class Dispatcher:
             if grant is None:
                 return
             if grant.replica not in ask.avoid:  # it never heard of it
-                session.send(wire.Granted(ask.id, grant.replica, grant.max_out))
+                session.send(self._grant(ask.id, grant))
                 return
             self._failed(session, ask.id, grant)  # it failed there, and that was never heard
         if ask.id in session.waiting or ask.id in session.runs:
@@ -266,7 +266,10 @@ class Dispatcher:
 
     def _granted(self, session: Session, id_: int, grant: Grant) -> None:
         session.runs[id_] = grant
-        session.send(wire.Granted(id_, grant.replica, grant.max_out))
+        session.send(self._grant(id_, grant))
+
+    def _grant(self, id_: int, grant: Grant) -> wire.Granted:
+        return wire.Granted(id_, grant.replica, grant.max_out, grant.ticket.out, *self.line.pace(grant))
 
     def _tell_place(self, session: Session, id_: int, ticket: Ticket, now: int) -> None:
         place = self.line.place(ticket, now)

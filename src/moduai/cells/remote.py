@@ -46,6 +46,7 @@ class Lane(Protocol):
 class _Run:
     grant: Grant
     since: int
+    pace: tuple[int, int]
     tokens: int = 0
 
 
@@ -131,8 +132,8 @@ class RemoteLine(FairQueue):
             self._asked[ticket.id] = ticket
             self._send(_ask(ticket, now, again=True))
             return
-        ticket.state = 2
-        self._under_way[ticket.id] = _Run(grant, now)
+        ticket.state, ticket.out = 2, message.out
+        self._under_way[ticket.id] = _Run(grant, now, (message.first, message.step))
         self.lane.start([grant])
 
     def seen(self, engine: str, ok: bool) -> None:
@@ -190,6 +191,10 @@ class RemoteLine(FairQueue):
             run.tokens = tokens_out
             self._send(wire.Came(grant.ticket.id, tokens_out))
         return []
+
+    def pace(self, grant: Grant) -> tuple[int, int]:  # noqa: D102
+        run = self._under_way.get(grant.ticket.id)
+        return run.pace if run is not None else (0, 0)
 
     def place(self, ticket: Ticket, now: int) -> Queued | None:  # noqa: D102
         return self._places.get(ticket.id)

@@ -139,6 +139,11 @@ class Granted(_Message, frozen=True, tag=10):
     replica: str
     most: int
     """Shorten the answer to so many tokens; 0: do not."""
+    out: int = 0
+    """Estimate of the answer's tokens."""
+    first: int = 0
+    step: int = 0
+    """Expected time to its first token, and for each further one; 0: an older dispatcher does not say."""
 
 
 class Waits(_Message, frozen=True, tag=11):

@@ -22,18 +22,20 @@ BreakerState = Literal["closed", "open", "half_open"]
 class Breaker:
     """Counts failures in a row; the pause doubles with each trial that fails, up to 30 s."""
 
-    __slots__ = ("_failures", "_pause", "_until", "state")
+    __slots__ = ("_failures", "_pause", "_until", "doubted", "state")
 
     def __init__(self) -> None:
         self.state: BreakerState = "closed"
         self._failures = 0
         self._pause = FIRST_PAUSE
         self._until = 0
+        self.doubted = False
+        """It has answered 500 and nothing well since: its fault or the requests', and no failure yet."""
 
     @property
     def troubled(self) -> bool:
         """True if a success would change anything."""
-        return self._failures > 0 or self.state != "closed"
+        return self._failures > 0 or self.doubted or self.state != "closed"
 
     def allow(self, now: int) -> bool:
         """Whether a request may go now. In half open the one that is told yes is the trial."""
@@ -48,6 +50,7 @@ class Breaker:
     def success(self, now: int) -> None:
         """A request or a health check went well: close, and forget what was."""
         self.state = "closed"
+        self.doubted = False
         self._failures = 0
         self._pause = FIRST_PAUSE
 

@@ -76,8 +76,17 @@ STEPS = {step: b"modu-step: %b\r\n" % step.encode() for step in ("queued", "shor
 SOFT_STEPS = frozenset({"shortened", "lighter"})
 """Of these a stream is told in a comment."""
 _BUSY = frozenset({429, 503})
-_RETRIED = _BUSY | {401, 403, 500, 502, 504}
-"""Statuses of an engine that another replica may do better; 401 and 403 are our key, not the client's."""
+_NOT_RUN = _BUSY | {401, 403}
+"""Statuses of an engine that has run nothing; 401 and 403 are our key, not the client's."""
+_RETRIED = _NOT_RUN | {502, 504}
+"""Statuses that another replica may do better."""
+_FAULT = 500
+"""The engine's fault or the request's, which nobody knows from one answer: many engines say so of a field of
+the wrong type. So it counts against an engine only once another one has answered the same request well; one
+other is asked, of those that have not said so of others lately, and if it says so too the client is told.
+"""
+_UNREACHED = 503
+"""What stands for the status of an engine to which there was no connection."""
 
 
 class Exchange:
@@ -85,10 +94,10 @@ class Exchange:
 
     # Slots, all set at once: what stands in the class or comes later is read several times slower.
     __slots__ = (
-        "_attempts", "_body", "_connection", "_first", "_granted", "_head_sent", "_lane", "_mark", "_paused",
-        "_quiet_since", "_relay", "_relaying", "_reused", "_seen", "_seen_before", "_share", "_status",
-        "_timer", "_unix_us", "arrived", "ask", "before", "endpoint", "grant", "hold", "id", "model", "over",
-        "passing", "principal", "replica", "sink", "slot", "step", "ticket", "usage",
+        "_attempts", "_body", "_connection", "_doubted", "_first", "_granted", "_head_sent", "_lane", "_mark",
+        "_paused", "_quiet_since", "_relay", "_relaying", "_reused", "_seen", "_seen_before", "_share",
+        "_status", "_timer", "_unix_us", "arrived", "ask", "before", "endpoint", "grant", "hold", "id",
+        "model", "over", "passing", "principal", "replica", "sink", "slot", "step", "ticket", "usage",
     )  # fmt: skip
 
     def __init__(self, lane: Lane, endpoint: Endpoint, model: str, principal: Principal, sink: Sink) -> None:
@@ -107,6 +116,8 @@ class Exchange:
         """The farthest that the pressure has gone with it."""
         self.ask: Ask | None = None
         self.ticket = NO_TICKET
+        self._doubted = ""
+        """An engine that called this request its own fault."""
         self.grant: Grant | None = None
         self.hold: Hold | None = None
         """What was taken for it out of what its author may use in a day or a month."""
@@ -167,6 +178,7 @@ class Exchange:
         if grant.max_out:
             self._shorten(grant.max_out)
         self._attempts += 1
+        self._status = 0  # until now it says how the last run ended, should none follow
         self._granted = self._quiet_since = now = time.monotonic_ns()
         self._mark = lane.clocks[engine].start(now)
         self.replica = replica = lane.fleet.replicas[engine]
@@ -188,6 +200,7 @@ class Exchange:
             connection = await replica.pool.connect()
         except (OSError, TimeoutError) as error:
             if not self.over and self.replica is replica:
+                self._status = _UNREACHED
                 self.broken(f"no connection: {error}")
             return
         if self.over or self.replica is not replica:
@@ -265,6 +278,8 @@ class Exchange:
             self._settle("failed", 200, "engine_failed")
         else:
             self._lane.engine_answered(self.grant)
+            if self._doubted:
+                self._lane.blame(self._doubted)
             self._settle("ok", 200)
         self.sink.end()
 
@@ -274,6 +289,9 @@ class Exchange:
             self._retry_or_fail(
                 "engine_unavailable" if status in _BUSY else "engine_failed", f"status {status}"
             )
+            return
+        if status == _FAULT:
+            self._fault(body)
             return
         if status != 200:
             self._lane.engine_answered(self.grant)
@@ -293,6 +311,8 @@ class Exchange:
             return
         if self.replica is not None and self.replica.breaker.troubled:
             self._lane.engine_answered(self.grant)
+        if self._doubted:
+            self._lane.blame(self._doubted)
         self._settle("ok", 200)
         if self._head_sent:
             self._stream().event(body)
@@ -310,6 +330,22 @@ class Exchange:
         self._stop_engine()
         self._retry_or_fail(code, reason)
 
+    def _fault(self, body: bytes) -> None:
+        """The engine says 500."""
+        grant, ask = self.grant, self.ask
+        if grant is None or ask is None:
+            return
+        error = ApiError("engine_failed", sentence(body))
+        engine, again = grant.replica, bool(self._doubted)
+        log.warning("engine failed", extra={"request": self.id, "engine": engine, "reason": "status 500"})
+        self._lane.engine_failed(engine, counts=False)
+        avoid = self._lane.doubt(engine, ask.model)
+        if again or self._attempts >= ATTEMPTS:
+            self.fail(error)
+            return
+        self._doubted = engine
+        self._retry(error, avoid)
+
     def _retry_or_fail(self, code: str, reason: str) -> None:
         if self.grant is None:
             return
@@ -319,12 +355,15 @@ class Exchange:
         if (self._relay is not None and self._relay.begun) or self._attempts >= ATTEMPTS:
             self.fail(ApiError(code))
             return
+        self._retry(ApiError(code, retry_after_s=2 if code == "engine_unavailable" else None), (engine,))
+
+    def _retry(self, error: ApiError, avoid: tuple[str, ...]) -> None:
+        """Ask for a place on an engine that is not to be avoided; without one the client hears the error."""
         now = time.monotonic_ns()
         grant = self._stop_clock(now)
         if grant is not None:
-            self._lane.failed(self, grant, self._used(), now)
-        self.ticket.avoid = (*self.ticket.avoid, engine)
-        self._status = self._seen = self._first = 0
+            self._lane.failed(self, grant, self._used(), avoid, now)
+        self._seen = self._first = 0
         self._paused = self._reused = False
         self._body = []
         self._relaying, self.passing = False, None
@@ -334,7 +373,7 @@ class Exchange:
         try:
             self._lane.admit(self, again=True)
         except ApiError:
-            self.fail(ApiError(code, retry_after_s=2 if code == "engine_unavailable" else None))
+            self.fail(error)
 
     def fail(self, error: ApiError) -> None:
         """Tell the client, once, and settle."""
@@ -371,6 +410,8 @@ class Exchange:
             self._seen_before, self._quiet_since = seen, now
             if relay is not None and relay.pieces > 1:
                 self._lane.progress(self, relay.pieces, now)
+        if self.ask is not None and not self.ask.stream:
+            self._lane.still_running(self, now)
         limit = settings.upstream.idle_s if self._first or self._relaying else settings.upstream.first_byte_s
         if not self._paused and now - self._quiet_since > limit * SECOND:
             self._lane.engine_failed(self.grant.replica)
@@ -418,7 +459,9 @@ class Exchange:
             self._first = self._first or self._relay.first
         grant, self.grant = self.grant, None
         if grant is not None:
-            self._share += self._lane.clocks[grant.replica].stop(self._mark, now)
+            share = self._lane.clocks[grant.replica].stop(self._mark, now)
+            if self._status == 200 or self._status not in _NOT_RUN:
+                self._share += share
         return grant
 
     def _settle(self, outcome: Outcome, status: int, code: str = "") -> None:
@@ -447,9 +490,11 @@ class Exchange:
         relay = self._relay if self._relaying else None
         if relay is not None and relay.usage is not None:
             return relay.usage
+        if self._status in _NOT_RUN:
+            return NOTHING
         return count_tokens(
             asked_bytes=self.ask.size if self.ask is not None else 0,
-            answered_bytes=self._seen,
+            answered_bytes=self._seen if self._status == 200 else 0,  # an error's words are no answer
             events=None if relay is None else relay.pieces,
         )
 
@@ -509,12 +554,17 @@ def told(place: Queued) -> str:
 
 def rejection(status: int, body: bytes) -> ApiError:
     """What to tell the client when an engine says the request is wrong: the engine's own sentence."""
+    message = sentence(body) or f"The engine answered with status {status}."
+    too_long = "context" in message.lower() and status in (400, 413)
+    return ApiError("context_length_exceeded" if too_long else "engine_rejected", message)
+
+
+def sentence(body: bytes) -> str:
+    """What an engine's error says, or nothing where it is not OpenAI's shape."""
     try:
         said = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        said = None
+        return ""
     error = said.get("error", said) if isinstance(said, dict) else None
     text = error.get("message") if isinstance(error, dict) else error
-    message = text[:2000] if isinstance(text, str) and text else f"The engine answered with status {status}."
-    too_long = "context" in message.lower() and status in (400, 413)
-    return ApiError("context_length_exceeded" if too_long else "engine_rejected", message)
+    return text[:2000] if isinstance(text, str) else ""

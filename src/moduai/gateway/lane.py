@@ -52,6 +52,8 @@ TICK_S = 0.1
 _REFUSALS = {"no_replica": "engine_unavailable", "line_away": "line_unavailable"}
 """Error code of a refusal, where it is not the reason itself."""
 
+_UNKNOWN = frozenset({"cancelled", "timeout"})
+"""Outcomes after which nobody knows how far an answer was that comes all at once."""
 MOST_PLACES = 10_000
 """Most places of authors that are remembered: a guest's network may be anyone's."""
 PAGE = "page"
@@ -305,9 +307,13 @@ class Lane:
         if self.taken is not None:
             self.taken.end(exchange.slot, row)
         if grant is not None:
-            if row.outcome == "cancelled" and not row.stream:  # nobody knows what ran: the estimate stands
-                used = Used(used.tokens_in, used.tokens_cached, max(used.tokens_out, grant.ticket.out))
-            self._over(exchange, grant, used, now - exchange.granted if row.outcome == "ok" else -1, now)
+            ran = -1
+            if row.outcome == "ok":
+                ran = now - exchange.granted
+            elif not row.stream and row.outcome in _UNKNOWN:
+                out = max(used.tokens_out, grant.ticket.out, self._presumed(exchange, grant, now))
+                used = Used(used.tokens_in, used.tokens_cached, out)
+            self._over(exchange, grant, used, ran, now)
         if self.draining and not self.exchanges:
             self._empty.set()
 
@@ -334,13 +340,29 @@ class Lane:
         """Where a waiting exchange stands now; None if it does not wait."""
         return self.line.place(exchange.ticket, time.monotonic_ns())
 
-    def failed(self, exchange: Exchange, grant: Grant, used: Used, now: int) -> None:
-        """A run has failed and its place is free; the next in line runs, and this one asks with a ticket."""
-        slipped = grant.ticket is NO_TICKET
+    def failed(self, exchange: Exchange, grant: Grant, used: Used, avoid: tuple[str, ...], now: int) -> None:
+        """A run has failed and its place is free; the next in line runs, and this one asks with a ticket that
+        avoids some engines. It is a new one, for the queue's notes on the old one are of another time; it
+        keeps its id and what it was charged.
+        """
         self._over(exchange, grant, used, -1, now)
-        ask = exchange.ask
-        if slipped and ask is not None:
-            exchange.ticket = self.ticket(ask, exchange.principal, exchange.arrived, ())
+        old, ask = exchange.ticket, exchange.ask
+        if grant.ticket is NO_TICKET and ask is not None:
+            exchange.ticket = self.ticket(ask, exchange.principal, exchange.arrived, avoid)
+        else:
+            exchange.ticket = Ticket(
+                old.id,
+                old.pool,
+                old.path,
+                old.app,
+                old.tokens_in,
+                old.max_out,
+                old.arrived,
+                old.blocks,
+                (*old.avoid, *avoid),
+                old.weight,
+            )
+            exchange.ticket.charged = old.charged
 
     def _over(self, exchange: Exchange, grant: Grant, used: Used, ran: int, now: int) -> None:
         """A place is free after ``ran`` ns; below 0: it failed."""
@@ -368,6 +390,30 @@ class Lane:
         if grants:
             self.start(grants)
 
+    def still_running(self, exchange: Exchange, now: int) -> None:
+        """An answer that comes all at once takes its time: what exceeds its estimate is charged as if it
+        came, as a stream's is. Its prompt has been computed then.
+        """
+        grant = exchange.grant
+        if grant is None:
+            return
+        out = self._presumed(exchange, grant, now)
+        if out > grant.ticket.out:
+            self.progress(exchange, out, now)
+
+    def _presumed(self, exchange: Exchange, grant: Grant, now: int) -> int:
+        """Tokens that an answer should have by now, at the pace of its engine. Not by the share of the
+        engine's time: a price that the operator sets need not be what the time costs.
+        """
+        ask, ticket = exchange.ask, grant.ticket
+        if ask is None or ticket is NO_TICKET:  # it is charged nothing
+            return 0
+        first, step = self.line.pace(grant)
+        if not step:
+            return 0
+        tokens = max(0, now - exchange.granted - first) // step * ask.choices
+        return min(tokens, ticket.max_out) if ticket.max_out else tokens
+
     def set_policy(self, policy: Policy) -> None:
         """Share by other rules from now on."""
         self._places.clear()
@@ -390,6 +436,22 @@ class Lane:
         self.stats.engine_failures[engine] += 1
         if counts:
             self.fleet.report(engine, ok=False, now=time.monotonic_ns())
+
+    def doubt(self, engine: str, model: str) -> tuple[str, ...]:
+        """An engine has called a request its own fault. Engines that another try avoids: this one, and all
+        that said so lately, unless no other takes requests: else several broken ones would hide each other.
+        """
+        serving = self.fleet.serving(model)
+        for replica in serving:
+            if replica.engine.id == engine:
+                replica.breaker.doubted = True
+        if [replica for replica in serving if replica.is_open and not replica.breaker.doubted]:
+            return tuple([replica.engine.id for replica in serving if replica.breaker.doubted])
+        return (engine,)
+
+    def blame(self, engine: str) -> None:
+        """Another engine has answered well what this one had called its own fault: it counts."""
+        self.fleet.report(engine, ok=False, now=time.monotonic_ns())
 
     async def drain(self, seconds_left: float) -> int:
         """Take nothing new, refuse who waits, let who runs end; returns how many were cut off."""
@@ -427,6 +489,10 @@ class Lane:
         now = time.monotonic_ns()
         for exchange in list(self.exchanges):
             exchange.check_time(now)
+        for engine in [name for name, clock in self.clocks.items() if not clock.running]:
+            if engine not in self.fleet.replicas:  # it has gone, and what it ran has ended
+                del self.clocks[engine]
+                self.stats.forget(engine)
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
 
     def _tick(self) -> None:

@@ -79,6 +79,17 @@ class Stats:
         duration.by_bits[row.duration_us.bit_length()] += 1
         duration.sum_us += row.duration_us
 
+    def forget(self, engine: str) -> None:
+        """An engine has gone. Its requests stay in the sums over all: a counter may not go back."""
+        self.engine_failures.pop(engine, None)
+        for name in [name for name in self.groups if name[2] == engine]:
+            gone = self.groups.pop(name)
+            rest = self.groups.setdefault((name[0], name[1], "", name[3]), Group())
+            rest.requests += gone.requests
+            rest.tokens_in += gone.tokens_in
+            rest.tokens_cached += gone.tokens_cached
+            rest.tokens_out += gone.tokens_out
+
     def total(self, field: str, *labels: int) -> Counter[tuple[str, ...]]:
         """Sums of one field of the groups over some of their labels (by place in their name)."""
         sums: Counter[tuple[str, ...]] = Counter()

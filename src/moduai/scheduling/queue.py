@@ -37,7 +37,7 @@ from moduai.scheduling.outlook import Outlook
 from moduai.scheduling.policy import ClassRule, NodeRule, Policy
 from moduai.scheduling.prefix import PrefixIndex
 from moduai.scheduling.price import Price, assumed
-from moduai.scheduling.replica import Replica
+from moduai.scheduling.replica import STEPS, Replica
 from moduai.scheduling.state import MOST_OWING, PoolState, State
 from moduai.scheduling.ticket import Grant, Ticket
 from moduai.scheduling.tree import SHARDS, VT_COST, Branch, Node, Tree, first
@@ -422,6 +422,12 @@ class FairQueue:
         replica.pending -= ticket.uncached
         ticket.state = 3
         return self._fill(replica, now) if self._waiting and replica.running < replica.capacity else []
+
+    def pace(self, grant: Grant) -> tuple[int, int]:
+        """Expected ns to the first token of an answer, and for each further one, at what runs there now."""
+        ticket, replica = grant.ticket, self._replicas[grant.replica]
+        speed = replica.speed(ticket.pool)
+        return speed.prefill(ticket.uncached), speed.decode(STEPS, replica.running) // STEPS
 
     def adopt(self, ticket: Ticket, replica: str, now: int, *, paid: bool, seen: bool) -> Grant | None:
         """A ticket that another process let run on a replica counts here from now on, whether there is a
