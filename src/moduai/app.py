@@ -132,6 +132,12 @@ class Worker:
         self.search = Search(loaded, self.searches.ended) if settings.knowledge.enabled else None
         self.watch = Watch(self.search) if self.search else None
         """None where nothing is to be searched."""
+        self.desk = self._desk(self.search) if self.search else None
+        self.server = self._served()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _served(self) -> Server:
+        """What listens, with all that it answers."""
         routes = Routes(
             self.lane,
             self.degraded,
@@ -140,14 +146,13 @@ class Worker:
             lambda: self.policy.found,
             self._searches,
         )
-        self.server = Server(settings, self.lane, self.keys, routes, self._pages)
-        self.server.sessions = Sessions(self.sessions, self.database)
-        self.server.ready = routes.known = lambda: self.known
-        self.server.workers = _workers(loaded, routes)
-        self.desk = self._desk(self.search) if self.search else None
+        server = Server(self.loaded.settings, self.lane, self.keys, routes, self._pages)
+        server.sessions = Sessions(self.sessions, self.database)
+        server.ready = routes.known = lambda: self.known
+        server.workers = _workers(self.loaded, routes)
         if self.desk:
-            self.server.documents, routes.documents = Counter(self.desk), True
-        self._tasks: list[asyncio.Task[None]] = []
+            server.documents, routes.documents = Counter(self.desk), True
+        return server
 
     async def start(self) -> None:
         """Read what is known, begin to follow it, and listen."""
