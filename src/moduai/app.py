@@ -132,14 +132,7 @@ class Worker:
         self.search = Search(loaded, self.searches.ended) if settings.knowledge.enabled else None
         self.watch = Watch(self.search) if self.search else None
         """None where nothing is to be searched."""
-        routes = Routes(
-            self.lane,
-            self.degraded,
-            self.started,
-            lambda: self.roots,
-            lambda: self.policy.found,
-            self._searches,
-        )
+        routes = self._routes()
         self.server = Server(settings, self.lane, self.keys, routes, self._pages)
         self.server.sessions = Sessions(self.sessions, self.database)
         self.server.ready = routes.known = lambda: self.known
@@ -148,6 +141,10 @@ class Worker:
         if self.desk:
             self.server.documents, routes.documents = Counter(self.desk), True
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _routes(self) -> Routes:
+        lane, roots, policy = self.lane, lambda: self.roots, lambda: self.policy.found
+        return Routes(lane, self.degraded, self.started, roots, policy, self._searches)
 
     async def start(self) -> None:
         """Read what is known, begin to follow it, and listen."""
