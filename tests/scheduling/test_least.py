@@ -7,8 +7,9 @@ from random import Random
 import pytest
 
 from moduai.scheduling import FairQueue, Grant, ReplicaSpec, Telemetry, Ticket, Used
-from moduai.scheduling import queue as queues
 from moduai.scheduling.queue import Needs, Pool
+from moduai.scheduling.replica import Replica
+from moduai.scheduling.tree import first
 
 from .world import SECOND, M, World, policy, rule
 
@@ -25,7 +26,7 @@ def plainly(queue: FairQueue, pool: Pool, ticket: Ticket, now: int) -> Grant | N
             timely = replica.has_time(pool.name, ticket.tokens_in, now)
             if timely and not held:
                 return queue._run(pool, ticket, replica, now)
-        if queues.first(ticket.node) is not ticket or not replica.fits(ticket, ticket.tokens_in, now):
+        if first(ticket.node) is not ticket or not replica.fits(ticket, ticket.tokens_in, now):
             pool.reserved = before
     return None
 
@@ -89,13 +90,13 @@ def test_where_nothing_can_fit_nobody_is_looked_at(monkeypatch: pytest.MonkeyPat
     for number in range(400):
         world.ask(f"c/o/{number}", tokens_in=99, max_out=1)
     looked = []
-    has_room = queues.Replica.has_room
+    has_room = Replica.has_room
 
-    def counted(replica: queues.Replica, tokens: int) -> bool:
+    def counted(replica: Replica, tokens: int) -> bool:
         looked.append(tokens)
         return has_room(replica, tokens)
 
-    monkeypatch.setattr(queues.Replica, "has_room", counted)
+    monkeypatch.setattr(Replica, "has_room", counted)
     world.ask("c/o/new", tokens_in=99)
     assert len(looked) < 80
     looked.clear()

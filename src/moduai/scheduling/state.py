@@ -66,7 +66,11 @@ def write(state: State) -> bytes:
     values, apps = state.estimates
     estimates = (
         [(name, min(value, MOST_VALUE), seen) for name, value, seen in values if _short(name)],
-        [(app, pool, min(value, MOST_VALUE), *rest) for app, pool, value, *rest in apps if _short(app, pool)],
+        [
+            (app, pool, min(value, MOST_VALUE), seen, at)
+            for app, pool, value, seen, at in apps
+            if _short(app, pool)
+        ],
     )
     pools = [
         PoolState(
