@@ -219,7 +219,7 @@ class History:
             grant = self._any()
             self._end(grant, failed=True)
             if self.random.random() < 0.5:
-                self._send(grant.ticket, again=True)
+                self._send(_again(grant.ticket), again=True)
 
     def _any(self) -> Grant:
         return self.running.pop(self.random.randrange(len(self.running)))
@@ -258,6 +258,16 @@ class History:
 
     def _tick(self, _: int) -> None:
         self._run(self.queue.tick(self.now))
+
+
+def _again(failed: Ticket) -> Ticket:
+    """A failed one asks again, as the lane makes it: what was charged for it counts."""
+    ticket = Ticket(
+        failed.id, failed.pool, failed.path, failed.app, failed.tokens_in, failed.max_out, failed.arrived,
+        failed.blocks, failed.avoid, failed.weight,
+    )  # fmt: skip
+    ticket.charged = failed.charged
+    return ticket
 
 
 def worst(histories: int, seed: int = 0) -> tuple[float, list[int]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from moduai.scheduling import Grant, Queued, Refused, ReplicaSpec, Telemetry, Used
 from moduai.scheduling.policy import ClassRule, Limits, NodeRule, Pressure
-from moduai.scheduling.queue import CLOSED_RETRY, FAR, LOOK, Pool
+from moduai.scheduling.queue import CLOSED_RETRY, FAR, LOOK, MOST_OUT, Pool
+from moduai.scheduling.replica import BELIEVED
 from moduai.scheduling.types import WHOLE
 from tests.scheduling.world import SECOND, M, World, policy, queued, rule
 
@@ -496,6 +499,84 @@ def test_a_large_one_keeps_its_reservation_on_one_replica() -> None:
     world.add("r", 8, is_open=False, room=1000)
     assert world.queue.tick(0) == []
     assert large.state == 1
+    for grant in [each for each in world.running if each.replica == "s"]:
+        world.end(grant)
+    assert large.state == 2, "where it was held up is closed: it runs on the other"
+    assert large not in world.queue._pools["m"].reserved
+
+
+@pytest.mark.parametrize("leaves", [False, True], ids=["stays", "leaves"])
+def test_small_ones_that_keep_coming_do_not_starve_a_large_one(leaves: bool) -> None:
+    """The next small one that did not fit either once took its reservation away, on every other replica."""
+    random = Random(1)
+    world = World(slots=64, room=1000)
+    world.add("s", 64, room=1000)
+    for number in range(80):
+        world.ask(f"c/o/{number}", tokens_in=39)
+    large = world.ask("c/o/large", tokens_in=900)
+    ends = 0
+    while large.state == 1 and ends < 1000:
+        grant = random.choice(world.running)
+        world.end(grant)
+        world.ask("/".join(grant.ticket.path), tokens_in=39)
+        world.running += world.queue.progress(random.choice(world.running), 1, 0)
+        ends += 1
+        if leaves and large in world.queue._pools["m"].reserved:
+            world.queue.cancel(large, 0)
+    assert ends < 300, "each small one has its turn, and then what runs on one replica ends"
+    assert (large.state == 0) == leaves
+    assert large not in world.queue._pools["m"].reserved
+
+
+def test_small_ones_of_another_pool_do_not_starve_a_large_one() -> None:
+    """Nobody looked across the pools of a replica, and ends were foretold at the other's speed."""
+    random = Random(1)
+    world = World(slots=64)
+    world.add("r", 64, frozenset({"m", "n"}), room=1000)
+    for number in range(40):
+        world.ask(f"c/o/{number}", tokens_in=39, pool="n")
+    large = world.ask("d/o/large", tokens_in=700)
+    for _ in range(300):
+        if large.state == 2:
+            break
+        world.now += SECOND // 100
+        grant = random.choice(world.running)
+        world.end(grant, ran=SECOND // 10)
+        world.ask("/".join(grant.ticket.path), tokens_in=39, pool="n")
+    assert large.state == 2
+
+
+@pytest.mark.parametrize(("tokens", "runs"), [(50, True), (51, False)])
+def test_what_a_reservation_leaves_free_is_for_other_pools_too(tokens: int, runs: bool) -> None:
+    world = World(slots=8)
+    world.add("r", 8, frozenset({"m", "n"}), room=1000)
+    for _ in range(3):
+        world.ask(tokens_in=299)
+    assert world.ask("d/o/large", tokens_in=649).state == 1
+    assert world.queue.tick(0) == [], "it has 700 when two have ended"
+    small = world.ask(tokens_in=tokens - 1, pool="n", max_out=1)
+    assert (small.state == 2) == runs
+
+
+def test_one_that_may_not_run_there_leaves_the_reservation_to_the_next() -> None:
+    """A large one that failed comes again before one of its person that holds a reservation."""
+    world = World(slots=8, room=1000)
+    world.add("s", 8, room=1000)
+    world.running = []
+    small = [world.ask(f"c/o/{number}", tokens_in=299) for number in range(6)]
+    held = world.ask("c/o/large", tokens_in=950)
+    assert world.end(next(each for each in world.running if each.replica == "r")) == []
+    (at,) = world.queue._pools["m"].reserved.values()
+    again = world.ticket("c/o/large", tokens_in=950, avoid=(at.name,))
+    assert queued(world.send(again, again=True))
+    for _ in range(40):
+        if again.state == 2:
+            break
+        who = "/".join(world.running[0].ticket.path)
+        world.end()
+        world.ask(who, tokens_in=299)
+    assert again.state == 2
+    assert (held.state, small[0].state) == (1, 0)
 
 
 def test_prompts_are_routed_where_there_is_a_choice() -> None:
@@ -514,6 +595,28 @@ def test_what_an_engine_tells_of_its_cache() -> None:
     world.queue.observe("r", Telemetry(), 0)
     world.queue.observe("r", Telemetry(kv_used=100), 0)
     assert len(world.queue.tick(0)) == 1
+
+
+@pytest.mark.parametrize("how", ["old", "empty"])
+def test_what_an_engine_told_of_its_cache_is_not_believed_for_ever(how: str) -> None:
+    world = World(slots=8, room=1000)
+    world.queue.observe("r", Telemetry(kv_used=950), 0)
+    for _ in range(3):
+        world.ask()
+    assert len(world.running) == 1
+    if how == "old":
+        assert world.queue.tick(BELIEVED) == []
+        assert len(world.queue.tick(BELIEVED + 1)) == 2
+    else:
+        assert len(world.end()) == 2
+
+
+def test_a_bound_of_the_client_lifts_no_bound_on_nonsense() -> None:
+    world = World()
+    world.ask(max_out=10**12)
+    world.end(used=Used(100, 0, 10**12))
+    assert world.ask(max_out=0).out < MOST_OUT
+    assert world.queue.restore(world.queue.dump(0), 0)
 
 
 def test_under_pressure_what_is_soft_comes_first() -> None:

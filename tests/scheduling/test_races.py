@@ -244,8 +244,9 @@ class Race:
             return
         for replica in self.queue._pools[ticket.pool].replicas:
             free = replica.ready(ticket) and replica.fits(ticket, TOKENS, self.now)
-            held = self.queue._pools[ticket.pool].reserved is not None
-            assert not free or held, f"{ticket.id} waits beside a free place"
+            held = self.queue._pools[ticket.pool].reserved
+            assert all(each.state == 1 for each in held), "a reservation outlived who held it"
+            assert not free or replica in held.values(), f"{ticket.id} waits beside a free place"
 
     def run(self, step: Step, *, checked: bool = True) -> None:
         self.now += SECOND // 100

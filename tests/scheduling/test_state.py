@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from moduai.scheduling import FairQueue, ReplicaSpec, Used, state
 from moduai.scheduling.queue import KEPT
 from moduai.scheduling.ticket import NO_TICKET
-from moduai.scheduling.tree import SHARDS
+from moduai.scheduling.tree import IDLE, SHARDS
 
 from .world import SECOND, M, World, policy, rule
 
@@ -80,6 +80,41 @@ def test_debts_are_kept_while_people_come_back_and_then_forgotten() -> None:
         world.queue.tick(5 + KEPT + extra)
     assert all(len(path) == 1 for path, _ in tree.owed(99))
     assert tree.known == 0
+
+
+def test_all_debts_of_an_organisation_are_kept() -> None:
+    """All but 64 once went while they were taken back, the heaviest first."""
+    tree = World().queue._pools["m"].tree
+    owed = [(("c", "o", f"p{number}"), 10**12 - number) for number in range(3 * IDLE)]
+    tree.keeping = True
+    tree.owe(owed)
+    assert tree.owed(1000) == owed
+    old = World(slots=IDLE)
+    for number in range(2 * IDLE):
+        old.ask(f"c/o/{number}", tokens_in=1000 + number)
+    debts = old.queue._pools["m"].tree.owed(1000)
+    new = after(old)
+    kept = new.queue._pools["m"].tree
+    assert kept.owed(1000) == debts
+    assert len(debts) > IDLE
+    _, most = next(each for each in debts if len(each[0]) == 3)
+    grant = new.queue.adopt(new.ticket("c/o/0"), "r", new.now, paid=True, seen=False)
+    assert grant is not None
+    assert kept.owed(1000) == debts, "what is paid is held, and not charged again"
+    assert most > 0
+
+
+def test_what_cannot_be_read_again_is_left_out_alone() -> None:
+    world = busy()
+    world.ask("c/o/" + "x" * 600, app="y" * 600)
+    world.serve(2)
+    world.queue._pools["m"].costliest = 1 << 70
+    world.queue._pools["m"].outlook.mean_run = 1 << 70
+    world.queue._pools["m"].price.value = 1 << 50
+    world.queue._estimates.learn("z", "m", 1 << 50, 1)
+    new = after(world)
+    assert new.queue._pools["m"].costliest == 1 << 62
+    assert new.queue._pools["m"].tree.known
 
 
 def test_what_was_learned_outlives_the_process() -> None:

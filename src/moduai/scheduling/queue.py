@@ -11,8 +11,9 @@ Rules, in words (who is due: `tree`; what fits: `replica`):
 * A freed replica takes the ticket that is due in its pool; where it serves several pools, that of the class
   that it has served least. Within the locality window another one goes first, if the replica holds more of
   its prompt and no other replica does.
-* A due ticket that does not fit holds a reservation on one replica. Others are filled in behind it only where
-  they end before it could start, or take what it leaves free (EASY backfilling, Lifka 1995).
+* A due ticket that does not fit holds a reservation on one replica until it runs. Others are filled in behind
+  it there only where they end before it could start, or take what it leaves free (EASY backfilling, Lifka
+  1995).
 * The cost is ``(uncached prompt tokens + 2 x output tokens) x price``: the estimate is charged at the start,
   what exceeds it as it comes, and the rest is settled at the end. What failed is charged for what ran; when
   it runs again, that counts towards its charge.
@@ -70,10 +71,12 @@ LEARNED = 8
 """While nobody waits, so many requests between two ticks ask with a ticket, and are learned from."""
 FEW = 4
 """Replicas up to which each is asked when it would have answered."""
+STEPS, SIZES = 8, 512
+"""Sizes of needs that are told apart: for each power of two, and in all."""
 SWEPT = 1000
 """Idle nodes looked at in each tick."""
 MOST_OUT = 1 << 20
-"""Output tokens that are believed of one request without a bound: an engine may report nonsense."""
+"""Output tokens that are believed of one request, whatever its client allows: engines may report nonsense."""
 MOST_OTHER = 1 << 16
 """Prompt tokens that are believed beside eight times those of the text: images."""
 KEPT = 60 * SECOND
@@ -85,11 +88,49 @@ Moved = list[tuple[str, tuple[str, ...], int]]
 """A number for each class or organisation of a pool: pool, path, number."""
 
 
+class Needs:
+    """The least room that one of those who wait needs, cut to an eighth: a count for each size."""
+
+    __slots__ = ("_counts", "_low")
+
+    def __init__(self) -> None:
+        self._counts = [0] * SIZES
+        self._low = SIZES
+        """There is nothing below."""
+
+    def add(self, ticket: Ticket) -> None:
+        """It waits."""
+        at = _size(ticket.tokens_in + ticket.out)
+        self._counts[at] += 1
+        if at < self._low:
+            self._low = at
+
+    def remove(self, ticket: Ticket) -> None:
+        """It waits no more; its estimate is as it was."""
+        self._counts[_size(ticket.tokens_in + ticket.out)] -= 1
+
+    def least(self) -> int:
+        """Tokens; nobody who waits needs fewer."""
+        counts, at = self._counts, self._low
+        while at < SIZES - 1 and not counts[at]:
+            at += 1
+        self._low = at
+        return at if at < 2 * STEPS else (at % STEPS + STEPS) << (at // STEPS - 1)
+
+
+def _size(tokens: int) -> int:
+    """From the smallest: each number below 16, then eight steps for each power of two."""
+    if tokens < 2 * STEPS:
+        return tokens
+    shift = tokens.bit_length() - 4
+    return min(shift * STEPS + (tokens >> shift), SIZES - 1)
+
+
 class Pool:
     """Everything about the requests for one model."""
 
     __slots__ = (
-        "_full_since", "alone", "costliest", "loose", "name", "near", "outlook", "price",
+        "_full_since", "alone", "costliest", "loose", "name", "near", "needs", "outlook", "price",
         "replicas", "reserved", "tokens", "tree",
     )  # fmt: skip
 
@@ -103,6 +144,7 @@ class Pool:
         self.outlook = Outlook(self.price)
         self.loose: dict[Ticket, None] = {}
         """What runs and is not charged: it began while the tree slept."""
+        self.needs = Needs()
         self.near = False
         """Some waiting ticket has, or had, a home."""
         self.tokens = 0
@@ -110,8 +152,8 @@ class Pool:
         self._full_since = -1
         self.costliest = 0
         """Most that one request was charged: the locality window is never wider."""
-        self.reserved: tuple[Ticket, Replica] | None = None
-        """Whoever is due and did not fit, and where it will start."""
+        self.reserved: dict[Ticket, Replica] = {}
+        """Who was due and did not fit, and where it will start; until it runs, leaves or cannot."""
 
     def expected(self, position: int) -> int:
         """Time in ns until so many have been served; -1 if nothing is known."""
@@ -234,6 +276,7 @@ class FairQueue:
             only = pool.replicas[0] if len(pool.replicas) == 1 else None
             pool.alone = only if only is not None and only.open and not only.room else None
             serving = [each for each in pool.replicas if each.open]
+            pool.reserved = {ticket: at for ticket, at in pool.reserved.items() if at in serving}
             pool.tree.set_rules(self.policy, sum(each.capacity for each in serving))
             pool.outlook.flow.accelerators = sum(each.accelerators for each in serving) or 1
 
@@ -250,7 +293,7 @@ class FairQueue:
             node = tree.person(ticket) if ticket.path[0] in self._capped else None
             if node is None or _uncapped(node):
                 replica = self._choose(pool, ticket, now)
-                if replica is not None and not (self._waiting and self._held(replica, now)):
+                if replica is not None and not (self._waiting and self._held(replica, ticket, now)):
                     ticket.node = node
                     return self._run(pool, ticket, replica, now)
             self._wake(pool, now)
@@ -259,6 +302,7 @@ class FairQueue:
             tree.release(node)
             return refused
         tree.push(ticket, node, front=again)
+        pool.needs.add(ticket)
         ticket.state = 1
         self._waiting += 1
         if self._window and ticket.blocks:
@@ -346,15 +390,17 @@ class FairQueue:
 
     def _at_once(self, pool: Pool, ticket: Ticket, now: int) -> Grant | None:
         """A place for a new ticket, the best one, while those who wait cannot run where there is room."""
+        if first(ticket.node) is not ticket:
+            return None
         replicas = pool.replicas
         if len(replicas) > 1 and (best := self._choose(pool, ticket, now)) is not None:
             replicas = [best, *replicas]
         for replica in replicas:
             if (
                 replica.ready(ticket)
-                and replica.has_time(pool.name, ticket.tokens_in, now)
+                and replica.fits(ticket, ticket.tokens_in, now)
                 and self._fair(pool, replica, now) is ticket
-                and not self._held(replica, now)
+                and not self._held(replica, ticket, now)
             ):
                 return self._run(pool, ticket, replica, now)
         return None
@@ -393,7 +439,7 @@ class FairQueue:
     ) -> int:
         """The cost of what was used, and what is learned from it. Nonsense is cut to what can be."""
         tokens, cached, out = used.tokens_in, used.tokens_cached, used.tokens_out
-        most_in, most_out = 8 * ticket.tokens_in + MOST_OTHER, ticket.max_out or MOST_OUT
+        most_in, most_out = 8 * ticket.tokens_in + MOST_OTHER, min(ticket.max_out or MOST_OUT, MOST_OUT)
         if not (0 <= cached <= tokens <= most_in and 0 <= out <= most_out):
             tokens, out = _between(tokens, most_in), _between(out, most_out)
             cached = _between(cached, tokens)
@@ -457,6 +503,8 @@ class FairQueue:
         pool = self._pools[ticket.pool]
         pool.outlook.left(ticket)
         pool.tree.leave(ticket)
+        pool.needs.remove(ticket)
+        pool.reserved.pop(ticket, None)
         self._waiting -= 1
         ticket.node, ticket.state = None, 0
         return True
@@ -475,15 +523,18 @@ class FairQueue:
     def observe(self, replica: str, telemetry: Telemetry, now: int) -> None:
         """What an engine tells of itself."""
         if replica in self._replicas:
-            self._replicas[replica].observe(telemetry)
+            self._replicas[replica].observe(telemetry, now)
 
     def tick(self, now: int) -> list[Grant]:
         """Housekeeping, twice a second; more often while something waits."""
         self._to_learn = LEARNED
         if self._askew:
             self._askew = any(map(_overfull, self._replicas.values()))
+        for replica in self._replicas.values():
+            replica.doubt(now)
         for pool in self._pools.values():
-            if now >= self._kept_until:
+            pool.tree.keeping = now < self._kept_until
+            if not pool.tree.keeping:
                 pool.tree.sweep(SWEPT)
             if pool.name not in self.policy.prices:
                 pool.measure(now)
@@ -599,6 +650,7 @@ class FairQueue:
             if pool is not None:
                 pool.price.value = self.policy.prices.get(kept.name, kept.price)
                 pool.outlook.mean_run, pool.costliest = kept.mean_run, kept.costliest
+                pool.tree.keeping = True
                 pool.tree.owe(kept.owed if away < KEPT else ())
                 pool.outlook.calibration.restore(kept.predictions)
         for name, served, speed in found.speeds:
@@ -646,6 +698,8 @@ class FairQueue:
             pool.loose[ticket] = None
         else:
             waited = ticket.state == 1
+            if waited:
+                pool.needs.remove(ticket)
             if waited and (node.waiting > 1 or node.running):
                 most = self._shorten(pool, ticket)
             pool.charge(ticket)
@@ -653,6 +707,7 @@ class FairQueue:
                 replica.take_turn(ticket.path[0], ticket.charged * VT_COST)
             if waited:
                 pool.outlook.went(ticket, now)
+                pool.reserved.pop(ticket, None)
                 self._waiting -= 1
         ticket.state = 2
         replica.start(ticket, now)
@@ -692,30 +747,40 @@ class FairQueue:
 
     def _in_turn(self, replica: Replica, now: int) -> Ticket | None:
         """What a replica of several pools with a free slot takes now."""
-        if self._held(replica, now):
-            return None
         found: list[Ticket] = []
         for name in sorted(replica.pools):  # a set's own order differs from process to process
             pool = self._pools[name]
             if pool.tree.root.waiting and (ticket := self._fair(pool, replica, now)):
                 found.append(ticket)
-        return min(found, key=lambda ticket: _turn(replica, ticket), default=None)
+        ready = [ticket for ticket in found if not self._held(replica, ticket, now)]
+        return min(ready, key=lambda ticket: _turn(replica, ticket), default=None)
 
-    def _held(self, replica: Replica, now: int) -> bool:
-        """Whether somebody who is due in one of a replica's pools only waits until its prompts are computed.
-        Then it takes nothing: small prompts of one pool could keep a large one of another out for good.
+    def _held(self, replica: Replica, ticket: Ticket, now: int) -> bool:
+        """Whether a ticket would delay somebody who is due in one of a replica's pools, and only waits there
+        until its prompts are computed, or for the room that is reserved. Else small ones of one pool could
+        keep a large one of another out for good.
         """
         pools = replica.pools
-        if not replica.pending or len(pools) < 2:
+        if len(pools) < 2:
             return False
         for name in sorted(pools):
-            tree = self._pools[name].tree
-            due = tree.first() if tree.root.waiting else None
+            pool = self._pools[name]
+            due = pool.tree.first() if pool.tree.root.waiting else None
             if due is None or replica.name in due.avoid:
                 continue
             if not replica.has_time(name, self._uncached(due, replica), now):
                 return True
+            if pool.reserved.get(due) is replica and not replica.has_room(due.tokens_in + due.out):
+                held = replica.reservation(due)
+                if not self._spares(held, replica, ticket, now):
+                    return True
         return False
+
+    def _spares(self, held: tuple[int, int], replica: Replica, ticket: Ticket, now: int) -> bool:
+        """A ticket takes nothing of a reservation: only what it leaves free, or it ends before."""
+        if ticket.tokens_in + ticket.out <= held[1]:
+            return True
+        return replica.finish_time(ticket, self._uncached(ticket, replica), now) <= held[0]
 
     def _fair(self, pool: Pool, replica: Replica, now: int) -> Ticket | None:
         """The ticket of a pool that a replica with a free slot takes now."""
@@ -743,30 +808,27 @@ class FairQueue:
         """The first in fair order that runs there, when the one that is due does not."""
         held: tuple[int, int] | None = None
         able = 0
+        passed = False
         for ticket in islice(pool.tree.in_order(), FAR):
             if replica.name in ticket.avoid:
                 continue
             able += 1
             if able > LOOK:
                 break
-            need = ticket.tokens_in + ticket.out
-            if not replica.has_room(need):
-                if held is None and self._reserve(pool, replica, ticket):
+            if not replica.has_room(ticket.tokens_in + ticket.out):
+                if not passed:
+                    pool.reserved.setdefault(ticket, replica)
+                    if not replica.has_room(pool.needs.least()):
+                        return None  # nor does anybody else
+                if held is None and pool.reserved.get(ticket) is replica:
                     held = replica.reservation(ticket)
+                passed = True
                 continue
-            uncached = self._uncached(ticket, replica)
-            if not replica.has_time(pool.name, uncached, now):
+            if not replica.has_time(pool.name, self._uncached(ticket, replica), now):
                 return None
-            if held is None or need <= held[1] or replica.finish_time(ticket, uncached, now) <= held[0]:
+            if held is None or self._spares(held, replica, ticket, now):
                 return ticket
         return None
-
-    def _reserve(self, pool: Pool, replica: Replica, ticket: Ticket) -> bool:
-        """Whether a ticket that does not fit has, or now gets, its reservation here."""
-        held = pool.reserved
-        if held is None or held[0] is not ticket or not held[1].open:
-            pool.reserved = held = ticket, replica
-        return held[1] is replica
 
     # locality
 

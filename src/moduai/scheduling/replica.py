@@ -4,7 +4,8 @@ Rules, in words (late binding: an engine is sent only what it can run now):
 
 * It has a free slot.
 * Its KV cache has room for the prompt and the expected answer, where the room is known. The tokens in use
-  are what was sent there, or what the engine tells, whichever is more. An empty replica takes anything.
+  are what was sent there, or what the engine tells, whichever is more; what it told is dropped when it is
+  empty or has told nothing for `BELIEVED`. An empty replica takes anything.
 * The prompts that it was sent and has not computed yet have at most ``prefill_budget`` tokens together; one
   prompt it takes always. One is computed when its first token has come, and all are when nothing was sent for
   ``LAPSE`` times as long as that should take.
@@ -26,6 +27,8 @@ STEPS = 1000
 EVIDENCE = 64
 LEARN_GAP = 10_000_000
 """Its speed is learned from so many answers, then from one in so many ns: a hundred a second are enough."""
+BELIEVED = 15_000_000_000
+"""For so long, three rounds of health checks, is believed what an engine told of its room."""
 NEAR = 8
 TRIED = 4
 """Tickets whose prefix a replica holds: so many are looked at for each grant, and of these tried."""
@@ -54,6 +57,7 @@ class Replica:
         "slip",
         "speeds",
         "tokens",
+        "told",
         "turn",
         "turns",
     )  # fmt: skip
@@ -68,7 +72,8 @@ class Replica:
         self.tokens = 0
         """Of its KV cache, that what runs takes at the end."""
         self.more = 0
-        """So many more were in use when the engine told so last."""
+        """So many more were in use when the engine told so last, at ``told``."""
+        self.told = 0
         self.pending = 0
         """Prompt tokens that it was sent, without those of requests whose first token has come."""
         self.sent = 0
@@ -137,16 +142,23 @@ class Replica:
     def end(self, ticket: Ticket) -> None:
         """A ticket has ended; its estimates are as they were at the start."""
         self.running -= 1
+        if not self.running:
+            self.more = 0
         if ticket.state == 2:
             self.pending -= ticket.uncached
         if self.active and self.active.pop(ticket, None) is not None:
             self.tokens -= ticket.tokens_in + ticket.out
 
-    def observe(self, telemetry: Telemetry) -> None:
+    def observe(self, telemetry: Telemetry, now: int) -> None:
         """What the engine tells of itself."""
         if telemetry.kv_used >= 0:
-            told = min(telemetry.kv_used, WHOLE) * self.room // WHOLE
-            self.more = max(0, told - self.tokens)
+            used = min(telemetry.kv_used, WHOLE) * self.room // WHOLE
+            self.more, self.told = max(0, used - self.tokens), now
+
+    def doubt(self, now: int) -> None:
+        """What an engine told of its room is not believed for long: it may tell no more. Fails open."""
+        if self.more and now - self.told > BELIEVED:
+            self.more = 0
 
     def reservation(self, ticket: Ticket) -> tuple[int, int]:
         """When there will be room for a ticket, if all goes as expected, and the tokens that are free beside
@@ -154,12 +166,14 @@ class Replica:
         """
         free = self.room - self.tokens - self.more - ticket.tokens_in - ticket.out
         start = 0
-        speed = self.speed(ticket.pool)
-        step = speed.decode(STEPS, self.running)
-        ends = [
-            (began + speed.prefill(other.uncached) + other.out * step // STEPS, other.id, other)
-            for other, began in self.active.items()
-        ]
+        steps: dict[str, int] = {}
+        ends: list[tuple[int, int, Ticket]] = []
+        for other, began in self.active.items():
+            speed = self.speed(other.pool)
+            if other.pool not in steps:
+                steps[other.pool] = speed.decode(STEPS, self.running)
+            ran = speed.prefill(other.uncached) + other.out * steps[other.pool] // STEPS
+            ends.append((began + ran, other.id, other))
         for end, _, other in sorted(ends):
             if free >= 0:
                 break

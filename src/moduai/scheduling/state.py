@@ -16,14 +16,16 @@ from msgspec import Meta, Struct
 from moduai.scheduling import estimate
 
 MOST = 1 << 62
+MOST_VALUE = 1 << 40
+MOST_TEXT = 512
 MOST_OWING = 50_000
 """Nodes that are kept, of all pools: about those that owe most."""
 MOST_BYTES = 64 << 20
 """What is longer was not made here."""
 
-Text = Annotated[str, Meta(max_length=512)]
+Text = Annotated[str, Meta(max_length=MOST_TEXT)]
 Count = Annotated[int, Meta(ge=0, le=MOST)]
-Value = Annotated[int, Meta(ge=0, le=1 << 40)]
+Value = Annotated[int, Meta(ge=0, le=MOST_VALUE)]
 Seen = Annotated[int, Meta(ge=0, le=1024)]
 Known = tuple[Value, Seen]
 """A running quantile: its value and its evidence."""
@@ -38,7 +40,7 @@ class PoolState(Struct, frozen=True, array_like=True):
     """Of one pool."""
 
     name: Text
-    price: Annotated[int, Meta(ge=1, le=1 << 40)]
+    price: Annotated[int, Meta(ge=1, le=MOST_VALUE)]
     mean_run: Annotated[int, Meta(ge=-1, le=MOST)]
     costliest: Count
     owed: list[Owed]
@@ -60,8 +62,34 @@ _decoder = msgspec.msgpack.Decoder(State)
 
 
 def write(state: State) -> bytes:
-    """The state as bytes."""
-    return _encode(state)
+    """The state as bytes. What `read` would refuse is cut or left out, so that it does not refuse all."""
+    values, apps = state.estimates
+    estimates = (
+        [(name, min(value, MOST_VALUE), seen) for name, value, seen in values if _short(name)],
+        [
+            (app, pool, min(value, MOST_VALUE), seen, at)
+            for app, pool, value, seen, at in apps
+            if _short(app, pool)
+        ],
+    )
+    pools = [
+        PoolState(
+            pool.name,
+            min(pool.price, MOST_VALUE),
+            min(pool.mean_run, MOST),
+            min(pool.costliest, MOST),
+            [each for each in pool.owed if _short(*each[0])],
+            pool.predictions,
+        )
+        for pool in state.pools
+        if _short(pool.name)
+    ]
+    speeds = [each for each in state.speeds if _short(each[0], each[1])]
+    return _encode(State(1, estimates, pools, speeds))
+
+
+def _short(*texts: str) -> bool:
+    return max(map(len, texts)) <= MOST_TEXT
 
 
 def read(data: bytes) -> State | None:

@@ -77,7 +77,8 @@ Entry = tuple[int, int, "Node"]
 @mypyc_attr(acyclic=True)
 class Node:
     """A person. Without the garbage collector's care: a million of them would stop it for long. So no
-    circle may remain: ``tail`` is empty when nothing waits.
+    circle may remain: ``tail`` is empty when nothing waits. In machine code a tree is never given back as
+    long as its process lives (root and branches know each other): so a process makes one queue, or few.
     """
 
     __slots__ = (
@@ -154,7 +155,7 @@ class Branch(Node):
 class Tree:
     """The counters and the waiting tickets of one pool."""
 
-    __slots__ = ("_number", "_people", "capacity", "lenders", "moved", "policy", "root")
+    __slots__ = ("_number", "_people", "capacity", "keeping", "lenders", "moved", "policy", "root")
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
@@ -165,6 +166,8 @@ class Tree:
         """Branches with idle children."""
         self.moved: dict[tuple[str, ...], int] = {}
         """Weights that are not those of the policy, by path: other cells serve these nodes too."""
+        self.keeping = False
+        """Nobody is forgotten: people are about to come back after a restart."""
         self._people: list[dict[Path, Node]] = [{} for _ in range(SHARDS)]
         self._number = 0
 
@@ -495,7 +498,7 @@ class Tree:
         if not idlers:
             self.lenders[up] = None
         idlers.append(node)
-        if len(idlers) > IDLE:
+        if len(idlers) > IDLE and not self.keeping:
             self._forget(up, FORGOTTEN_AT_ONCE)
 
     def _forget(self, up: Branch, most: int) -> int:
