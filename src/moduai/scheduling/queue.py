@@ -71,7 +71,7 @@ LEARNED = 8
 """While nobody waits, so many requests between two ticks ask with a ticket, and are learned from."""
 FEW = 4
 """Replicas up to which each is asked when it would have answered."""
-STEPS, SIZES = 8, 512
+EIGHTHS, SIZES = 8, 512
 """Sizes of needs that are told apart: for each power of two, and in all."""
 SWEPT = 1000
 """Idle nodes looked at in each tick."""
@@ -115,15 +115,15 @@ class Needs:
         while at < SIZES - 1 and not counts[at]:
             at += 1
         self._low = at
-        return at if at < 2 * STEPS else (at % STEPS + STEPS) << (at // STEPS - 1)
+        return at if at < 2 * EIGHTHS else (at % EIGHTHS + EIGHTHS) << (at // EIGHTHS - 1)
 
 
 def _size(tokens: int) -> int:
     """From the smallest: each number below 16, then eight steps for each power of two."""
-    if tokens < 2 * STEPS:
+    if tokens < 2 * EIGHTHS:
         return tokens
     shift = tokens.bit_length() - 4
-    return min(shift * STEPS + (tokens >> shift), SIZES - 1)
+    return min(shift * EIGHTHS + (tokens >> shift), SIZES - 1)
 
 
 class Pool:
