@@ -72,7 +72,7 @@ async def test_the_first_page_follows_and_can_be_paused(chromium: Browser, conso
     page = await context.new_page()
     await page.goto(f"{console.url}/console")
     errors = page.locator("#s-errors ~ *")
-    await expect(errors).to_contain_text("None since this worker began.")
+    await expect(errors).to_contain_text("None since the workers began.")
     link = page.locator("#live a").first
     await link.focus()
     console.desk.lane.stats.errors["line_full"] = 3
