@@ -154,7 +154,7 @@ class World:
     async def settle(self) -> None:
         """Let tasks (pages, new connections to engines) run to their end."""
         for _ in range(50):
-            if not asgi._tasks and not self.lane._tasks:
+            if not (asgi._tasks or self.lane._tasks or self.server._looks):
                 return
             await asyncio.sleep(0)
 

@@ -330,11 +330,11 @@ def test_a_broken_file_is_shown_and_undone(home: Path) -> None:
     good = (home / "policy.toml").read_text()
     (home / "policy.toml").write_text(good[: good.index("[class.business]")])
     result = run(home, policy.app, "show")
-    assert "policy.toml cannot be used: line 16, default: the default class 'business'" in result.stderr
+    assert "policy.toml cannot be used: line 17, default: the default class 'business'" in result.stderr
     assert "the last good one" in result.stdout
     assert run(home, policy.app, "check").exit_code == 1
     found = asyncio.run(doctor.policy(settings.load(home, {})))
-    assert (found[0].state, "line 16" in found[0].told) == ("problem", True)
+    assert (found[0].state, "line 17" in found[0].told) == ("problem", True)
     ran(home, policy.app, "undo", "--yes")
     assert (home / "policy.toml").read_text() == good
     assert asyncio.run(doctor.policy(settings.load(home, {})))[0].state == "ok"

@@ -22,7 +22,7 @@ def main(folder: str, name: str, rows: int) -> None:
         writer.flush()
         sys.stdout.write(f"{(number + 1) * rows}\n")
         sys.stdout.flush()
-        time.sleep(0.002)
+        time.sleep(0.01)
 
 
 main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
