@@ -1,7 +1,7 @@
 """What a worker sees of its machine: how far the metering process is, room on the disks, the clock.
 
-What cannot be seen is no trouble
-(fails open), but for the metering process: of that nothing is heard for as long as this worker runs.
+What cannot be seen is no trouble (fails open), but for the metering process: of that nothing is heard for as
+long as this worker runs.
 """
 
 from __future__ import annotations
