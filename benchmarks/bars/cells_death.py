@@ -178,7 +178,7 @@ async def _lag(each: World) -> float:
         return 0.0
     at, id_ = person.done[-1]
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and id_ not in {row[0] for row in each.rows()}:  # noqa: ASYNC110
+    while time.monotonic() < deadline and not each.has_row(id_):  # noqa: ASYNC110
         await asyncio.sleep(0.05)
     return time.monotonic() - at
 

@@ -94,10 +94,17 @@ class World:
 
     def rows(self) -> list[tuple[str, str, int, int]]:
         """Of the ledger, of these people: id, outcome, work, and when it ended (Unix µs)."""
-        file = self.cell.home.folder / "modu.db"
         own = {person.subject for person in self.people}
-        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as ledger:
+        with closing(self._ledger()) as ledger:
             return [row[:4] for row in ledger.execute(ROWS) if row[4] in own]
+
+    def has_row(self, id_: str) -> bool:
+        """Whether an answer has come to the ledger; quick, however long that is."""
+        with closing(self._ledger()) as ledger:
+            return ledger.execute("SELECT 1 FROM usage WHERE id = ?", (id_,)).fetchone() is not None
+
+    def _ledger(self) -> sqlite3.Connection:
+        return sqlite3.connect(f"file:{self.cell.home.folder / 'modu.db'}?mode=ro", uri=True)
 
     async def settled(self, within_s: float = 30.0) -> bool:
         """Whether every whole answer has come to the ledger in this time."""
