@@ -13,7 +13,7 @@ from moduai.cells.dispatcher import LOST_S, SETTLE_S, Dispatcher
 from moduai.cells.remote import AWAY, RemoteLine
 from moduai.scheduling import FairQueue, Grant, Queued, Refused, ReplicaSpec, Ticket, Used
 from moduai.scheduling.journal import Journal, replay
-from moduai.scheduling.policy import Limits
+from moduai.scheduling.policy import MOST_PRICE, Limits
 from moduai.scheduling.types import ASKED
 
 from ..scheduling.world import SECOND, M, policy, rule
@@ -181,6 +181,24 @@ def test_what_it_says_of_engines_and_figures(clock: Clock) -> None:
     found.tick([]), found.tick([])
     one.pass_on()
     assert (one.line.there, one.line.unsure) == (True, True)
+
+
+def test_what_it_says_can_be_sent_however_much_was_served(clock: Clock) -> None:
+    """A class that idles falls behind for as long as the others are served: for ever."""
+    queue = FairQueue(policy(prices={"m": MOST_PRICE}))
+    found, one = dispatcher(clock, queue), Gateway("one")
+    one.connect(found)
+    settle(clock, found, one)
+    idle, *busy = (one.ask(who) for who in ("c/o/p", "d/o/p", "d/o/p", "d/o/p"))
+    one.pass_on()
+    one.finish(idle.id)
+    one.pass_on()
+    for ticket in busy:
+        one.line.finish(one.running.pop(ticket.id), Used(1 << 16, 0, 1), 0, 5, 0)
+        one.pass_on()
+    shares = found.line.shares()
+    assert max(abs(share.lag) for share in shares) == 1 << 62
+    assert wire.Frames().feed(wire.frame([wire.Figures({}, shares, {}, {})]))
 
 
 def test_a_full_line_refuses(clock: Clock) -> None:

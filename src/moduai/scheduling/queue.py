@@ -41,7 +41,7 @@ from moduai.scheduling.price import Price, assumed
 from moduai.scheduling.replica import STEPS, Replica
 from moduai.scheduling.state import MOST_OWING, PoolState, State
 from moduai.scheduling.ticket import Grant, Ticket
-from moduai.scheduling.tree import SHARDS, VT_COST, Branch, Node, Tree, first
+from moduai.scheduling.tree import SHARDS, UNCAPPED, VT_COST, Branch, Node, Tree, first
 from moduai.scheduling.types import (
     WHOLE,
     Decision,
@@ -932,7 +932,7 @@ def _share(pool: str, path: tuple[str, ...], branch: Branch, loose: int, here: i
         branch.waiting,
         branch.running + loose,
         branch.served,
-        branch.vt - branch.up.virtual,
+        max(-UNCAPPED, min(branch.vt - branch.up.virtual, UNCAPPED)),  # it only grows: more cannot be sent
         branch.running >= branch.ceiling,
         here,
     )
