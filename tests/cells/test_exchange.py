@@ -16,6 +16,7 @@ from moduai.cells.lease import FORGOTTEN, FileLease
 
 from ..scheduling.world import SECOND, World, policy, rule
 
+_encode = msgspec.msgpack.encode
 RULES = policy(rule("one"), rule("both", weight=2000))
 AGED = int(STALE * 0.5 * SECOND) + 1
 
@@ -104,9 +105,10 @@ async def test_a_cell_that_never_said_anything_that_can_be_read(
     cells: tuple[Cell, Cell], tmp_path: Path
 ) -> None:
     east, _ = cells
-    (tmp_path / "run" / "cell-odd.totals").write_bytes(b"\xff")
-    await east.exchange.step()
-    assert east.exchange.ages["odd"] >= FORGOTTEN
+    for said in (b"\xff", *(_encode([{"m": [had]}]) for had in ([[], True, 5, 5], [["one"], True, -5, 5]))):
+        (tmp_path / "run" / "cell-odd.totals").write_bytes(said)
+        await east.exchange.step()
+        assert east.exchange.ages["odd"] >= FORGOTTEN
 
 
 async def test_while_the_store_is_away_what_was_heard_grows_old(

@@ -25,9 +25,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from math import inf
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from moduai.scheduling.policy import ClassRule, NodeRule, Policy
 from moduai.scheduling.types import WHOLE
@@ -46,12 +46,12 @@ Path = tuple[str, ...]
 class Had(Struct, frozen=True, array_like=True, gc=False):
     """One class or organisation in one cell, for one model."""
 
-    path: Path
+    path: Annotated[Path, Meta(min_length=1, max_length=2)]
     waits: bool
     """Something of it waits: it wants whatever it can get."""
-    rate: int
+    rate: Annotated[int, Meta(ge=0)]
     """What it was served of late, in µas a second."""
-    ahead: int
+    ahead: Annotated[int, Meta(ge=0)]
     """Cost that it was charged before whoever is due there."""
 
 
