@@ -188,6 +188,35 @@ async def test_a_dispatcher_that_is_paused_and_believes_that_it_is_the_one(cell:
     await in_ledger(cell, load.ids)
 
 
+async def test_an_older_dispatcher_that_a_store_without_memory_takes_back(cell: Cell, store: Part) -> None:
+    """It is the owner then, and no gateway heeds it: they tell it so, and somebody newer comes."""
+    async with asking(cell) as load:
+        old = cell.leader()
+        old.signal(signal.SIGSTOP)
+        new = next(part for part in cell.dispatchers if part is not old)
+        async with asyncio.timeout(60):
+            while cell.leader() is not new:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        await load.answers(20)
+        new.signal(signal.SIGSTOP)
+        client = modu_redis(store.url)  # type: ignore[attr-defined]
+        await client.flushall()
+        old.signal(signal.SIGCONT)
+        async with asyncio.timeout(60):
+            while not await client.exists("modu:cell:main:owner"):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        await client.aclose()
+        new.signal(signal.SIGCONT)
+        async with asyncio.timeout(60):
+            while not (old.gone and new.gone):  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        for part in (old, new):
+            part.start()
+        await load.answers(20)
+    assert load.broken == []
+    await in_ledger(cell, load.ids)
+
+
 async def test_a_store_of_the_lease_that_is_paused_or_emptied(cell: Cell, store: Part) -> None:
     async with asking(cell) as load:
         store.signal(signal.SIGSTOP)

@@ -52,6 +52,15 @@ async def test_an_epoch_is_above_all_that_were_seen(make: Make) -> None:
     assert await make().take("here", 41) == 42
 
 
+async def test_who_gives_up_for_a_newer_one_leaves_an_epoch_above_it(make: Make) -> None:
+    """As a store does not know that has forgotten who came."""
+    one, two = make(), make()
+    assert await one.take("here", 0) == 1
+    await two.give_up(99)  # it is not its own to give up
+    await one.give_up(41)
+    assert await two.take("there", 0) == 42
+
+
 async def test_the_next_one_goes_on_from_what_was_saved(make: Make) -> None:
     one, two = make(), make()
     assert await two.saved() is None

@@ -180,12 +180,13 @@ async def test_a_newer_dispatcher_is_gone_to_and_an_older_one_never(tmp_path: Pa
         await until(lambda: old.dispatcher.sessions["gate"].peer is None)
         lease.now = Owner(1, old.at)
         await new.close()
-        await until(lambda: line.states[-1] == "lost")
-        await asyncio.sleep(0.3)
-        assert line.states[-1] == "lost"
+        await until(lambda: door_told)  # it hears of the newer one
+        assert line.states == ["found", "lost", "found", "lost"]
+        door_told.clear()
         lease.now = Owner(2, old.at)  # who says so, but is not
         await until(lambda: door_told)
         assert door_told == [2] * len(door_told)
+        assert line.states[-1] == "lost"
 
 
 async def test_a_dispatcher_that_says_nothing_is_left(

@@ -76,6 +76,8 @@ class Candidate:
         """The lease cannot be asked: we go on."""
         self._known = asyncio.Event()
         """The engines have been read."""
+        self._newer = 0
+        """A greater epoch than ours that a gateway has seen."""
 
     # following
 
@@ -195,6 +197,7 @@ class Candidate:
 
     def _outdated(self, epoch: int) -> None:
         log.warning("a gateway has seen a newer dispatcher", extra={"epoch": epoch})
+        self._newer = max(self._newer, epoch)
         self.stop.set()
 
     async def _tick(self) -> None:
@@ -218,8 +221,9 @@ class Candidate:
     async def _leave(self) -> None:
         with contextlib.suppress(AwayError):
             if await self.lease.keep():
-                await self.lease.save(self.line.dump(time.monotonic_ns()))
-                await self.lease.give_up()
+                if not self._newer:  # what it saved counts more
+                    await self.lease.save(self.line.dump(time.monotonic_ns()))
+                await self.lease.give_up(self._newer)
 
     def _seen(self, engine: str, ok: bool) -> None:
         self.fleet.report(engine, ok=ok, now=time.monotonic_ns())

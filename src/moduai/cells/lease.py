@@ -2,7 +2,8 @@
 
 Rules: one process at a time holds the lease; each new holder has a greater epoch than any before it, also
 when the store was emptied meanwhile, for none is below the clock's seconds; a holder that is late goes on
-only if nobody came after it. Where the store cannot be asked nobody new can hold it, and who held it goes on:
+only if nobody came after it, and one that the store took back, for it has forgotten who came, ends when a
+gateway tells it. Where the store cannot be asked nobody new can hold it, and who held it goes on:
 the gateways heed no older epoch than they have seen, so two can never be heard by one (fails open for who
 holds it, closed for all others).
 
@@ -67,8 +68,8 @@ class Lease(Protocol):
     async def owner(self) -> Owner | None:
         """Who has it."""
 
-    async def give_up(self) -> None:
-        """Let the next one have it at once."""
+    async def give_up(self, above: int = 0) -> None:
+        """Let the next one have it at once, with an epoch greater than ``above``."""
 
     async def save(self, state: bytes) -> None:
         """Keep what the next holder goes on from."""
@@ -127,10 +128,13 @@ class FileLease:
         except OSError as error:
             raise AwayError(str(error)) from None
 
-    async def give_up(self) -> None:  # noqa: D102
+    async def give_up(self, above: int = 0) -> None:  # noqa: D102
         if self._held >= 0:
             with contextlib.suppress(OSError):  # it grows old, then
                 self._totals.unlink()
+            if above:
+                with contextlib.suppress(OSError):  # the next one is told so, then
+                    write(self._file, msgspec.json.encode(Owner(above, "")))
             os.close(self._held)
             self._held = -1
 
@@ -186,6 +190,8 @@ _GIVE_UP = """
 local owner = redis.call('GET', KEYS[1])
 if not owner or cjson.decode(owner).token ~= ARGV[1] then return 0 end
 redis.call('HDEL', KEYS[2], ARGV[2])
+local epoch = tonumber(redis.call('GET', KEYS[3]) or '0')
+if tonumber(ARGV[3]) > epoch then redis.call('SET', KEYS[3], ARGV[3]) end
 return redis.call('DEL', KEYS[1])
 """
 _EXCHANGE = """
@@ -249,8 +255,8 @@ class RedisLease:
         found = await self._asked(self._redis.get(self._keys[0]))
         return self._read(found) if found else None
 
-    async def give_up(self) -> None:  # noqa: D102
-        await self._run(_GIVE_UP, self._totals, self._token, self._cell)
+    async def give_up(self, above: int = 0) -> None:  # noqa: D102
+        await self._run(_GIVE_UP, [*self._totals, self._keys[1]], self._token, self._cell, above)
 
     async def save(self, state: bytes) -> None:  # noqa: D102
         await self._asked(self._redis.set(self._state, (await self._now()).to_bytes(_AGE, "big") + state))

@@ -1,7 +1,8 @@
 """A gateway's end: finds the dispatcher of its cell, proves itself, and goes to the next one when it must.
 
-Rules: the greatest epoch that was seen counts, and no older one is heeded (fails closed). A dispatcher that
-says nothing for `SILENT_S` is left, for it is stopped or cut off. Where the lease cannot be asked the
+Rules: the greatest epoch that was seen counts, and no older one is heeded (fails closed); but who holds the
+lease by an older one, for the store has forgotten the newer, is told of it and ends. A dispatcher that says
+nothing for `SILENT_S` is left, for it is stopped or cut off. Where the lease cannot be asked the
 dispatcher that is there goes on, and one that has gone is tried at the address where it was.
 """
 
@@ -93,9 +94,10 @@ class Link:
                 log.warning("the cell's lease cannot be asked", extra={"why": str(error)})
             self.lease_away = str(error)
             return
-        if owner is None or owner.epoch < self.epoch:
+        if owner is None:
             return
-        self._owner = owner
+        if owner.epoch >= self.epoch or self._connection is None:  # an older one hears that it is
+            self._owner = owner
         if self._connection is not None and owner.epoch > self.epoch:
             self._leave("there is a newer one")
 
