@@ -13,7 +13,7 @@ from moduai.cells.dispatcher import LOST_S, SETTLE_S, Dispatcher
 from moduai.cells.remote import AWAY, RemoteLine
 from moduai.scheduling import FairQueue, Grant, Queued, Refused, ReplicaSpec, Ticket, Used
 from moduai.scheduling.journal import Journal, replay
-from moduai.scheduling.policy import MOST_PRICE, Limits
+from moduai.scheduling.policy import MOST_PRICE, Limits, Pressure
 from moduai.scheduling.types import ASKED
 
 from ..scheduling.world import SECOND, M, policy, rule
@@ -257,6 +257,33 @@ def test_nothing_runs_before_the_gateways_have_told_what_does(clock: Clock) -> N
     one.finish(runs.id)
     one.pass_on(), two.pass_on()
     assert list(two.running) == [waits.id]
+
+
+def test_who_waits_is_not_refused_by_the_next_dispatcher(clock: Clock) -> None:
+    """Though answers take longer by now, so that whoever comes new is."""
+    rules = policy(pressure=Pressure(refuse_after_s=10))
+    found, one = dispatcher(clock, FairQueue(rules)), Gateway("one", rules)
+    one.connect(found)
+    settle(clock, found, one)
+    asked = [one.ask().id for _ in range(8)]
+    one.pass_on()
+    for id_ in asked[:3]:
+        one.line.finish(one.running.pop(id_), Used(100, 0, 1), 0, 30 * SECOND, 0)
+        one.pass_on()
+    one.cut()
+    following = FairQueue(rules)
+    next_one = dispatcher(clock, following, restored=0)
+    assert following.restore(found.line.dump(clock.now), clock.now)
+    one.connect(next_one)
+    settle(clock, next_one, one)
+    assert one.turned_away == {}
+    refused = one.ask().id
+    one.pass_on()
+    assert one.turned_away[refused].reason == "overloaded"
+    for id_ in asked[3:]:
+        assert list(one.running) == [id_], "in the order in which they came"
+        one.finish(id_)
+        one.pass_on()
 
 
 def test_a_connection_that_broke_off(clock: Clock) -> None:

@@ -164,7 +164,7 @@ class Dispatcher:
         ticket = self._ticket(session, ask, now)
         if ask.again:
             ticket.charged = session.charged.pop(ask.id, 0)
-        decision = self.line.submit(ticket, now, again=ask.again)
+        decision = self.line.submit(ticket, now, again=ask.again, kept=ask.waited)
         if isinstance(decision, Grant):
             self._granted(session, ask.id, decision)
             return

@@ -88,7 +88,7 @@ class RemoteLine(FairQueue):
             ask = _ask(run.grant.ticket, now)
             self._send(wire.Runs(ask, run.grant.replica, now - run.since, run.tokens))
         for ticket in self._asked.values():
-            self._send(_ask(ticket, now, again=ticket.state == 1))
+            self._send(_ask(ticket, now, again=ticket.state == 1, waited=ticket.id in self._places))
         self._send(wire.Told())
 
     def lost(self) -> None:
@@ -161,7 +161,7 @@ class RemoteLine(FairQueue):
     def slip(self, name: str, class_name: str, tokens: int) -> Grant | None:
         """Everybody asks with a ticket."""
 
-    def submit(self, ticket: Ticket, now: int, *, again: bool = False) -> Decision:  # noqa: D102
+    def submit(self, ticket: Ticket, now: int, *, again: bool = False, kept: bool = False) -> Decision:  # noqa: D102
         if self._lost and now - self._lost > AWAY and not again:
             return Refused("line_away", BACK)
         ticket.state = int(again)
@@ -234,7 +234,7 @@ def _sent(count: int) -> int:
     return min(max(count, 0), MOST)
 
 
-def _ask(ticket: Ticket, now: int, *, again: bool = False) -> wire.Ask:
+def _ask(ticket: Ticket, now: int, *, again: bool = False, waited: bool = False) -> wire.Ask:
     return wire.Ask(
         ticket.id,
         ticket.pool,
@@ -247,4 +247,5 @@ def _ask(ticket: Ticket, now: int, *, again: bool = False) -> wire.Ask:
         ticket.avoid,
         ticket.weight,
         again,
+        waited,
     )

@@ -82,6 +82,8 @@ class Ask(_Message, frozen=True, tag=3):
     avoid: tuple[str, ...]
     weight: int
     again: bool = False
+    waited: bool = False
+    """It has been told its place in line."""
 
 
 class Runs(_Message, frozen=True, tag=4):

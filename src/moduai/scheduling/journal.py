@@ -89,9 +89,9 @@ class Journal(FairQueue):
         self._line("remove", 0, name)
         self._told(super().remove_replica(name))
 
-    def submit(self, ticket: Ticket, now: int, *, again: bool = False) -> Decision:  # noqa: D102
-        self._line("submit", now, [getattr(ticket, name) for name in FIELDS], again)
-        return self._told(super().submit(ticket, now, again=again))
+    def submit(self, ticket: Ticket, now: int, *, again: bool = False, kept: bool = False) -> Decision:  # noqa: D102
+        self._line("submit", now, [getattr(ticket, name) for name in FIELDS], again, kept)
+        return self._told(super().submit(ticket, now, again=again, kept=kept))
 
     def slip(self, name: str, class_name: str, tokens: int) -> Grant | None:
         """Everybody asks with a ticket."""
@@ -221,10 +221,10 @@ class _Player:
     def _replica(self, now: int, name: str, spec: object, is_open: bool) -> object:
         return self.queue.set_replica(name, msgspec.convert(spec, ReplicaSpec), is_open=is_open, now=now)
 
-    def _submit(self, now: int, values: list[Any], again: bool) -> object:
+    def _submit(self, now: int, values: list[Any], again: bool, kept: bool = False) -> object:
         ticket = _ticket(values)
         self._waiting[ticket.id] = ticket
-        return self.queue.submit(ticket, now, again=again)
+        return self.queue.submit(ticket, now, again=again, kept=kept)
 
     def _adopt(self, now: int, values: list[Any], replica: str, paid: bool, seen: bool) -> object:
         return self.queue.adopt(_ticket(values), replica, now, paid=paid, seen=seen)

@@ -282,8 +282,10 @@ class FairQueue:
 
     # requests
 
-    def submit(self, ticket: Ticket, now: int, *, again: bool = False) -> Decision:
-        """Ask for a place. ``again``: it had one, and its replica failed; it goes to its line's front."""
+    def submit(self, ticket: Ticket, now: int, *, again: bool = False, kept: bool = False) -> Decision:
+        """Ask for a place. ``again``: it had one, and its replica failed; it goes to its line's front.
+        ``kept``: it waits already, in a queue that is no more, and is not refused for those before it.
+        """
         pool = self._pools.get(ticket.pool)
         if pool is None or not pool.tree.capacity or (ticket.avoid and not pool.serves(ticket.avoid)):
             return Refused("no_replica", CLOSED_RETRY)
@@ -298,7 +300,7 @@ class FairQueue:
                     return self._run(pool, ticket, replica, now)
             self._wake(pool, now)
         node = tree.person(ticket)
-        if not again and (refused := self._refused(pool, node)):
+        if not (again or kept) and (refused := self._refused(pool, node)):
             tree.release(node)
             return refused
         tree.push(ticket, node, front=again)
