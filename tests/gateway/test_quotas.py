@@ -205,6 +205,30 @@ async def test_a_request_counts_for_the_day_it_came_in(sqlite: Database) -> None
     assert not one._purses
 
 
+async def test_a_clock_that_was_a_day_ahead_gives_no_second_limit(sqlite: Database) -> None:
+    clock = Clock()
+    one = quotas(sqlite, clock)
+    assert await use_up([one], clock, 70) >= 10_000
+    clock.now += DAY
+    admit(one, 1).settle(used(7))
+    clock.now -= DAY
+    assert await use_up([one], clock, 70) <= advance(10_000) + 70
+
+
+async def test_a_clock_that_was_set_back_keeps_nobody_waiting(sqlite: Database) -> None:
+    clock = Clock()
+    one, other = quotas(sqlite, clock, "one"), quotas(sqlite, clock, "other")
+    hold = admit(other, 9000)
+    await other.round()
+    assert (await until_refused(one, clock, 100))[1].code == "quota_unknown"
+    clock.now -= DAY / 24
+    assert refusal(one).code == "quota_unknown"
+    hold.settle(used(1000))
+    await other.give_back()
+    await one.round()
+    assert await use_up([one], clock, 100) >= 7000
+
+
 async def test_nobody_knows_what_ran_of_an_answer_that_was_left() -> None:
     for row, expected in (
         (used(5, outcome="cancelled"), 51),

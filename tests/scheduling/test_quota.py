@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from moduai.scheduling import quota
 from moduai.scheduling.quota import Book, Heard, Period, Purse, Told, advance, period
 
-DAY = Period("2026-11-22", 1e9)
+DAY = Period("2026-11-22", 0, 1e9)
 SEOUL = timezone(timedelta(hours=9))
 
 
@@ -36,18 +36,18 @@ def talk(one: Purse, book: Book, now: float, gateway: str = "a") -> Heard:
 
 
 @pytest.mark.parametrize(
-    ("each", "at", "zone", "since", "left"),
+    ("each", "at", "zone", "since", "gone", "left"),
     [
-        ("day", 1795359600, SEOUL, "2026-11-23", 86_400),
-        ("day", 1795359599, SEOUL, "2026-11-22", 1),
-        ("day", 1795359599, UTC, "2026-11-22", 9 * 3600 + 1),
-        ("month", 1795359600, SEOUL, "2026-11", 8 * 86_400),
-        ("month", 1798729199, SEOUL, "2026-12", 1),
-        ("month", 1798729200, SEOUL, "2027-01", 31 * 86_400),
+        ("day", 1795359600, SEOUL, "2026-11-23", 0, 86_400),
+        ("day", 1795359599, SEOUL, "2026-11-22", 86_399, 1),
+        ("day", 1795359599, UTC, "2026-11-22", 15 * 3600 - 1, 9 * 3600 + 1),
+        ("month", 1795359600, SEOUL, "2026-11", 22 * 86_400, 8 * 86_400),
+        ("month", 1798729199, SEOUL, "2026-12", 31 * 86_400 - 1, 1),
+        ("month", 1798729200, SEOUL, "2027-01", 0, 31 * 86_400),
     ],
 )
-def test_days_and_months_begin_in_a_time_zone(each, at, zone, since, left):
-    assert period(each, at, zone) == (since, at + left)
+def test_days_and_months_begin_in_a_time_zone(each, at, zone, since, gone, left):
+    assert period(each, at, zone) == (since, at - gone, at + left)
 
 
 def test_a_block_is_a_share_of_what_nobody_holds():
@@ -113,6 +113,15 @@ def test_when_the_book_is_told():
     assert not one.due(999)
     one.take(1)
     assert one.due(5 + quota.TELL)  # what runs keeps its lease
+
+
+def test_a_clock_that_was_set_back():
+    one, book = purse(), Book()
+    talk(one, book, 5000)
+    assert not one.due(5001)
+    assert one.due(4999)
+    talk(one, book, 4999)
+    assert not one.due(5000)
 
 
 def test_who_gets_nothing_asks_again_and_not_too_often():

@@ -178,7 +178,7 @@ class Quotas:
 
     def _period(self, limit: Limit, now: float) -> Period:
         found = self._periods.get(limit.each)
-        if found is None or now >= found.ends:
+        if found is None or not found.begins <= now < found.ends:  # a clock may be set back, too
             found = self._periods[limit.each] = period(limit.each, now, self._at)
         return found
 
@@ -223,7 +223,7 @@ class Quotas:
         async with self._telling:
             now, urgent = self._clock(), self._urgent
             self._urgent = set()
-            every = gone or now >= self._look_at
+            every = gone or not self._look_at - TICK_S <= now < self._look_at
             due = [each for each in (self._all() if every else urgent) if gone or each.due(now)]
             try:
                 for start in range(0, len(due), MOST_AT_ONCE):

@@ -44,6 +44,7 @@ class Period(NamedTuple):
 
     since: str
     """Its name: 2026-11-22 or 2026-11."""
+    begins: float
     ends: float
     """When the next one begins."""
 
@@ -70,9 +71,10 @@ def period(each: str, now: float, zone: tzinfo) -> Period:
     """The day, or for ``each`` "month" the month, of a time."""
     day = datetime.fromtimestamp(now, zone).replace(hour=0, minute=0, second=0, microsecond=0)
     if each == "month":
-        after = (day.replace(day=1) + timedelta(days=32)).replace(day=1)
-        return Period(f"{day:%Y-%m}", after.timestamp())
-    return Period(f"{day:%Y-%m-%d}", (day + timedelta(days=1)).timestamp())
+        first = day.replace(day=1)
+        after = (first + timedelta(days=32)).replace(day=1)
+        return Period(f"{day:%Y-%m}", first.timestamp(), after.timestamp())
+    return Period(f"{day:%Y-%m-%d}", day.timestamp(), (day + timedelta(days=1)).timestamp())
 
 
 def advance(limit: int) -> int:
@@ -169,8 +171,10 @@ class Purse:
             self._out += (out - self._out) // SMOOTHING
 
     def due(self, now: float) -> bool:
-        """It is time to tell the book."""
+        """It is time to tell the book; also when the clock was set back, for who knows how far."""
         since = now - self._told_at
+        if since < 0:
+            return True
         if self.spent:
             return self._used > 0 and since >= TELL
         if self.low and (self._active or self._used):
