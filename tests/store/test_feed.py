@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete, insert
 
 from moduai.store import migrate
 from moduai.store.database import Database
 from moduai.store.feed import FeedState, announce, follow
+from moduai.store.tables import changes
 from tests.databases import Postgres
 
 
@@ -138,6 +140,17 @@ async def test_a_file_that_is_away_and_back(sqlite: Database, tmp_path: Path) ->
         await tell(sqlite, "keys")
         await heard.until(lambda: heard.topics)
         assert heard.state.lag_s < 1
+
+
+async def test_a_notice_that_never_comes(db: Database) -> None:
+    """As where the way of the connection that listens is cut, or a pooler stands on it."""
+    async with following(db) as heard:
+        for version in range(1, 4):
+            async with db.begin() as connection:
+                await connection.execute(delete(changes))
+                await connection.execute(insert(changes).values(topic="keys", version=version))
+            await heard.until(lambda version=version: heard.state.versions == {"keys": version}, 60)
+    assert heard.topics == [{"keys"}] * 3
 
 
 async def test_a_server_that_is_away_and_back() -> None:

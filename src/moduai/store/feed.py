@@ -1,7 +1,7 @@
 """The change feed: a writer announces a topic, every process hears of it within milliseconds.
 
 On SQLite a look costs microseconds: ``PRAGMA data_version`` reads shared memory and says whether
-any other connection has written at all. On PostgreSQL it is LISTEN, with a look every second in
+any other connection has written at all. On PostgreSQL it is LISTEN, with a look twice a second in
 case a notice was missed. A topic carries no data: who hears it reads the tables again.
 """
 
@@ -26,8 +26,8 @@ from moduai.store.tables import changes
 OnChange = Callable[[frozenset[str]], Awaitable[None]]
 
 CHANNEL = "modu_changes"
-POLL_S = 1.0
-"""PostgreSQL: longest time between two looks."""
+POLL_S = 0.5
+"""PostgreSQL: longest time between two looks, with room for what follows: a revoked key has a second."""
 MOST_WAIT_S = 2.0
 """Longest wait between two tries while the database is away."""
 
