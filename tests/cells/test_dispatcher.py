@@ -259,6 +259,27 @@ def test_nothing_runs_before_the_gateways_have_told_what_does(clock: Clock) -> N
     assert list(two.running) == [waits.id]
 
 
+def test_the_next_dispatcher_knows_what_was_charged(clock: Clock) -> None:
+    """What an engine had of the prompt already, and what came of the answer above its estimate."""
+    found, one = dispatcher(clock), Gateway("one")
+    one.connect(found)
+    settle(clock, found, one)
+    first = one.ask(blocks=(1, 2, 3))
+    one.pass_on()
+    one.finish(first.id)
+    long = one.ask(blocks=(1, 2, 3)).id
+    one.ask()  # who waits makes it count
+    one.pass_on()
+    one.line.progress(one.running[long], 9000, 0)
+    one.pass_on()
+    charged = one.session.runs[long].ticket.charged
+    one.cut()
+    next_one = dispatcher(clock, restored=0)
+    one.connect(next_one)
+    one.pass_on()
+    assert one.session.runs[long].ticket.charged == charged == 14 + 2 * 9000
+
+
 def test_who_waits_is_not_refused_by_the_next_dispatcher(clock: Clock) -> None:
     """Though answers take longer by now, so that whoever comes new is."""
     rules = policy(pressure=Pressure(refuse_after_s=10))

@@ -98,7 +98,7 @@ def test_all_debts_of_an_organisation_are_kept() -> None:
     assert kept.owed(1000) == debts
     assert len(debts) > IDLE
     _, most = next(each for each in debts if len(each[0]) == 3)
-    grant = new.queue.adopt(new.ticket("c/o/0"), "r", new.now, paid=True, seen=False)
+    grant = new.queue.adopt(new.ticket("c/o/0"), "r", new.now, paid=True, came=0)
     assert grant is not None
     assert kept.owed(1000) == debts, "what is paid is held, and not charged again"
     assert most > 0

@@ -200,7 +200,8 @@ class Dispatcher:
         now = self._clock()
         paid = self._saved is not None and now - run.age < self._saved
         ticket = self._ticket(session, run.ask, now)
-        grant = self.line.adopt(ticket, run.replica, now, paid=paid, seen=run.tokens > 0)
+        ticket.uncached = run.uncached
+        grant = self.line.adopt(ticket, run.replica, now, paid=paid, came=run.tokens)
         if grant is None:
             del self._whose[ticket.id]
         else:
@@ -269,7 +270,8 @@ class Dispatcher:
         session.send(self._grant(id_, grant))
 
     def _grant(self, id_: int, grant: Grant) -> wire.Granted:
-        return wire.Granted(id_, grant.replica, grant.max_out, grant.ticket.out, *self.line.pace(grant))
+        ticket, (first, step) = grant.ticket, self.line.pace(grant)
+        return wire.Granted(id_, grant.replica, grant.max_out, ticket.out, first, step, ticket.uncached)
 
     def _tell_place(self, session: Session, id_: int, ticket: Ticket, now: int) -> None:
         place = self.line.place(ticket, now)

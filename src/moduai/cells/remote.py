@@ -86,7 +86,8 @@ class RemoteLine(FairQueue):
         self._lost, now = 0, time.monotonic_ns()
         for run in self._under_way.values():
             ask = _ask(run.grant.ticket, now)
-            self._send(wire.Runs(ask, run.grant.replica, now - run.since, run.tokens))
+            uncached = run.grant.ticket.uncached
+            self._send(wire.Runs(ask, run.grant.replica, now - run.since, run.tokens, uncached))
         for ticket in self._asked.values():
             self._send(_ask(ticket, now, again=ticket.state == 1, waited=ticket.id in self._places))
         self._send(wire.Told())
@@ -132,7 +133,7 @@ class RemoteLine(FairQueue):
             self._asked[ticket.id] = ticket
             self._send(_ask(ticket, now, again=True))
             return
-        ticket.state, ticket.out = 2, message.out
+        ticket.state, ticket.out, ticket.uncached = 2, message.out, message.uncached
         self._under_way[ticket.id] = _Run(grant, now, (message.first, message.step))
         self.lane.start([grant])
 

@@ -95,6 +95,8 @@ class Runs(_Message, frozen=True, tag=4):
     """Since its grant."""
     tokens: int
     """That have come of its answer."""
+    uncached: int = 0
+    """As it was granted."""
 
 
 class Told(_Message, frozen=True, tag=5):
@@ -146,6 +148,8 @@ class Granted(_Message, frozen=True, tag=10):
     first: int = 0
     step: int = 0
     """Expected time to its first token, and for each further one; 0: an older dispatcher does not say."""
+    uncached: int = 0
+    """Prompt tokens that the engine is expected to compute; 0: not known."""
 
 
 class Waits(_Message, frozen=True, tag=11):

@@ -105,9 +105,9 @@ class Journal(FairQueue):
         self._line("progress", now, grant.ticket.id, grant.replica, tokens_out)
         return self._told(super().progress(grant, tokens_out, now))
 
-    def adopt(self, ticket: Ticket, replica: str, now: int, *, paid: bool, seen: bool) -> Grant | None:  # noqa: D102
-        self._line("adopt", now, [getattr(ticket, name) for name in FIELDS], replica, paid, seen)
-        return self._told(super().adopt(ticket, replica, now, paid=paid, seen=seen))
+    def adopt(self, ticket: Ticket, replica: str, now: int, *, paid: bool, came: int) -> Grant | None:  # noqa: D102
+        self._line("adopt", now, [getattr(ticket, name) for name in FIELDS], replica, paid, came)
+        return self._told(super().adopt(ticket, replica, now, paid=paid, came=came))
 
     def cancel(self, ticket: Ticket, now: int) -> bool:  # noqa: D102
         self._line("cancel", now, ticket.id)
@@ -226,8 +226,8 @@ class _Player:
         self._waiting[ticket.id] = ticket
         return self.queue.submit(ticket, now, again=again, kept=kept)
 
-    def _adopt(self, now: int, values: list[Any], replica: str, paid: bool, seen: bool) -> object:
-        return self.queue.adopt(_ticket(values), replica, now, paid=paid, seen=seen)
+    def _adopt(self, now: int, values: list[Any], replica: str, paid: bool, came: int) -> object:
+        return self.queue.adopt(_ticket(values), replica, now, paid=paid, came=came)
 
     def _finish(
         self, now: int, ticket: int, replica: str, used: list[int] | None, first: int, ran: int

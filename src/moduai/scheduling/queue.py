@@ -477,22 +477,22 @@ class FairQueue:
         speed = replica.speed(ticket.pool)
         return speed.prefill(ticket.uncached), speed.decode(STEPS, replica.running) // STEPS
 
-    def adopt(self, ticket: Ticket, replica: str, now: int, *, paid: bool, seen: bool) -> Grant | None:
+    def adopt(self, ticket: Ticket, replica: str, now: int, *, paid: bool, came: int) -> Grant | None:
         """A ticket that another process let run on a replica counts here from now on, whether there is a
-        place or not. ``paid``: what was restored holds its charge; ``seen``: its first token has come. None:
-        there is no such pool or replica, and nothing of it counts.
+        place or not. ``paid``: what was restored holds its charge, also for what came above its estimate;
+        ``came``: tokens of its answer. None: there is no such pool or replica, and nothing of it counts.
         """
         pool, on = self._pools.get(ticket.pool), self._replicas.get(replica)
         if pool is None or on is None:
             return None
         ticket.out = self._estimates.estimate(ticket.app, ticket.pool, ticket.max_out)
-        ticket.uncached = ticket.tokens_in
+        ticket.uncached = ticket.uncached or ticket.tokens_in
         ticket.node = pool.tree.person(ticket)
-        ticket.charged = pool.cost(ticket.uncached, ticket.out)
+        ticket.charged = pool.cost(ticket.uncached, max(ticket.out, came))
         pool.tree.adopt(ticket.node, 0 if paid else ticket.charged)
         ticket.state = 2
         on.start(ticket, now)
-        if seen:
+        if came:
             on.pending -= ticket.uncached
             ticket.state = 3
         self._askew = True
