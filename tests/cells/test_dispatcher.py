@@ -259,6 +259,31 @@ def test_nothing_runs_before_the_gateways_have_told_what_does(clock: Clock) -> N
     assert list(two.running) == [waits.id]
 
 
+def test_who_waits_for_an_engine_that_is_away_waits_at_the_next_dispatcher_too(clock: Clock) -> None:
+    queue = FairQueue(policy())
+    found, one = dispatcher(clock, queue), Gateway("one")
+    one.connect(found)
+    settle(clock, found, one)
+    runs, waits = one.ask(), one.ask()
+    one.pass_on()
+    queue.set_replica("r", ReplicaSpec(M, 1), is_open=False, now=0)
+    one.finish(runs.id)
+    one.pass_on()
+    one.cut()
+    following = FairQueue(policy())
+    next_one = dispatcher(clock, following)
+    following.set_replica("r", ReplicaSpec(M, 1), is_open=False, now=0)
+    one.connect(next_one)
+    settle(clock, next_one, one)
+    assert one.turned_away == {}
+    refused = one.ask().id
+    one.pass_on()
+    assert one.turned_away[refused].reason == "no_replica"
+    next_one.start(following.set_replica("r", ReplicaSpec(M, 1), is_open=True, now=0))
+    one.pass_on()
+    assert list(one.running) == [waits.id]
+
+
 def test_the_next_dispatcher_knows_what_was_charged(clock: Clock) -> None:
     """What an engine had of the prompt already, and what came of the answer above its estimate."""
     found, one = dispatcher(clock), Gateway("one")

@@ -284,10 +284,12 @@ class FairQueue:
 
     def submit(self, ticket: Ticket, now: int, *, again: bool = False, kept: bool = False) -> Decision:
         """Ask for a place. ``again``: it had one, and its replica failed; it goes to its line's front.
-        ``kept``: it waits already, in a queue that is no more, and is not refused for those before it.
+        ``kept``: it waits already, in a queue that is no more, and goes on waiting.
         """
         pool = self._pools.get(ticket.pool)
-        if pool is None or not pool.tree.capacity or (ticket.avoid and not pool.serves(ticket.avoid)):
+        if pool is None or not (
+            kept or (pool.tree.capacity and (not ticket.avoid or pool.serves(ticket.avoid)))
+        ):
             return Refused("no_replica", CLOSED_RETRY)
         ticket.out = self._estimates.estimate(ticket.app, ticket.pool, ticket.max_out)
         tree = pool.tree
