@@ -115,6 +115,33 @@ async def test_a_cell_that_is_silent_for_long_is_forgotten(redis: str, tmp_path:
     await client.aclose()
 
 
+async def test_what_no_cell_has_told_is_taken_out(redis: str) -> None:
+    lease, client = RedisLease(redis, secrets.token_hex(4), 30), redis_client(redis)
+    await client.hset("modu:totals", mapping={"odd": b"nonsense", b"\xff": b"never said"})
+    await lease.take("here", 0)
+    told = await lease.exchange(b"now")
+    assert told is not None
+    assert "odd" not in told
+    assert not await client.hexists("modu:totals", "odd")
+    await lease.close()
+    await client.aclose()
+
+
+async def test_what_was_told_before_the_stores_clock_was_set_back_grows_old(redis: str) -> None:
+    lease, client = RedisLease(redis, secrets.token_hex(4), 30), redis_client(redis)
+    await client.hset("modu:totals", "gone", b"9000000000000000 totals")
+    await lease.take("here", 0)
+    told = await lease.exchange(b"now")
+    assert told is not None
+    assert told["gone"] == (b"totals", 0)
+    async with asyncio.timeout(60):
+        while not (await lease.exchange(b"now") or {})["gone"][1]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await client.hdel("modu:totals", "gone")
+    await lease.close()
+    await client.aclose()
+
+
 async def test_a_holder_that_says_nothing_loses_it(redis: str) -> None:
     cell = secrets.token_hex(4)
     one, two = RedisLease(redis, cell, TERM_S), RedisLease(redis, cell, TERM_S)

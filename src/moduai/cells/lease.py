@@ -203,12 +203,16 @@ redis.call('HSET', KEYS[2], ARGV[2], string.format('%.0f ', now) .. ARGV[4])
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
 local told, all = {}, redis.call('HGETALL', KEYS[2])
 for at = 1, #all, 2 do
-  local space = string.find(all[at + 1], ' ', 1, true)
-  local age = now - tonumber(string.sub(all[at + 1], 1, space - 1))
-  if age > ARGV[3] * 1000 then
+  local said, totals = string.match(all[at + 1], '^(%d+) (.*)$')
+  said = tonumber(said)
+  if not said or now - said > ARGV[3] * 1000 then
     redis.call('HDEL', KEYS[2], all[at])
   else
-    table.insert(told, {all[at], math.max(age, 0), string.sub(all[at + 1], space + 1)})
+    if said > now then -- the clock was set back: it grows old from now on
+      said = now
+      redis.call('HSET', KEYS[2], all[at], string.format('%.0f ', now) .. totals)
+    end
+    table.insert(told, {all[at], now - said, totals})
   end
 end
 return told
@@ -273,7 +277,7 @@ class RedisLease:
         found = await self._run(_EXCHANGE, self._totals, self._token, self._cell, forgotten, totals)
         if found is None:
             return None
-        return {cell.decode(): (data, age * 1000) for cell, age, data in found}
+        return {cell.decode("utf-8", "replace"): (data, age * 1000) for cell, age, data in found}
 
     async def close(self) -> None:  # noqa: D102
         await self._redis.aclose()
