@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from moduai.cells import door as door_module
 from moduai.cells import link as link_module
 from moduai.cells import wire
 from moduai.cells.dispatcher import Dispatcher
@@ -234,6 +235,25 @@ async def test_what_is_said_while_it_is_not_sure_waits(tmp_path: Path) -> None:
         door.is_sure = True
         door.hear_all()
         await until(lambda: line.heard)
+
+
+async def test_strangers_who_take_all_places_make_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door_module, "MOST_GATEWAYS", 3)
+    monkeypatch.setattr(door_module, "GREET_S", 600)
+    lease = Lease()
+    async with door_at(f"unix:{tmp_path / 'd.sock'}") as door, linked(lease) as (_, line):
+        strangers = [await asyncio.open_unix_connection(tmp_path / "d.sock") for _ in range(3)]
+        await until(lambda: len(door.peers) == 3)
+        first = set(door.peers)
+        lease.now = Owner(1, door.at)
+        await until(lambda: line.states)
+        strangers += [await asyncio.open_unix_connection(tmp_path / "d.sock") for _ in range(3)]
+        await until(lambda: first.isdisjoint(door.peers))
+        assert (line.states, len(door.peers)) == (["found"], 3)
+        for _, writer in strangers:
+            writer.transport.abort()
 
 
 @pytest.mark.parametrize(

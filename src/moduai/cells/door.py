@@ -1,8 +1,9 @@
 """A dispatcher's end: takes gateways that know the installation's secret, and nobody else.
 
-Rules: a connection has `GREET_S` to prove itself, and until then may say little (fails closed). A gateway
-that has seen a greater epoch shows that this dispatcher is none any more. While it is not sure that it still
-is the one, it hears nothing: what was said waits.
+Rules: a connection has `GREET_S` to prove itself, and until then may say little (fails closed); where there
+are too many, the oldest of those that have not is ended. A gateway that has seen a greater epoch shows that
+this dispatcher is none any more. While it is not sure that it still is the one, it hears nothing: what was
+said waits.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Door:
         """
         self.dispatcher, self.epoch, self.secret = dispatcher, epoch, secret
         self.sure, self.outdated = sure, outdated
-        self.peers: set[_Peer] = set()
+        self.peers: dict[_Peer, None] = {}
         self._server: asyncio.Server | None = None
 
     async def listen(self, address: str) -> str:
@@ -93,15 +94,22 @@ class _Peer(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._door.peers.add(self)
-        if len(self._door.peers) > MOST_GATEWAYS:
-            self.close()
-            return
+        peers = self._door.peers
+        peers[self] = None
+        if len(peers) > MOST_GATEWAYS:
+            oldest = next(peer for peer in peers if not peer.known)  # else strangers could keep gateways out
+            del peers[oldest]
+            oldest.close()
         self._transport.write(wire.frame([wire.Challenge(wire.VERSION, self._nonce)]))
+
+    @property
+    def known(self) -> bool:
+        """It has proved itself."""
+        return self._session is not None
 
     def connection_lost(self, error: Exception | None) -> None:
         self._late.cancel()
-        self._door.peers.discard(self)
+        self._door.peers.pop(self, None)
         if self._session is not None:
             self._door.dispatcher.leave(self._session, self)
 
