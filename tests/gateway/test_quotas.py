@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC
 
 import pytest
@@ -20,7 +21,7 @@ from moduai.gateway.policy_text import parse
 from moduai.gateway.quotas import Hold, Quotas
 from moduai.metering.row import UsageRow
 from moduai.scheduling.quota import LEASE, TELL, advance
-from moduai.store.database import Database
+from moduai.store.database import Connection, Database
 from tests.databases import db, postgres, sqlite, url
 
 from .conftest import Gateway, chat, engine_of, request, running_gateway, until
@@ -203,6 +204,46 @@ async def test_a_request_counts_for_the_day_it_came_in(sqlite: Database) -> None
     await one.round()
     assert not one._past
     assert not one._purses
+
+
+async def test_a_connection_that_breaks_before_the_answer_counts_nothing_twice(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The book has what was told, or has not: nobody knows, and it is told again."""
+    clock = Clock()
+    one, other = quotas(db, clock, "one"), quotas(db, clock, "other")
+    admit(one, 50).settle(used(70))
+    await one.round()
+    whole = 70
+    for kept in (True, True, False):
+        hold = admit(one, 500)
+        hold.settle(used(400))
+        whole += 400
+        clock.now += TELL
+        with monkeypatch.context() as patched:
+            patched.setattr(db, "begin", lambda kept=kept: broken(db, kept=kept))
+            await one.round()
+        clock.now += LEASE + 1
+        admit(other, 1).settle(used(1))  # who finds its lease over
+        await other.round()
+        whole += 1
+        admit(one, 10).settle(used(10))
+        whole += 10
+        clock.now += TELL
+        await one.round()
+        await other.round()
+        assert (await in_books(db))[TODAY][0] == whole
+
+
+@asynccontextmanager
+async def broken(db: Database, *, kept: bool) -> AsyncIterator[Connection]:
+    """A transaction whose end nobody hears of."""
+    with suppress(LookupError):
+        async with Database.begin(db) as connection:
+            yield connection
+            if not kept:
+                raise LookupError
+    raise ConnectionError("it ended before its answer")
 
 
 async def test_a_clock_that_was_a_day_ahead_gives_no_second_limit(sqlite: Database) -> None:

@@ -51,9 +51,10 @@ def test_days_and_months_begin_in_a_time_zone(each, at, zone, since, gone, left)
 
 
 def test_a_block_is_a_share_of_what_nobody_holds():
-    book = Book(1000, {"b": (1000, 99.0), "dead": (5000, 10.0)})
+    dead = (5000, 10.0)
+    book = Book(1000, {"b": (1000, 99.0), "dead": dead, "long ago": (5000, 10.0 - quota.REMEMBERED)})
     assert book.lease("a", Told(10_000, 0, 0, 0, more=True), 10.0) == (1000, 9000)
-    assert book.leases == {"b": (1000, 99.0), "a": (1000, 10.0 + quota.LEASE)}
+    assert book.leases == {"b": (1000, 99.0), "dead": dead, "a": (1000, 10.0 + quota.LEASE)}
     assert book.lease("a", Told(10_000, 600, 100, 400, more=False), 11.0) == (500, 8400)
     assert book.lease("a", Told(10_000, 400, 0, -50, more=False), 12.0) == (100, 8000)
     assert book.lease("c", Told(10_000, 6_890, 0, 0, more=True), 12.0) == (10, 1110)
@@ -113,6 +114,21 @@ def test_when_the_book_is_told():
     assert not one.due(999)
     one.take(1)
     assert one.due(5 + quota.TELL)  # what runs keeps its lease
+
+
+def test_what_was_told_without_an_answer_counts_once():
+    one, book = purse(), Book()
+    for at in range(20):
+        spend(one, 10)
+        told = one.tell()
+        if at == 15:
+            book.lease("a", told, at)
+        one.wonder(told, at)
+    assert len(told.unsure) == len(one.tell().unsure) == quota.UNSURE
+    assert book.used == 160
+    talk(one, book, 20)
+    assert book.used == 200
+    assert not one.tell().unsure
 
 
 def test_a_clock_that_was_set_back():

@@ -250,9 +250,16 @@ class Quotas:
         told: dict[Key, tuple[Purse, Told]] = {
             (each.period.since, each.owner): (each, each.tell()) for each in purses
         }
-        async with self._database.begin() as connection:
-            words = {key: one for key, (_, one) in told.items()}
-            heard = await tell(connection, self._gateway, words, now, gone=gone)
+        heard: dict[Key, Heard] = {}
+        try:
+            async with self._database.begin() as connection:
+                words = {key: one for key, (_, one) in told.items()}
+                heard = await tell(connection, self._gateway, words, now, gone=gone)
+        except self._database.errors:
+            if heard:  # it was all said, and only the answer is missing
+                for each, one in told.values():
+                    each.wonder(one, now)
+            raise
         for key, (each, one) in told.items():
             each.hear(one, heard[key], now)
 

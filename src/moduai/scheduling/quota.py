@@ -10,6 +10,8 @@ one gateway knows of one owner. Rules, in words:
   holds, a hundredth of the limit at least. It tells when half a block is gone, else every `TELL` seconds.
 * What a gateway did not use between two tellings goes back, but for a hundredth of the limit. That, or one
   request, is also what it lets in before it was told anything: no answer waits for the database.
+* Where a telling ends without an answer nobody knows whether it was heard: the next one says when that was,
+  and the lease in the book tells. So leases stay there for `REMEMBERED` seconds after their end.
 * A lease ends in the gateway `LEASE - HOLD` seconds before it ends in the book, so clocks may differ by that.
   What a gateway held that died comes back then; what it had used and not told is forgotten.
 * While the database is away a gateway lets in a tenth of the limit beside what it holds, once, then nothing.
@@ -20,6 +22,7 @@ estimate that was short adds what it was short of. Tokens are whole; times are U
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta, tzinfo
 from typing import NamedTuple
 
@@ -31,6 +34,10 @@ OVERDRAFT = 10
 """The same while the database is away."""
 LEASE, HOLD = 30.0, 20.0
 """How long a lease counts in the book, and in the gateway."""
+REMEMBERED = 300.0
+"""For so long after its end a lease still tells that its gateway was heard."""
+UNSURE = 8
+"""Tellings without an answer that a gateway remembers."""
 TELL, AGAIN = 5.0, 1.0
 """Time between two tellings, and between two of who got nothing."""
 OUT = 256
@@ -58,6 +65,8 @@ class Told(NamedTuple):
     left: int
     more: bool
     """Another block is wanted."""
+    unsure: Mapping[float, int] = {}
+    """Of tellings without an answer: when a lease of them ends, and what was used by then."""
 
 
 class Heard(NamedTuple):
@@ -94,9 +103,11 @@ class Book:
 
     def lease(self, gateway: str, told: Told, now: float) -> Heard:
         """Take down what a gateway tells, and lease it what runs there and a block."""
-        self.used += told.used
-        held = {name: lease for name, lease in self.leases.items() if name != gateway and lease[1] > now}
-        room = max(0, told.limit - self.used - sum(tokens for tokens, _ in held.values()))
+        _, heard_at = self.leases.get(gateway, (0, 0.0))
+        self.used += told.used - told.unsure.get(heard_at, 0)
+        others = {name: lease for name, lease in self.leases.items() if name != gateway}
+        held = {name: lease for name, lease in others.items() if lease[1] > now - REMEMBERED}
+        room = max(0, told.limit - self.used - sum(tokens for tokens, until in held.values() if until > now))
         block = max(told.left, advance(told.limit))
         if told.more:
             block = max(block, (room - told.held) // SHARE)
@@ -109,8 +120,8 @@ class Purse:
     """What one gateway knows of an owner in a period."""
 
     __slots__ = (
-        "_active", "_block", "_good_until", "_held", "_left", "_lent", "_out", "_told_at", "_used", "limit",
-        "owner", "period", "total",
+        "_active", "_block", "_good_until", "_held", "_left", "_lent", "_out", "_told_at", "_unsure", "_used",
+        "limit", "owner", "period", "total",
     )  # fmt: skip
 
     def __init__(self, owner: str, limit: int, of: Period, now: float, *, away: bool = False) -> None:
@@ -124,6 +135,7 @@ class Purse:
         self._out = OUT
         self._active = False
         self._told_at, self._good_until = now, now + HOLD
+        self._unsure: dict[float, int] = {}
 
     @property
     def spent(self) -> bool:
@@ -190,11 +202,18 @@ class Purse:
         if not self._active:
             self._left = min(self._left, advance(self.limit))
         more, self._active = self._active and self.low, False
-        return Told(self.limit, self._used, self._held, self._left, more)
+        return Told(self.limit, self._used, self._held, self._left, more, dict(self._unsure))
+
+    def wonder(self, told: Told, now: float) -> None:
+        """What was told at ``now`` may have been heard, and may not."""
+        self._unsure[now + LEASE] = told.used
+        if len(self._unsure) > UNSURE:
+            del self._unsure[next(iter(self._unsure))]
 
     def hear(self, told: Told, heard: Heard, now: float) -> None:
         """What the book said to what was told at ``now``; requests came and went since."""
         self._used -= told.used
+        self._unsure.clear()
         if told.limit != self.limit:  # another one since: it is told again
             return
         self._left += heard.tokens - told.held - told.left
