@@ -125,7 +125,7 @@ async def test_the_list_is_searched_changed_and_emptied(
     await page.goto(served.url + "/")  # who leaves has decided
     await page.goto(served.url + "/history")
     async with asyncio.timeout(60):
-        while await rows.count() != 2:  # what the page sent as it was left may come after the next one was asked
+        while await rows.count() != 2:  # what is sent in leaving may come after the next page
             await page.reload()
     await expect(page.locator(".list")).not_to_contain_text("Supper")
 
