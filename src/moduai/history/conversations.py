@@ -72,19 +72,34 @@ async def list_conversations(
     return found
 
 
+async def conversation_ids(connection: Connection, person: str) -> list[str]:
+    """All of a person's conversations, the latest first."""
+    mine = conversations.c
+    query = select(mine.id).where(mine.person == person, mine.deleted_at == 0)
+    return list(await connection.scalars(query.order_by(mine.updated_at.desc(), mine.id.desc())))
+
+
 async def read_conversation(
-    connection: Connection, subjects: SubjectKeys, person: str, conversation: str
+    connection: Connection,
+    subjects: SubjectKeys,
+    person: str,
+    conversation: str,
+    *,
+    most: int = MOST_SHOWN,
+    every: bool = False,
 ) -> Conversation | None:
-    """One conversation with the turns that are shown, the newest ``MOST_SHOWN`` of them; None if the person
-    has no such one.
+    """One conversation with the turns that are shown, the newest ``most`` of them, or with ``every`` turn in
+    the order in which they were asked; None if the person has no such one.
     """
     row = await _find(connection, person, conversation)
     if row is None:
         return None
-    kept = await connection.execute(select(*_BARE).where(turns.c.conversation == conversation))
-    path = shown_path([_bare(each) for each in kept])[-MOST_SHOWN:]
-    shown = tuple(await _with_text(connection, subjects, path))
-    return msgspec.structs.replace(_conversation(subjects, row), turns=shown)
+    if every:
+        kept = await read_turns(connection, subjects, person, conversation)
+    else:
+        found = await connection.execute(select(*_BARE).where(turns.c.conversation == conversation))
+        kept = await _with_text(connection, subjects, shown_path([_bare(each) for each in found])[-most:])
+    return msgspec.structs.replace(_conversation(subjects, row), turns=tuple(kept))
 
 
 async def read_turns(

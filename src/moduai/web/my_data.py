@@ -115,17 +115,15 @@ async def _json(site: Site, session: Session) -> AsyncIterator[bytes]:
     services = site.services
     async with services.database.connect() as connection:
         account = await _account(connection, site, session)
-        yield b'{"account":' + msgspec.json.encode(account) + b',"kept":'
-        async for piece in export.as_json(connection, services.subjects, session.person, time.time()):
-            yield piece
+    yield b'{"account":' + msgspec.json.encode(account) + b',"kept":'
+    async for piece in export.as_json(services.database, services.subjects, session.person, time.time()):
+        yield piece
     yield b"}\n"
 
 
-async def _markdown(site: Site, session: Session) -> AsyncIterator[bytes]:
+def _markdown(site: Site, session: Session) -> AsyncIterator[bytes]:
     services = site.services
-    async with services.database.connect() as connection:
-        async for piece in export.as_markdown(connection, services.subjects, session.person, time.time()):
-            yield piece
+    return export.as_markdown(services.database, services.subjects, session.person, time.time())
 
 
 async def _account(connection: Connection, site: Site, session: Session) -> dict[str, Any]:
