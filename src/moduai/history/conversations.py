@@ -169,6 +169,17 @@ async def was_deleted(connection: Connection, person: str, conversation: str, at
     return await connection.scalar(bare) is not None
 
 
+async def takes_turns(connection: Connection, person: str, conversation: str) -> bool:
+    """Whether a turn may go there, as the loader judges: a conversation of the person's own that was not
+    deleted, or an id that is nobody's yet. Fails closed.
+    """
+    mine = conversations.c
+    row = (
+        await connection.execute(select(mine.person, mine.deleted_at).where(mine.id == conversation))
+    ).first()
+    return row is None or (row.person == person and not row.deleted_at)
+
+
 async def delete_all(connection: Connection, person: str, now: float) -> int:
     """Delete every conversation of a person, with answers that still run; how many there were."""
     if not await _exists(connection, person, lock=True):
