@@ -258,3 +258,14 @@ async def test_the_text_to_take_along_has_every_turn_that_the_page_leaves_out(
     assert [turn.question for turn in found.turns] == ["둘째", "셋째"]
     _, text = await exported(world)
     assert [word in text for word in ("첫 질문", "둘째", "셋째")] == [True] * 3
+
+
+async def test_an_id_that_nobody_made_is_nobodys(world: World) -> None:
+    await world.keep()
+    async with world.db.begin() as connection:
+        assert not await rename(connection, world.subjects, world.person, "cnv_\0", "Ein Name")
+    async with world.db.connect() as connection:
+        for name in ("cnv_\0", "\0"):
+            before = (1 << 40, name)
+            found = await list_conversations(connection, world.subjects, world.person, before=before)
+            assert found == []

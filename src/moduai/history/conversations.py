@@ -55,6 +55,8 @@ async def list_conversations(
     query = query.order_by(mine.updated_at.desc(), mine.id.desc())
     if before is not None:
         at, name = before
+        if not name.isprintable():
+            return []
         query = query.where(or_(mine.updated_at < at, (mine.updated_at == at) & (mine.id < name)))
     limit, wanted = min(limit, MOST_LISTED), _folded(text.strip()[:MOST_TITLE])
     if not wanted:
@@ -245,6 +247,8 @@ def shown_path(kept: Sequence[Turn]) -> list[Turn]:
 
 
 async def _find(connection: Connection, person: str, conversation: str) -> Row[Any] | None:
+    if not conversation.isprintable():  # no id is not, and PostgreSQL takes no NUL
+        return None
     mine = conversations.c
     query = select(conversations).where(mine.id == conversation, mine.person == person, mine.deleted_at == 0)
     return (await connection.execute(query)).first()
