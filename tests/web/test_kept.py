@@ -342,6 +342,24 @@ async def test_a_guest_reports_by_form(served: Served, script: Script) -> None:
     assert await filed(served) == ("", "turn-1", "harmful", "Say it", "Bad *words*.<i>no</i>")
 
 
+async def test_one_network_of_guests_does_not_use_up_the_reports_of_all(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with httpx2.AsyncClient(base_url=served.url, headers={"accept-language": "en"}) as browser:
+        token = (await form(browser))["token"]
+        told = {"token": token, "reason": "wrong", "question": "?", "answer": "!", "model": "m", "turn": "t"}
+
+        async def report() -> int:
+            return (await browser.post("/report", json=told)).status_code
+
+        taken = 0
+        while await report() == 200:
+            taken += 1
+        assert 20 <= taken < 100, "on a slow machine some more, after a second, two seconds, and so on"
+        monkeypatch.setattr("moduai.web.reporting.network", lambda _: "198.51.100.0/24")
+        assert await report() == 200
+
+
 async def test_what_a_resident_reports_is_what_was_recorded(
     one: tuple[httpx2.AsyncClient, Person], served: Served
 ) -> None:

@@ -14,11 +14,11 @@ import os
 import time
 import unicodedata
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
 from sqlalchemy import delete, select, update
@@ -43,6 +43,10 @@ AT_ONCE = 2
 """Passwords that are hashed at once; each takes 19 MiB and some 50 ms of a processor."""
 MOST_WAITING = 100
 """Passwords that wait to be hashed: some three seconds; further people are told to try again."""
+
+
+LIMITS = {"pair": (5, 900), "login": (20, 60), "network": (30, 300)}
+"""How many may fail, and the longest wait in seconds: a login from one network, a login, a network."""
 
 
 class TakenError(AccountError):
@@ -161,10 +165,10 @@ class Attempts:
 
     CELLS = 1 << 16
     FORGET_S = 3600
-    LIMITS: ClassVar = {"pair": (5, 900), "login": (20, 60), "network": (30, 300)}
-    """How many may fail, and the longest wait in seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Mapping[str, tuple[int, int]] = LIMITS) -> None:
+        """``limits``: of which kinds there are counts, how many may fail and the longest wait in seconds."""
+        self._limits = limits
         self._key = os.urandom(32)
         self._failed = array("H", bytes(2 * self.CELLS))
         self._at = array("d", bytes(8 * self.CELLS))
@@ -191,7 +195,7 @@ class Attempts:
     def _cells(self, login: str, network: str) -> dict[str, int]:
         name = _folded(login[:MOST_NAME])
         said = {"pair": f"{network}\n{name}", "login": f"\n{name}", "network": network}
-        return {kind: self._cell(kind, text) for kind, text in said.items()}
+        return {kind: self._cell(kind, said[kind]) for kind in self._limits}
 
     def _cell(self, kind: str, text: str) -> int:
         person = kind.encode()
@@ -202,7 +206,7 @@ class Attempts:
         return self._failed[cell] if now < self._at[cell] + self.FORGET_S else 0
 
     def _wait(self, cell: int, kind: str, now: float) -> float:
-        free, longest = self.LIMITS[kind]
+        free, longest = self._limits[kind]
         over = self._count(cell, now) - free
         if over < 0:
             return 0.0

@@ -34,11 +34,19 @@ if TYPE_CHECKING:
     from moduai.accounts.oidc import Providers
 
 
+GUESTS_REPORTS = {"network": (20, 900)}
+"""After so many within an hour each further one waits longer, at most so many seconds: all guests together
+may file few (``accounts.reports``), and one network is not to have them all.
+"""
+
+
 @dataclass
 class Entrance:
-    """What the pages remember of sign-ins, in this worker; held by the application's state."""
+    """What the pages remember of sign-ins and of reports, in this worker; held by the application's state."""
 
     attempts: Attempts = field(default_factory=Attempts)
+    reports: Attempts = field(default_factory=lambda: Attempts(GUESTS_REPORTS))
+    """Answers that guests reported, by their networks."""
     providers: Providers | None = None
 
     def count(self, login: str, network: str) -> None:
