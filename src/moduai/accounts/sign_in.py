@@ -153,14 +153,20 @@ def clean_login(login: str) -> str:
     return folded
 
 
+def same_login(login: str) -> str:
+    """Anything as it is compared with logins."""
+    return _folded(login[:MOST_NAME])
+
+
 class Attempts:
     """How often one may try to sign in, in the memory of one worker.
 
     Counted are a login from one network, a login from anywhere, and a network: each may fail a few times,
-    then waits twice as long after each failure. A login alone waits a minute at most, so that nobody can
-    lock its owner out. Counts lie in a fixed number of cells, by a digest that only this process can make:
-    two that share a cell make it stricter, never looser, and memory is bounded. Fails closed: an attempt
-    counts before it is checked, so many at once gain nothing.
+    then waits twice as long after each failure. A login alone waits a minute at most; but who tries it from
+    many networks takes each turn, so a *device* on which its owner signed in before has a count of its own
+    instead: nobody locks an owner out there. Counts lie in a fixed number of cells, by a digest that only
+    this process can make: two that share a cell make it stricter, never looser, and memory is bounded. Fails
+    closed: an attempt counts before it is checked, so many at once gain nothing.
     """
 
     CELLS = 1 << 16
@@ -173,11 +179,12 @@ class Attempts:
         self._failed = array("H", bytes(2 * self.CELLS))
         self._at = array("d", bytes(8 * self.CELLS))
 
-    def begin(self, login: str, network: str, now: float) -> float:
+    def begin(self, login: str, network: str, now: float, device: str = "") -> float:
         """Seconds to wait before another attempt; 0.0: go on, and this attempt counts as failed until
-        ``succeeded``. ``now`` must not go back: give ``time.monotonic()``.
+        ``succeeded``. ``now`` must not go back: give ``time.monotonic()``. ``device`` names one on which this
+        login signed in before; the caller has made sure of that.
         """
-        cells = self._cells(login, network)
+        cells = self._cells(login, network, device)
         wait = max(self._wait(cell, kind, now) for kind, cell in cells.items())
         if wait > 0:
             return wait
@@ -186,15 +193,15 @@ class Attempts:
             self._at[cell] = now
         return 0.0
 
-    def succeeded(self, login: str, network: str) -> None:
+    def succeeded(self, login: str, network: str, device: str = "") -> None:
         """Take back what ``begin`` counted, and forget the login's failures."""
-        cells = self._cells(login, network)
+        cells = self._cells(login, network, device)
         self._failed[cells["pair"]] = self._failed[cells["login"]] = 0
         self._failed[cells["network"]] = max(self._failed[cells["network"]] - 1, 0)
 
-    def _cells(self, login: str, network: str) -> dict[str, int]:
-        name = _folded(login[:MOST_NAME])
-        said = {"pair": f"{network}\n{name}", "login": f"\n{name}", "network": network}
+    def _cells(self, login: str, network: str, device: str) -> dict[str, int]:
+        name = same_login(login)
+        said = {"pair": f"{network}\n{name}", "login": f"{device}\n{name}", "network": network}
         return {kind: self._cell(kind, said[kind]) for kind in self._limits}
 
     def _cell(self, kind: str, text: str) -> int:
