@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, CDPSession, Page, Request, sync_playwri
 
 from benchmarks.harness.process import StartError
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chromium-headless-shell")
 INLINE = ("data:", "blob:", "about:")
 QUIET_S, WEIGHED_S = 0.5, 3.0
 """Time without a new request; scripts that load scripts may pause, and all shall be weighed."""

@@ -19,7 +19,9 @@ def client(whole):
 
 
 def test_chat_answers_and_is_in_the_ledger(whole, client):
-    raw = client.chat.completions.with_raw_response.create(model=whole.model, messages=ASK, max_tokens=24)
+    raw = client.chat.completions.with_raw_response.create(
+        model=whole.model, messages=ASK, max_tokens=24, temperature=0
+    )
     answer = raw.parse()
     assert "서울" in answer.choices[0].message.content
     row = whole.row(raw.headers["x-request-id"])
@@ -41,7 +43,12 @@ def test_stream_is_the_same_text_in_parts(whole, client):
 
 def test_langchain(whole):
     chat = ChatOpenAI(
-        model=whole.model, base_url=f"{whole.url}/v1", api_key=SecretStr(whole.key), timeout=90, max_tokens=24
+        model=whole.model,
+        base_url=f"{whole.url}/v1",
+        api_key=SecretStr(whole.key),
+        timeout=90,
+        max_tokens=24,
+        temperature=0,
     )
     assert "서울" in chat.invoke(ASK[0]["content"]).content
     assert "".join(part.content for part in chat.stream("안녕하세요?"))

@@ -202,7 +202,7 @@ async def test_keys_that_are_away_are_waited_for(world: World, monkeypatch: pyte
 
     world.hear()
     with monkeypatch.context() as patch:
-        patch.setattr(world.subjects, "_seal", away)
+        patch.setattr(world.subjects, "_look", away)
         await world.recorder.flush()
         await world.recorder.flush()
         assert (world.recorder.failing, world.recorder.waiting) == (True, 1)

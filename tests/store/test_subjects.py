@@ -233,6 +233,9 @@ def test_a_file_that_goes_away_while_it_runs_is_told(keys: SubjectKeys) -> None:
         keys.unseal(ANN, "turn", sealed)
     with pytest.raises(SubjectsAwayError):
         keys.destroy(ANN, 100)
+    first, second = keys.seal_all([(ANN, "turn", b"text"), (BEN, "turn", b"text")])
+    assert isinstance(first, SubjectsAwayError)
+    assert first is second, "asked once for all: each asking may have to wait"
     assert not keys.file.exists(), "nothing is written to a new, empty file unasked"
 
 

@@ -23,7 +23,7 @@ def chromium_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     its own. Where there is none the tests are skipped, but not in CI.
     """
     if not CHROMIUM and not os.environ.get("CI"):
-        pytest.skip("no Chromium (Debian: apt install chromium fonts-noto-cjk)")
+        pytest.skip("no Chromium (Debian: apt install chromium-headless-shell fonts-noto-cjk)")
     profile = tmp_path_factory.mktemp("chromium")
     command = [CHROMIUM, *ARGUMENTS, *ALONE, f"--user-data-dir={profile}", "about:blank"]
     quiet = subprocess.DEVNULL

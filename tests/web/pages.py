@@ -10,9 +10,13 @@ from playwright.async_api import Locator, Page, expect
 
 expect.set_options(timeout=30_000)  # milliseconds; a machine under load takes many times its usual ones
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-NAMES = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
+NAMES = (
+    os.environ.get("CHROMIUM", ""), "chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"
+)  # fmt: skip
 CHROMIUM = next((found for name in NAMES if name and (found := shutil.which(name))), "")
-"""The browser, found as scripts/browser finds it; empty if there is none."""
+"""The browser, found as scripts/browser finds it; empty if there is none. The one without a window first: it
+draws no toolbar for each page, and takes half the time.
+"""
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",

@@ -19,7 +19,7 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,8 +81,6 @@ class SubjectKeys:
         self._opened: tuple[int, int] | None = None
         self._version = -1
         self._nonces = _nonces()
-        self._fresh = False
-        """What is in memory has been looked at for the texts that are being sealed."""
         self._looked_at = 0.0
 
     @classmethod
@@ -126,23 +124,20 @@ class SubjectKeys:
             raise sealed
         return sealed
 
-    def seal_all(self, texts: Iterable[tuple[str, str, bytes]]) -> list[bytes | KeyringError]:
+    def seal_all(self, texts: Sequence[tuple[str, str, bytes]]) -> list[bytes | KeyringError]:
         """Several at once: subject, purpose and text of each. What cannot be sealed is the error instead."""
-        sealed: list[bytes | KeyringError] = []
         with self._lock:
-            self._fresh = False
-            for subject, purpose, clear in texts:
-                try:
-                    sealed.append(self._seal(subject, purpose, clear))
-                except KeyringError as error:
-                    sealed.append(error)
-        return sealed
+            try:
+                self._look()
+            except SubjectsAwayError as error:
+                return [error] * len(texts)
+            return [self._seal(*text) for text in texts]
 
-    def _seal(self, subject: str, purpose: str, clear: bytes) -> bytes:
-        if not self._fresh:
-            self._look()
-            self._fresh = True
-        keys = self._usable(subject)
+    def _seal(self, subject: str, purpose: str, clear: bytes) -> bytes | KeyringError:
+        try:
+            keys = self._usable(subject)
+        except KeyringError as error:
+            return error
         cipher = keys.ciphers[keys.newest]
         assert cipher is not None  # noqa: S101  (``newest`` is never one that cannot be used)
         nonce = next(self._nonces)

@@ -6,10 +6,11 @@ const client = new OpenAI({ baseURL: process.env.URL, apiKey: process.env.KEY, m
 // With a question it asks only that (a real model); without one it tries everything (the fake engine).
 const question = process.argv[2];
 const messages = [{ role: "user", content: question ?? "모두의 AI란?" }];
+const how = question ? { temperature: 0 } : {}; // a real model shall say the same each time
 const tools = [{ type: "function", function: { name: "weather", parameters: { type: "object", properties: {} } } }];
 const told = {};
 
-const whole = await client.chat.completions.create({ model, messages });
+const whole = await client.chat.completions.create({ model, messages, ...how });
 told.chat = { text: whole.choices[0].message.content, tokens: whole.usage.completion_tokens };
 
 let text = "";
@@ -17,6 +18,7 @@ let usage = null;
 const stream = await client.chat.completions.create({
   model,
   messages,
+  ...how,
   stream: true,
   stream_options: { include_usage: true },
 });

@@ -31,7 +31,7 @@ LOOKS = [
 async def chromium() -> AsyncIterator[Browser]:
     """A real browser. Where there is none the test is skipped, but not in CI."""
     if not CHROMIUM and not os.environ.get("CI"):
-        pytest.skip("no Chromium (Debian: apt install chromium fonts-noto-cjk)")
+        pytest.skip("no Chromium (Debian: apt install chromium-headless-shell fonts-noto-cjk)")
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
