@@ -208,6 +208,38 @@ async def test_what_was_done_to_the_log_is_told(db: Database, signing: SigningKe
             await connection.rollback()
 
 
+ODD = (
+    "UPDATE audit SET hash = 'not bytes' WHERE number = 2",
+    "UPDATE audit SET hash = 99999999999 WHERE number = 2",
+    "UPDATE audit SET previous = '' WHERE number = 2",
+    "UPDATE audit SET number = 'two' WHERE number = 2",
+    "UPDATE audit SET number = 'five' WHERE number = 5",
+    "UPDATE audit SET at = 'noon' WHERE number = 5",
+    "UPDATE audit SET actor = x'ff' WHERE number = 2",
+    "UPDATE audit SET target = x'' WHERE number = 5",
+    "UPDATE audit SET writer = x'00' WHERE number = 2",
+    "UPDATE audit_roots SET root = 'x'",
+    "UPDATE audit_roots SET signature = 17",
+    "UPDATE audit_roots SET key = x'ff'",
+    "UPDATE audit_roots SET day = x'ff'",
+)
+"""Values of another kind, which SQLite keeps as they are."""
+
+
+@pytest.mark.parametrize("statement", ODD)
+async def test_values_of_another_kind_are_told_too(
+    sqlite: Database, signing: SigningKeys, statement: str
+) -> None:
+    await write(sqlite, 4, days_ago=1)
+    await seal(sqlite, signing)
+    await write(sqlite, 1)
+    assert (await check(sqlite, signing)).problems == []
+    await tamper(sqlite, statement)
+    assert (await check(sqlite, signing)).problems != []
+    async with sqlite.connect() as connection:
+        assert len(await list_entries(connection)) == 5
+
+
 async def test_entries_that_changed_places_are_told(db: Database, signing: SigningKeys) -> None:
     await write(db, 3)
     for change in ("99 WHERE number = 1", "1 WHERE number = 2", "2 WHERE number = 99"):

@@ -328,6 +328,19 @@ class TestAttempts:
         assert 0 < attempts.begin(self.ANN, "home", now) <= 60
         assert attempts.begin("other", "home", now) == 0.0
 
+    def test_who_takes_each_turn_does_not_lock_the_owner_out_of_a_device_that_is_known(self) -> None:
+        attempts = Attempts()
+        for second in range(600):  # each of many networks tries once a second
+            for number in range(30):
+                attempts.begin(self.ANN, f"net-{number}", 100.0 + second)
+        assert attempts.begin(self.ANN, "home", 699.0) > 0
+        assert attempts.begin(self.ANN, "home", 699.0, "her browser") == 0.0
+        attempts.succeeded(self.ANN, "home", "her browser")
+        tried = sum(
+            attempts.begin(self.ANN, f"away-{number}", 700.0, "stolen") == 0.0 for number in range(99)
+        )
+        assert tried == 20, "a device has a count too"
+
     def test_one_network_that_tries_many_names_is_slowed(self) -> None:
         attempts = Attempts()
         tried = sum(attempts.begin(f"name-{number}", self.NET, 100.0) == 0.0 for number in range(2000))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import unicodedata
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -202,9 +203,8 @@ def test_any_parents_give_a_path_that_ends(pairs: list[tuple[str, str]]) -> None
 
 
 async def exported(world: World) -> tuple[dict[str, object], str]:
-    async with world.db.connect() as connection:
-        packed = b"".join([part async for part in as_json(connection, world.subjects, world.person, 1)])
-        text = b"".join([part async for part in as_markdown(connection, world.subjects, world.person, 1)])
+    packed = b"".join([part async for part in as_json(world.db, world.subjects, world.person, 1)])
+    text = b"".join([part async for part in as_markdown(world.db, world.subjects, world.person, 1)])
     return json.loads(packed), text.decode()
 
 
@@ -231,3 +231,41 @@ async def test_export_names_what_is_lost(world: World) -> None:
     (one,) = packed["conversations"]  # type: ignore[misc]
     assert (one["lost"], one["turns"][0]["lost"], one["turns"][0]["question"]) == (True, True, "")
     assert LOST in text
+
+
+async def test_many_who_take_along_slowly_hold_up_nobody(world: World) -> None:
+    gone, *_ = [await world.keep(f"{number}번째") for number in range(3)]
+    slow = [as_json(world.db, world.subjects, world.person, 1) for _ in range(10)]
+    slow += [as_markdown(world.db, world.subjects, world.person, 1) for _ in range(10)]
+    begun = [await anext(each) + await anext(each) for each in slow]  # each is in the middle, and rests
+    assert all("2번째".encode() in each for each in begun)
+    assert await delete(world, f"cnv_{gone}")
+    for each in slow:
+        rest = b"".join([part async for part in each]).decode()
+        assert "1번째" in rest
+        assert "0번째" not in rest
+
+
+async def test_the_text_to_take_along_has_every_turn_that_the_page_leaves_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await world.keep("첫 질문")
+    second = await world.keep("둘째", place=TurnPlace(f"cnv_{first}", first))
+    await world.keep("셋째", place=TurnPlace(f"cnv_{first}", second))
+    monkeypatch.setitem(cast("dict[str, Any]", read_conversation.__kwdefaults__), "most", 2)
+    found = await read(world, f"cnv_{first}")
+    assert found is not None
+    assert [turn.question for turn in found.turns] == ["둘째", "셋째"]
+    _, text = await exported(world)
+    assert [word in text for word in ("첫 질문", "둘째", "셋째")] == [True] * 3
+
+
+async def test_an_id_that_nobody_made_is_nobodys(world: World) -> None:
+    await world.keep()
+    async with world.db.begin() as connection:
+        assert not await rename(connection, world.subjects, world.person, "cnv_\0", "Ein Name")
+    async with world.db.connect() as connection:
+        for name in ("cnv_\0", "\0"):
+            before = (1 << 40, name)
+            found = await list_conversations(connection, world.subjects, world.person, before=before)
+            assert found == []

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moduai.history.record import PlaceError, TurnPlace, title_of
+from moduai.accounts.people import clean_line
+from moduai.history.record import MOST_TITLE, PlaceError, TurnPlace, title_of
 from moduai.history.text import MOST_BYTES, Answer, read_question
 from tests.history.conftest import answered, asked
 
@@ -100,6 +101,15 @@ def test_titles() -> None:
     assert title_of("  한국의\n수도는? ") == "한국의 수도는?"
     assert len(title_of("가나 " * 100)) <= 60
     assert title_of("") == ""
+    assert title_of("\u202e \u200b\ufeff\n") == ""
+    assert title_of("\u202e수도는\u200b \u2066어디?\x1b[31m\x00") == "수도는 어디?[31m"
+    assert title_of("가족 👨‍👩‍👧") == "가족 👨‍👩‍👧"
+
+
+@given(st.text())
+def test_a_title_that_is_made_is_one_that_a_person_may_give(question: str) -> None:
+    title = title_of(question)
+    assert clean_line(title, MOST_TITLE, "a title") == title
 
 
 @pytest.mark.parametrize(

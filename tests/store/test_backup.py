@@ -26,8 +26,11 @@ from sqlalchemy import select, text, update
 from typer.testing import CliRunner
 
 from moduai import service, settings
+from moduai.accounts.invitations import find_invitation, invite, use_invitation
 from moduai.accounts.keys import create_key, load_principals
 from moduai.accounts.people import create_person, find_people
+from moduai.accounts.sessions import digest as session_digest
+from moduai.accounts.sessions import end_all, find_session, start_session
 from moduai.cli.backup import backup_app, restore_app
 from moduai.cli.prepare import prepare_home
 from moduai.engines.tables import engines
@@ -235,6 +238,33 @@ async def names_of(home: Path) -> list[str]:
     await db.dispose()
     keys.close()
     return sorted(person.name for person in found)
+
+
+async def test_what_was_ended_since_the_backup_is_not_open_again(home: Path, tmp_path: Path) -> None:
+    """Signed out everywhere is signed out, and a link that works once has worked."""
+    keys = await add_people(home, "Kim")
+    db, now = Database(loaded_of(home).database_url), time.time()
+    async with db.begin() as connection:
+        (kim,) = await find_people(connection, keys)
+        token, _ = await start_session(connection, kim, "", now)
+        link, _ = await invite(connection, role="admin")
+    assert (await asyncio.to_thread(run, backup_app, tmp_path / "b.tar.gz", "--home", home)).exit_code == 0
+    async with db.begin() as connection:
+        await end_all(connection, kim.id)
+        await use_invitation(connection, link, kim.id, now)
+    await db.dispose()
+    keys.close()
+    result = await asyncio.to_thread(
+        run, restore_app, tmp_path / "b.tar.gz", "--force", "--json", "--home", home
+    )
+    told = msgspec.json.decode(result.stdout)
+    assert (told["signed_out"], told["invitations"]) == (1, 1), result.output
+    db = Database(loaded_of(home).database_url)
+    async with db.connect() as connection:
+        assert await find_session(connection, session_digest(token.encode()), now) is None
+        assert await find_invitation(connection, link, now) is None
+    await db.dispose()
+    assert await names_of(home) == ["Kim"]
 
 
 def test_a_copy_of_the_keyring_brings_back_what_is_sealed(home: Path, tmp_path: Path) -> None:

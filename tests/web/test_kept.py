@@ -237,6 +237,58 @@ async def test_a_deleted_conversation_is_not_brought_back_by_an_answer_that_runs
     assert (await browser.get("/c/cnv_k")).status_code == 404
 
 
+async def test_who_asks_in_a_conversation_that_another_tab_deleted_is_told(
+    one: tuple[httpx2.AsyncClient, Person], script: Script, served: Served
+) -> None:
+    browser, person = one
+    (first,) = await keep(served.services, person, ("A?", "a"), conversation="cnv_k")
+    fields = await form(browser, id="cnv_k", sure="1")
+    assert (await browser.post("/history/delete", data=fields)).status_code == 303
+    for parent in (first, ""):  # asked on, and asked the first one again
+        (told,) = await ask(browser, "B?", conversation="cnv_k", parent=parent)
+        assert (told["event"], told["code"]) == ("error", "conversation_gone")
+        answer = await browser.post(
+            "/", data=await form(browser, question="B?", place="cnv_k", parent=parent)
+        )
+        assert answer.status_code == 404
+        assert "perhaps it was deleted in another window" in answer.text
+        assert "\nB?</textarea>" in answer.text, "what was written is not lost"
+    assert script.asked == [], "nothing is answered that would not be kept"
+
+
+async def test_after_a_question_that_left_the_line_the_conversation_can_begin(
+    one: tuple[httpx2.AsyncClient, Person], script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    browser, _ = one
+    monkeypatch.setattr("moduai.web.fresh.FRESH_S", -1.0)  # as a minute later, or in another worker
+    monkeypatch.setattr("moduai.web.kept.AWAIT_S", 0.0)
+    script.events = [*waiting((9, 40.0, 20.0, 60.0)), failed("wait_too_long")]
+    begun = (await ask(browser, "A?"))[0]
+    script.events = spoken("Now.")
+    for parent in (begun["turn"], None):
+        told = await ask(browser, "A again?", conversation=begun["conversation"], parent=parent)
+        assert told[-1]["event"] == "done"
+        assert script.places[-1] == (begun["conversation"], ""), "its first turn, which gives the title"
+
+
+async def test_without_its_records_the_page_says_so_and_keeps_the_question(
+    one: tuple[httpx2.AsyncClient, Person], script: Script, served: Served
+) -> None:
+    browser, person = one
+    (first,) = await keep(served.services, person, ("A?", "a"), conversation="cnv_k")
+    token = (await form(browser))["token"]
+    database = served.services.loaded.home / "modu.db"
+    database.rename(database.with_suffix(".away"))
+    asked = {"token": token, "question": "B?", "conversation": "cnv_k", "parent": first}
+    (told,) = events((await browser.post("/ask", json=asked)).text)
+    assert (told["event"], told["code"]) == ("error", "records_away")
+    fields = {"token": token, "question": "B?", "place": "cnv_k", "parent": first}
+    answer = await browser.post("/", data=fields)
+    assert answer.status_code == 503
+    assert "\nB?</textarea>" in answer.text
+    assert script.asked == []
+
+
 async def test_a_lost_key_is_said_and_nothing_breaks(
     one: tuple[httpx2.AsyncClient, Person], served: Served
 ) -> None:
@@ -288,6 +340,24 @@ async def test_a_guest_reports_by_form(served: Served, script: Script) -> None:
         assert (await browser.post("/report", data={**fields, "reason": "odd"})).status_code == 503
         assert (await browser.post("/report", data={**fields, "report": "7"})).status_code == 404
     assert await filed(served) == ("", "turn-1", "harmful", "Say it", "Bad *words*.<i>no</i>")
+
+
+async def test_one_network_of_guests_does_not_use_up_the_reports_of_all(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with httpx2.AsyncClient(base_url=served.url, headers={"accept-language": "en"}) as browser:
+        token = (await form(browser))["token"]
+        told = {"token": token, "reason": "wrong", "question": "?", "answer": "!", "model": "m", "turn": "t"}
+
+        async def report() -> int:
+            return (await browser.post("/report", json=told)).status_code
+
+        taken = 0
+        while await report() == 200:
+            taken += 1
+        assert 20 <= taken < 100, "on a slow machine some more, after a second, two seconds, and so on"
+        monkeypatch.setattr("moduai.web.reporting.network", lambda _: "198.51.100.0/24")
+        assert await report() == 200
 
 
 async def test_what_a_resident_reports_is_what_was_recorded(

@@ -104,7 +104,7 @@ def test_preferences_are_sorted_and_bad_ones_left_out() -> None:
 
 def test_codes_that_people_are_told_of_exist_in_the_gateway() -> None:
     own = {"guests_off", "empty", "question_too_long", "page_too_old", "form_too_large", "failed"}
-    own |= {"nothing_to_report", "not_reported", "name_not_taken"}
+    own |= {"nothing_to_report", "not_reported", "name_not_taken", "conversation_gone", "records_away"}
     assert set(words._ERRORS) - own <= set(CATALOGUE)
 
 

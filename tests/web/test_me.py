@@ -14,7 +14,7 @@ from moduai.accounts.looks import read as look_at
 from moduai.accounts.looks import take_leave
 from moduai.accounts.people import get_person
 from moduai.accounts.quotas import Limit, set_quota
-from moduai.accounts.reports import ReportText, file_report
+from moduai.accounts.reports import ReportText, file_report, read_report
 from moduai.accounts.sessions import digest, find_session, start_session
 from moduai.history.conversations import count
 from moduai.history.record import title_purpose
@@ -222,6 +222,28 @@ async def test_who_looked_is_shown(me):
 
     await look_at(me.served.services.database, staff=steward.id, person=me.person.id, what="", reader=nothing)
     assert "read on" in (await me.get("/me")).text
+
+
+async def test_who_read_a_report_is_shown_too(me):
+    services = me.served.services
+    steward, _ = await resident(services, "steward", role="steward")
+    other, _ = await resident(services, "bada")
+    filed = {}
+    for person in (me.person, other):
+        about = {"person": person.id, "turn": "t", "model": "m", "reason": "wrong", "text": ReportText()}
+        async with services.database.begin() as connection:
+            filed[person.id] = await file_report(connection, services.subjects, **about)
+    async with services.database.begin() as connection:
+        await read_report(connection, services.subjects, filed[other.id], steward.id)
+    assert "Nobody." in (await me.get("/me")).text
+    for staff in (steward.id, "cli"):
+        async with services.database.begin() as connection:
+            await read_report(connection, services.subjects, filed[me.person.id], staff)
+    page = (await me.get("/me")).text
+    assert "Nobody." not in page
+    assert page.count(": what you reported about an answer") == 2
+    account = json.loads((await me.get("/me/export.json")).content)["account"]
+    assert sorted(each["role"] for each in account["readings_of_reports"]) == ["cli", "steward"]
 
 
 async def test_taking_everything_along(me):

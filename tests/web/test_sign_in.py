@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from moduai.accounts.invitations import invite
 from moduai.accounts.people import change_person
 from moduai.accounts.sessions import COOKIE
+from moduai.accounts.sign_in import Attempts
 from moduai.web.forms import own_path
 
 from .harness import PASSWORD, resident, serve
@@ -98,6 +99,41 @@ async def test_attempts_are_counted(client, haneul):
     assert [answer.status_code for answer in said] == [403] * 5 + [429]
     assert "too many attempts" in said[-1].text
     assert (await client.sign_in()).status_code == 429
+
+
+async def test_a_browser_that_signed_in_before_has_its_own_turns(client, served, haneul, monkeypatch):
+    def wait(self, cell, kind, now):  # a minute at once, or the test would wait for what it tests
+        return 60.0 if self._count(cell, now) >= self._limits[kind][0] else 0.0
+
+    monkeypatch.setattr(Attempts, "_wait", wait)
+    networks = iter(range(10_000))
+    monkeypatch.setattr("moduai.web.sign_in.network", lambda _: f"net-{next(networks)}")
+    cookies = (await client.sign_in()).headers.get_list("set-cookie")
+    (device,) = [each for each in cookies if each.startswith("modu_device=")]
+    assert all(part in device for part in ("HttpOnly", "Path=/signin", "SameSite=lax"))
+    await client.post("/signout")
+    stranger = Client(served)
+    async with stranger.http:
+        token = await stranger.token("/signin")
+        while (await stranger.sign_in(password="a guess too many", token=token)).status_code != 429:
+            pass
+        assert (await stranger.sign_in(token=token)).status_code == 429, "whoever it is"
+        forged = device.partition("=")[2].partition(";")[0][:-4] + "AAAA"
+        stranger.http.cookies.set("modu_device", forged, domain="127.0.0.1", path="/signin")
+        assert (await stranger.sign_in(token=token)).status_code == 429
+    assert (await client.sign_in()).status_code == 303
+
+
+async def test_a_browser_is_known_for_the_login_that_signed_in(client, served, haneul, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        Attempts, "begin", lambda self, login, net, now, device="": seen.append(bool(device)) or 0
+    )
+    await client.sign_in()
+    await client.post("/signout")
+    await client.sign_in(login="bada")
+    await client.sign_in(login="HANEUL")
+    assert seen == [False, False, True]
 
 
 async def test_a_token_that_was_there_before_is_worth_nothing(client, served, haneul):

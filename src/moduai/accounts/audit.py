@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -35,6 +35,7 @@ _LOCK = 0x6D6F6461
 _PAGE = 1000
 
 Value = str | int | bool | list[str]
+T = TypeVar("T", str, int, bytes)
 
 
 class AuditError(ValueError):
@@ -189,5 +190,19 @@ def _check_word(value: str) -> None:
         raise AuditError(f"a word of the audit log has at most {MOST_WORD} printable characters")
 
 
+def as_kind(value: object, kind: type[T]) -> T:
+    """A value of a column, or one that ``record`` never wrote where it is of another kind: SQLite keeps
+    whatever it is given, and what was tampered with must be told, not end in an error.
+    """
+    return value if isinstance(value, kind) else kind(_NEVER[kind])
+
+
 def _entry(row: Any) -> Entry:
-    return Entry(**{**row._mapping, "previous": bytes(row.previous), "hash": bytes(row.hash)})
+    fields: dict[str, Any] = {
+        name: as_kind(value, _KINDS.get(name, str)) for name, value in row._mapping.items()
+    }
+    return Entry(**fields)
+
+
+_KINDS: dict[str, type] = {"number": int, "at": int, "previous": bytes, "hash": bytes}
+_NEVER: dict[type, Any] = {str: "\x00", int: -1, bytes: b""}

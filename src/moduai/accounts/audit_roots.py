@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Struct
 from sqlalchemy import func, select
 
-from moduai.accounts.audit import FIRST, hold
+from moduai.accounts.audit import FIRST, as_kind, hold
 from moduai.accounts.tables import audit, audit_roots
 from moduai.store.database import Connection, Database, brief
 from moduai.store.feed import announce
@@ -200,12 +200,12 @@ def _root(row: Any) -> Root:
     except msgspec.DecodeError:
         said = _Said("", {})
     return Root(
-        day=row.day,
+        day=as_kind(row.day, str),
         previous=said.previous,
         heads=said.heads,
-        root=bytes(row.root).hex(),
-        key=row.key,
-        signature=bytes(row.signature).hex(),
+        root=as_kind(row.root, bytes).hex(),
+        key=as_kind(row.key, str),
+        signature=as_kind(row.signature, bytes).hex(),
     )
 
 

@@ -122,6 +122,11 @@ async def revoke_invitation(connection: Connection, invitation: str) -> Invitati
     return Invitation(**row._mapping)
 
 
+async def revoke_open(connection: Connection) -> int:
+    """Take back all that were not used; how many."""
+    return (await connection.execute(delete(invitations).where(invitations.c.used_at == 0))).rowcount
+
+
 async def purge_invitations(connection: Connection, now: float) -> int:
     """Delete those that were used or expired ``KEPT_S`` ago; how many."""
     before = int(now) - KEPT_S

@@ -84,6 +84,12 @@ def clean_line(text: str, most: int, what: str) -> str:
     raise AccountError(f"{what} has at most {most} printable characters")
 
 
+def visible_line(text: str) -> str:
+    """Any text on one line, without what ``clean_line`` refuses or takes out."""
+    seen = "".join(char for char in text if char.isprintable() or char.isspace() or char in _JOINERS)
+    return unicodedata.normalize("NFC", " ".join(seen.split()))
+
+
 async def create_person(  # noqa: PLR0913  (the fields of a person)
     connection: Connection,
     subjects: SubjectKeys,

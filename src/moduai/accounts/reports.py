@@ -4,8 +4,8 @@ Words: the *text* of a report is what its reporter chose to show (question, answ
 the reporter's own key, a guest's with a key of the report; a report is *open* until staff have *handled*
 or *dismissed* it.
 
-Rule: who reads a report's text stands in the audit log. A lost or destroyed key leaves the report, with
-its text told as unreadable.
+Rule: who reads a report's text stands in the audit log, and its reporter sees it. A lost or destroyed key
+leaves the report, with its text told as unreadable.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from msgspec import Struct
 from sqlalchemy import delete, func, select, tuple_, update
 
 from moduai.accounts import audit
-from moduai.accounts.tables import reports
+from moduai.accounts.tables import audit as audit_entries
+from moduai.accounts.tables import organisations, people, reports
 from moduai.store.database import Connection
 from moduai.store.keyring import KeyringError
 
@@ -93,6 +94,18 @@ class OwnReport(Struct, frozen=True):
     state: str
     created_at: int
     text: ReportText | None
+
+
+class Reading(Struct, frozen=True, kw_only=True):
+    """Staff read the text of a person's report: what that person is told of it. Times are Unix seconds."""
+
+    report: str
+    role: str
+    """The reader's role now; "cli" for who may use the machine's command line, empty if no longer here."""
+    organisation: str
+    """Name of the reader's organisation."""
+    reported_at: int
+    at: int
 
 
 async def file_report(
@@ -186,6 +199,30 @@ async def own_reports(connection: Connection, subjects: SubjectKeys, person: str
             each.text,
         )
         for each in found
+    ]
+
+
+async def readings_of(connection: Connection, person: str, limit: int = 200) -> list[Reading]:
+    """Who read what this person reported, newest first, for that person: from the audit log, as long as the
+    report is kept.
+    """
+    log = audit_entries
+    staff = log.outerjoin(people, log.c.actor == people.c.id)
+    staff = staff.outerjoin(organisations, people.c.organisation == organisations.c.id)
+    query = select(
+        log.c.at, log.c.actor, log.c.target, reports.c.created_at, people.c.role, organisations.c.name
+    )
+    query = query.select_from(staff.join(reports, reports.c.id == log.c.target))
+    query = query.where(reports.c.person == person, log.c.action == "report.read")
+    return [
+        Reading(
+            report=row.target,
+            role="cli" if row.actor == "cli" else row.role or "",
+            organisation=row.name or "",
+            reported_at=row.created_at,
+            at=row.at // 1_000_000,
+        )
+        for row in await connection.execute(query.order_by(log.c.at.desc()).limit(limit))
     ]
 
 

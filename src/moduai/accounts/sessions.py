@@ -198,6 +198,11 @@ async def end_all(connection: Connection, person: str, *, keep: str = "") -> int
     return await _end(connection, delete(sessions).where(*where))
 
 
+async def end_everybodys(connection: Connection) -> int:
+    """End every session there is; how many there were."""
+    return await _end(connection, delete(sessions))
+
+
 async def list_sessions(connection: Connection, person: str, now: float) -> list[SessionInfo]:
     """A person's sessions that have not ended, the latest first."""
     columns = [sessions.c[name] for name in SessionInfo.__struct_fields__]

@@ -14,11 +14,11 @@ import os
 import time
 import unicodedata
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import Struct
 from sqlalchemy import delete, select, update
@@ -43,6 +43,10 @@ AT_ONCE = 2
 """Passwords that are hashed at once; each takes 19 MiB and some 50 ms of a processor."""
 MOST_WAITING = 100
 """Passwords that wait to be hashed: some three seconds; further people are told to try again."""
+
+
+LIMITS = {"pair": (5, 900), "login": (20, 60), "network": (30, 300)}
+"""How many may fail, and the longest wait in seconds: a login from one network, a login, a network."""
 
 
 class TakenError(AccountError):
@@ -149,31 +153,38 @@ def clean_login(login: str) -> str:
     return folded
 
 
+def same_login(login: str) -> str:
+    """Anything as it is compared with logins."""
+    return _folded(login[:MOST_NAME])
+
+
 class Attempts:
     """How often one may try to sign in, in the memory of one worker.
 
     Counted are a login from one network, a login from anywhere, and a network: each may fail a few times,
-    then waits twice as long after each failure. A login alone waits a minute at most, so that nobody can
-    lock its owner out. Counts lie in a fixed number of cells, by a digest that only this process can make:
-    two that share a cell make it stricter, never looser, and memory is bounded. Fails closed: an attempt
-    counts before it is checked, so many at once gain nothing.
+    then waits twice as long after each failure. A login alone waits a minute at most; but who tries it from
+    many networks takes each turn, so a *device* on which its owner signed in before has a count of its own
+    instead: nobody locks an owner out there. Counts lie in a fixed number of cells, by a digest that only
+    this process can make: two that share a cell make it stricter, never looser, and memory is bounded. Fails
+    closed: an attempt counts before it is checked, so many at once gain nothing.
     """
 
     CELLS = 1 << 16
     FORGET_S = 3600
-    LIMITS: ClassVar = {"pair": (5, 900), "login": (20, 60), "network": (30, 300)}
-    """How many may fail, and the longest wait in seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Mapping[str, tuple[int, int]] = LIMITS) -> None:
+        """``limits``: of which kinds there are counts, how many may fail and the longest wait in seconds."""
+        self._limits = limits
         self._key = os.urandom(32)
         self._failed = array("H", bytes(2 * self.CELLS))
         self._at = array("d", bytes(8 * self.CELLS))
 
-    def begin(self, login: str, network: str, now: float) -> float:
+    def begin(self, login: str, network: str, now: float, device: str = "") -> float:
         """Seconds to wait before another attempt; 0.0: go on, and this attempt counts as failed until
-        ``succeeded``. ``now`` must not go back: give ``time.monotonic()``.
+        ``succeeded``. ``now`` must not go back: give ``time.monotonic()``. ``device`` names one on which this
+        login signed in before; the caller has made sure of that.
         """
-        cells = self._cells(login, network)
+        cells = self._cells(login, network, device)
         wait = max(self._wait(cell, kind, now) for kind, cell in cells.items())
         if wait > 0:
             return wait
@@ -182,16 +193,16 @@ class Attempts:
             self._at[cell] = now
         return 0.0
 
-    def succeeded(self, login: str, network: str) -> None:
+    def succeeded(self, login: str, network: str, device: str = "") -> None:
         """Take back what ``begin`` counted, and forget the login's failures."""
-        cells = self._cells(login, network)
+        cells = self._cells(login, network, device)
         self._failed[cells["pair"]] = self._failed[cells["login"]] = 0
         self._failed[cells["network"]] = max(self._failed[cells["network"]] - 1, 0)
 
-    def _cells(self, login: str, network: str) -> dict[str, int]:
-        name = _folded(login[:MOST_NAME])
-        said = {"pair": f"{network}\n{name}", "login": f"\n{name}", "network": network}
-        return {kind: self._cell(kind, text) for kind, text in said.items()}
+    def _cells(self, login: str, network: str, device: str) -> dict[str, int]:
+        name = same_login(login)
+        said = {"pair": f"{network}\n{name}", "login": f"{device}\n{name}", "network": network}
+        return {kind: self._cell(kind, said[kind]) for kind in self._limits}
 
     def _cell(self, kind: str, text: str) -> int:
         person = kind.encode()
@@ -202,7 +213,7 @@ class Attempts:
         return self._failed[cell] if now < self._at[cell] + self.FORGET_S else 0
 
     def _wait(self, cell: int, kind: str, now: float) -> float:
-        free, longest = self.LIMITS[kind]
+        free, longest = self._limits[kind]
         over = self._count(cell, now) - free
         if over < 0:
             return 0.0

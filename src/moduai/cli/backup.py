@@ -11,12 +11,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
+from msgspec import Struct
 from sqlalchemy import select
 
 from moduai import service
 from moduai.accounts import audit
+from moduai.accounts.invitations import revoke_open
 from moduai.accounts.lost import find_lost
+from moduai.accounts.sessions import end_everybodys
 from moduai.cli.common import (
     HomeOption,
     JsonOption,
@@ -104,19 +108,15 @@ def read_backup(
     try:
         with _shown() as progress:
             restored = restore(loaded, file, force=force, progress=progress)
-        unreadable, forgotten = asyncio.run(_finish(loaded, restored))
+        after = asyncio.run(_finish(loaded, restored))
     except (BackupError, migrate.SchemaError) as error:
         fail(str(error))
     finally:
         os.close(lock)
-    if unreadable:
-        typer.echo(f"modu: {unreadable}", err=True)
-    told = {"manifest": restored.manifest, "replaced": restored.replaced}
-    done(
-        _brought_back(loaded, restored, forgotten),
-        {**told, "unreadable": unreadable, "forgotten": forgotten},
-        json=json,
-    )
+    if after.unreadable:
+        typer.echo(f"modu: {after.unreadable}", err=True)
+    told = {"manifest": restored.manifest, "replaced": restored.replaced, **msgspec.structs.asdict(after)}
+    done(_brought_back(loaded, restored, after), told, json=json)
 
 
 def _copy_keyring(loaded: Loaded, file: Path | None, folder: Path, *, json: bool) -> None:
@@ -148,17 +148,32 @@ async def _record(url: str, action: str, manifest: Manifest) -> None:
         await db.dispose()
 
 
-async def _finish(loaded: Loaded, restored: Restored) -> tuple[str, int]:
-    """Bring the schema to head and delete again the accounts that were deleted since the backup; say in one
-    line what is sealed and cannot be read, if anything, and how many accounts that were.
+class _After(Struct, frozen=True):
+    """What was done to a database that was brought back."""
+
+    unreadable: str = ""
+    """What is sealed and cannot be read, in one line."""
+    forgotten: int = 0
+    """Accounts that had been deleted since the backup."""
+    signed_out: int = 0
+    """Sessions that were ended."""
+    invitations: int = 0
+    """Invitations that were taken back."""
+
+
+async def _finish(loaded: Loaded, restored: Restored) -> _After:
+    """Bring the schema to head, delete again the accounts that were deleted since the backup, and close what
+    was closed since: nobody can tell which sessions were ended and which invitations used, so all are.
     """
     if not (url := restored.url):
-        return "", 0
+        return _After()
     await migrate.upgrade(url)
     await _record(url, "data.restore", restored.manifest)
     db = Database(url)
     try:
         forgotten = await _forget(loaded.home, db)
+        async with db.begin() as connection:
+            closed = await end_everybodys(connection), await revoke_open(connection)
         async with db.connect() as connection:
             query = select(engines.c.name, engines.c.sealed_key)
             query = query.where(engines.c.kind != "embedded")  # it gets a new key at each start
@@ -167,7 +182,7 @@ async def _finish(loaded: Loaded, restored: Restored) -> tuple[str, int]:
     finally:
         await db.dispose()
     unreadable = _unreadable(loaded.home, {row.name: bytes(row.sealed_key) for row in sealed})
-    return "; ".join(filter(None, (unreadable, lost.told()))), forgotten
+    return _After("; ".join(filter(None, (unreadable, lost.told()))), forgotten, *closed)
 
 
 async def _forget(home: Path, db: Database) -> int:
@@ -206,15 +221,19 @@ def _written(loaded: Loaded, file: Path, manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
-def _brought_back(loaded: Loaded, restored: Restored, forgotten: int) -> str:
+def _brought_back(loaded: Loaded, restored: Restored, after: _After) -> str:
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(restored.manifest.created))
     lines = [f"Restored the backup of {made} to {loaded.home}."]
     if restored.replaced:
         lines.append(f"What was there is kept in {restored.replaced}; move it back to undo.")
     if restored.schema:
         lines.append(f"Tables that were there are kept in the schema {restored.schema} of the database.")
-    if forgotten:
-        lines.append(f"{count(forgotten, 'account')} that had been deleted since then: deleted again.")
+    if after.forgotten:
+        lines.append(f"{count(after.forgotten, 'account')} that had been deleted since then: deleted again.")
+    if after.signed_out or after.invitations:
+        sessions, invitations = count(after.signed_out, "session"), count(after.invitations, "invitation")
+        lines.append(f"Ended {sessions} and took back {invitations}, as they may have been since then.")
+    lines.append("API keys, roles and blocks are as they were: what was revoked or blocked since, is not.")
     return "\n".join([*lines, "Start the service with modu up."])
 
 

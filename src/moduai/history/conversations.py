@@ -55,6 +55,8 @@ async def list_conversations(
     query = query.order_by(mine.updated_at.desc(), mine.id.desc())
     if before is not None:
         at, name = before
+        if not name.isprintable():
+            return []
         query = query.where(or_(mine.updated_at < at, (mine.updated_at == at) & (mine.id < name)))
     limit, wanted = min(limit, MOST_LISTED), _folded(text.strip()[:MOST_TITLE])
     if not wanted:
@@ -72,19 +74,34 @@ async def list_conversations(
     return found
 
 
+async def conversation_ids(connection: Connection, person: str) -> list[str]:
+    """All of a person's conversations, the latest first."""
+    mine = conversations.c
+    query = select(mine.id).where(mine.person == person, mine.deleted_at == 0)
+    return list(await connection.scalars(query.order_by(mine.updated_at.desc(), mine.id.desc())))
+
+
 async def read_conversation(
-    connection: Connection, subjects: SubjectKeys, person: str, conversation: str
+    connection: Connection,
+    subjects: SubjectKeys,
+    person: str,
+    conversation: str,
+    *,
+    most: int = MOST_SHOWN,
+    every: bool = False,
 ) -> Conversation | None:
-    """One conversation with the turns that are shown, the newest ``MOST_SHOWN`` of them; None if the person
-    has no such one.
+    """One conversation with the turns that are shown, the newest ``most`` of them, or with ``every`` turn in
+    the order in which they were asked; None if the person has no such one.
     """
     row = await _find(connection, person, conversation)
     if row is None:
         return None
-    kept = await connection.execute(select(*_BARE).where(turns.c.conversation == conversation))
-    path = shown_path([_bare(each) for each in kept])[-MOST_SHOWN:]
-    shown = tuple(await _with_text(connection, subjects, path))
-    return msgspec.structs.replace(_conversation(subjects, row), turns=shown)
+    if every:
+        kept = await read_turns(connection, subjects, person, conversation)
+    else:
+        found = await connection.execute(select(*_BARE).where(turns.c.conversation == conversation))
+        kept = await _with_text(connection, subjects, shown_path([_bare(each) for each in found])[-most:])
+    return msgspec.structs.replace(_conversation(subjects, row), turns=tuple(kept))
 
 
 async def read_turns(
@@ -154,6 +171,17 @@ async def was_deleted(connection: Connection, person: str, conversation: str, at
     return await connection.scalar(bare) is not None
 
 
+async def takes_turns(connection: Connection, person: str, conversation: str) -> bool:
+    """Whether a turn may go there, as the loader judges: a conversation of the person's own that was not
+    deleted, or an id that is nobody's yet. Fails closed.
+    """
+    mine = conversations.c
+    row = (
+        await connection.execute(select(mine.person, mine.deleted_at).where(mine.id == conversation))
+    ).first()
+    return row is None or (row.person == person and not row.deleted_at)
+
+
 async def delete_all(connection: Connection, person: str, now: float) -> int:
     """Delete every conversation of a person, with answers that still run; how many there were."""
     if not await _exists(connection, person, lock=True):
@@ -219,6 +247,8 @@ def shown_path(kept: Sequence[Turn]) -> list[Turn]:
 
 
 async def _find(connection: Connection, person: str, conversation: str) -> Row[Any] | None:
+    if not conversation.isprintable():  # no id is not, and PostgreSQL takes no NUL
+        return None
     mine = conversations.c
     query = select(conversations).where(mine.id == conversation, mine.person == person, mine.deleted_at == 0)
     return (await connection.execute(query)).first()

@@ -10,6 +10,8 @@ from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
+from moduai.accounts.people import visible_line
+
 Note = Literal["cut", "choices", "tools", "media"]
 """What a kept text does not show: ``cut``: it was longer; ``choices``: further answers; ``tools``: calls of
 tools; ``media``: images, sounds or files, which stand as ``[image]`` and so on."""
@@ -129,6 +131,6 @@ def title_purpose(conversation: str) -> str:
 
 
 def title_of(question: str) -> str:
-    """A title from the start of a question."""
-    line = " ".join(question[: 4 * MOST_TITLE].split())
+    """A title from the start of a question, which a person could have given too."""
+    line = visible_line(question[: 4 * MOST_TITLE])
     return line if len(line) <= MOST_TITLE else line[: MOST_TITLE - 1].rstrip() + "…"

@@ -6,6 +6,8 @@ that somebody else put there is worth nothing.
 
 from __future__ import annotations
 
+import hmac
+import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -22,11 +24,19 @@ from moduai.accounts.organisations import AccountError
 from moduai.accounts.people import Person, create_person
 from moduai.accounts.roles import STAFF
 from moduai.accounts.sessions import device_of, end_session, start_session
-from moduai.accounts.sign_in import Attempts, BusyError, Credential, check_password, make_credential
+from moduai.accounts.sign_in import (
+    Attempts,
+    BusyError,
+    Credential,
+    check_password,
+    make_credential,
+    same_login,
+)
 from moduai.store.database import Connection
 from moduai.store.keyring import KeyringError
 from moduai.web import visitor
 from moduai.web.forms import FormError
+from moduai.web.guests import decode, encode, sign
 from moduai.web.language import keep_language
 from moduai.web.site import Site, site_of
 
@@ -34,16 +44,26 @@ if TYPE_CHECKING:
     from moduai.accounts.oidc import Providers
 
 
+DEVICE = "modu_device"
+DEVICE_DAYS = 365
+GUESTS_REPORTS = {"network": (20, 900)}
+"""After so many within an hour each further one waits longer, at most so many seconds: all guests together
+may file few (``accounts.reports``), and one network is not to have them all.
+"""
+
+
 @dataclass
 class Entrance:
-    """What the pages remember of sign-ins, in this worker; held by the application's state."""
+    """What the pages remember of sign-ins and of reports, in this worker; held by the application's state."""
 
     attempts: Attempts = field(default_factory=Attempts)
+    reports: Attempts = field(default_factory=lambda: Attempts(GUESTS_REPORTS))
+    """Answers that guests reported, by their networks."""
     providers: Providers | None = None
 
-    def count(self, login: str, network: str) -> None:
+    def count(self, login: str, network: str, device: str = "") -> None:
         """Count an attempt; it counts as failed until ``attempts.succeeded``. Raises FormError."""
-        wait = self.attempts.begin(login, network, time.monotonic())
+        wait = self.attempts.begin(login, network, time.monotonic(), device)
         if wait > 0:
             raise FormError("too_often", 429, wait)
 
@@ -52,6 +72,26 @@ def entrance_of(request: Request) -> Entrance:
     """The entrance of the application that serves this request."""
     entrance: Entrance = request.app.state.entrance
     return entrance
+
+
+def device_of_login(request: Request, login: str) -> str:
+    """Names the browser if this login signed in with it before; else empty (fails closed)."""
+    shown = request.cookies.get(DEVICE, "")[:200]
+    raw = decode(shown) or b""
+    signed = sign(site_of(request).secret, "device", raw[:16], same_login(login).encode("utf-8", "replace"))
+    return shown if len(raw) == 48 and hmac.compare_digest(raw[16:], signed) else ""
+
+
+def keep_device(request: Request, response: Response, login: str) -> Response:
+    """Let the browser show later that this login has signed in with it. It says nothing else."""
+    number = secrets.token_bytes(16)
+    signed = sign(site_of(request).secret, "device", number, same_login(login).encode("utf-8", "replace"))
+    secure = request.url.scheme == "https"
+    response.set_cookie(
+        DEVICE, encode(number + signed), max_age=DEVICE_DAYS * 86_400, path="/signin", httponly=True,
+        samesite="lax", secure=secure,
+    )  # fmt: skip
+    return response
 
 
 def network(request: Request) -> str:

@@ -12,7 +12,16 @@ from moduai.accounts.invitations import Invitation, find_invitation
 from moduai.accounts.organisations import AccountError
 from moduai.accounts.people import Person, clean_name
 from moduai.web import account_words
-from moduai.web.entering import credential, entrance_of, make_person, network, reading, records, welcome
+from moduai.web.entering import (
+    credential,
+    entrance_of,
+    keep_device,
+    make_person,
+    network,
+    reading,
+    records,
+    welcome,
+)
 from moduai.web.forms import FormError, read
 from moduai.web.site import page, site_of
 
@@ -35,7 +44,7 @@ async def join(request: Request) -> Response:
         fields = await read(request)
         invitation = await invitation_of(request, request.path_params.get("token", ""))
         person = await _made(request, fields, invitation)
-        return await welcome(request, person, WELCOME)
+        return keep_device(request, await welcome(request, person, WELCOME), fields.get("login", ""))
     except FormError as error:
         return _page(request, invitation, error, fields)
 

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from moduai.history import conversations
 from moduai.history.record import Conversation, PlaceError, Turn, TurnPlace, title_of
 from moduai.web.conversation import Said
+from moduai.web.forms import FormError
 from moduai.web.site import Site
 from moduai.web.visitor import Visitor
 
@@ -61,35 +62,46 @@ async def read(site: Site, visitor: Visitor, id: str) -> Conversation:  # noqa: 
     """One conversation with the turns that are shown. 404 where this person has none of that id."""
     if visitor.session is None or not id.startswith("cnv_") or not _well_formed(id, ""):
         raise HTTPException(404)
-    person = visitor.session.person
+    found = await _awaited(site, visitor.session.person, id)
+    if found is None:
+        raise HTTPException(404)
+    return found
+
+
+async def _awaited(site: Site, person: str, id: str) -> Conversation | None:  # noqa: A002
+    """It may be on its way: None if it was deleted, or has not come after ``AWAIT_S``."""
     deadline = time.monotonic() + AWAIT_S
     while True:
         found = await _stored(site, person, id)
         fresh = site.fresh.of(person, id)
         if fresh and not found and await _was_deleted(site, fresh[-1]):
             site.fresh.drop(id)
-            raise HTTPException(404)
+            return None
         if found or fresh:
             return _with_fresh(found, id, fresh)
         if time.monotonic() > deadline:  # a page may be loaded again before its first turn is there
-            raise HTTPException(404)
+            return None
         await asyncio.sleep(0.15)
 
 
 async def before(site: Site, visitor: Visitor, conversation: str, parent: str | None) -> Before:
     """What a question follows. ``parent``: a turn's id, "" for a first turn, None for the newest.
 
-    A parent that is not found after ``AWAIT_S`` counts as the newest. Raises 404 as ``read`` does.
+    A parent that is not found after ``AWAIT_S`` counts as the newest. A conversation that is not there and
+    was not deleted is one whose only question left the line without an answer: it begins anew. Raises
+    FormError for one that was deleted, perhaps in another tab, or is somebody else's: fails closed.
     """
     if not conversation or visitor.session is None:
         return Before()
-    if not _well_formed(conversation, parent or ""):
-        raise HTTPException(404)
-    if parent == "":
+    person = visitor.session.person
+    if not (_well_formed(conversation, parent or "") and await _is_open(site, person, conversation)):
+        raise FormError("conversation_gone", 404)
+    found = await _awaited(site, person, conversation) if parent != "" else None
+    if found is None:
         return Before(conversation)
-    turns = (await read(site, visitor, conversation)).turns
+    turns = found.turns
     if parent is not None and _position(turns, parent) is None:
-        turns = await _path_to(site, visitor.session.person, conversation, parent) or turns
+        turns = await _path_to(site, person, conversation, parent) or turns
     until = len(turns) - 1 if parent is None else _position(turns, parent)
     kept = turns if until is None else turns[: until + 1]
     return Before(conversation, kept[-1].id if kept else "", kept)
@@ -128,6 +140,11 @@ async def _stored(site: Site, person: str, id: str) -> Conversation | None:  # n
     services = site.services
     async with services.database.connect() as connection:
         return await conversations.read_conversation(connection, services.subjects, person, id)
+
+
+async def _is_open(site: Site, person: str, conversation: str) -> bool:
+    async with site.services.database.connect() as connection:
+        return await conversations.takes_turns(connection, person, conversation)
 
 
 async def _was_deleted(site: Site, turn: Turn) -> bool:

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 
 from moduai.accounts import keys, sign_in
-from moduai.accounts.looks import looks_at
+from moduai.accounts.looks import Looked, looks_at
 from moduai.accounts.organisations import get_organisation
 from moduai.accounts.people import get_person
-from moduai.accounts.reports import own_reports
+from moduai.accounts.reports import Reading, own_reports, readings_of
 from moduai.accounts.sessions import Session, list_sessions
 from moduai.gateway.quota_look import look
 from moduai.history import conversations, export
@@ -68,18 +68,34 @@ async def kept(connection: Connection, site: Site, session: Session, lang: Langu
         ],
         "quota": await look(connection, services.loaded, person.id, now),
         "renews": lambda at: f"{datetime.fromtimestamp(at, site.zone):%Y-%m-%d %H:%M}",
-        "looks": [
-            {
-                "role": account_words.role(lang.words, each.role),
-                "organisation": account_words.organisation(lang.words, each.organisation, settings.web.title),
-                "reason": each.reason,
-                "day": _day(each.created_at, lang, site.zone),
-                "read": _day(each.used_at, lang, site.zone) if each.used_at else "",
-            }
-            for each in await looks_at(connection, person.id)
-        ],
+        **await _who_looked(connection, site, person.id, lang),
         "regions": _offered(regions_of(site), person.region, lang),
         "groups": _offered(settings.people.groups, person.group, lang),
+    }
+
+
+async def _who_looked(connection: Connection, site: Site, person: str, lang: Language) -> dict[str, Any]:
+    """Staff who took leave for the person's text, and who read what the person reported."""
+    title = site.services.loaded.settings.web.title
+
+    def who(each: Looked | Reading) -> dict[str, str]:
+        return {
+            "role": account_words.role(lang.words, each.role),
+            "organisation": account_words.organisation(lang.words, each.organisation, title),
+        }
+
+    def day(at: int) -> str:
+        return _day(at, lang, site.zone) if at else ""
+
+    return {
+        "looks": [
+            {**who(each), "reason": each.reason, "day": day(each.created_at), "read": day(each.used_at)}
+            for each in await looks_at(connection, person)
+        ],
+        "readings": [
+            {**who(each), "reported": day(each.reported_at), "read": day(each.at)}
+            for each in await readings_of(connection, person)
+        ],
     }
 
 
@@ -115,17 +131,15 @@ async def _json(site: Site, session: Session) -> AsyncIterator[bytes]:
     services = site.services
     async with services.database.connect() as connection:
         account = await _account(connection, site, session)
-        yield b'{"account":' + msgspec.json.encode(account) + b',"kept":'
-        async for piece in export.as_json(connection, services.subjects, session.person, time.time()):
-            yield piece
+    yield b'{"account":' + msgspec.json.encode(account) + b',"kept":'
+    async for piece in export.as_json(services.database, services.subjects, session.person, time.time()):
+        yield piece
     yield b"}\n"
 
 
-async def _markdown(site: Site, session: Session) -> AsyncIterator[bytes]:
+def _markdown(site: Site, session: Session) -> AsyncIterator[bytes]:
     services = site.services
-    async with services.database.connect() as connection:
-        async for piece in export.as_markdown(connection, services.subjects, session.person, time.time()):
-            yield piece
+    return export.as_markdown(services.database, services.subjects, session.person, time.time())
 
 
 async def _account(connection: Connection, site: Site, session: Session) -> dict[str, Any]:
@@ -138,6 +152,7 @@ async def _account(connection: Connection, site: Site, session: Session) -> dict
         "keys": await keys.list_keys(connection, subject=person.id, revoked=True),
         "looks": await looks_at(connection, person.id),
         "reports": await own_reports(connection, site.services.subjects, person.id),
+        "readings_of_reports": await readings_of(connection, person.id),
     }
 
 

@@ -73,7 +73,7 @@ async def data(request: Request, site: Site) -> Posted:
     check_origin(request, site, asked.token, asked.question)
     before = Before("", "", asked.turns)
     if kept.keeps(visitor) or asked.conversation:
-        before = await kept.before(site, visitor, asked.conversation, asked.parent)
+        before = await _recorded(site, visitor, asked.conversation, asked.parent, asked.question)
     return _checked(site, visitor, asked.question, asked.model, before, public=asked.public)
 
 
@@ -81,8 +81,20 @@ async def earlier(site: Site, visitor: Visitor, fields: dict[str, str]) -> Befor
     """The turns that a form stands below: recorded ones, or those that it carries."""
     place = fields.get("place", "")
     if kept.keeps(visitor) or (place and visitor.session):
-        return await kept.before(site, visitor, place, fields.get("parent"))
+        return await _recorded(site, visitor, place, fields.get("parent"), fields.get("question", ""))
     return Before("", "", unpack(fields.get("conversation", ""), site.secret, owner(visitor)))
+
+
+async def _recorded(
+    site: Site, visitor: Visitor, conversation: str, parent: str | None, question: str
+) -> Before:
+    """What a question follows, of what was recorded. Raises FormError, which keeps what had been written."""
+    try:
+        return await kept.before(site, visitor, conversation, parent)
+    except FormError as refusal:
+        raise FormError(refusal.code, refusal.status, question=question[:QUESTION_CHARS]) from None
+    except site.services.database.errors:
+        raise FormError("records_away", 503, question=question[:QUESTION_CHARS]) from None
 
 
 def position(turns: Sequence[Said], key: str) -> int | None:

@@ -1,11 +1,13 @@
 """Reporting an answer: anybody who was shown one may say that it is wrong, harmful or against a right.
 
 What staff are shown is what the server recorded or had signed; a page whose turns are kept nowhere sends
-the answer along. ``accounts.reports`` bounds how many there can be.
+the answer along. ``accounts.reports`` bounds how many there can be; what one network of guests may file is
+bounded here.
 """
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -16,6 +18,7 @@ from moduai.accounts.reports import MOST_REMARK, ReportError, ReportText, file_r
 from moduai.store.keyring import KeyringError
 from moduai.web import kept, posted, words
 from moduai.web.conversation import QUESTION_CHARS, Said, Turn
+from moduai.web.entering import entrance_of, network
 from moduai.web.forms import FormError
 from moduai.web.site import Site, page, site_of
 
@@ -86,8 +89,10 @@ def _whole(fields: dict[str, str]) -> dict[str, str]:
 
 
 async def _file(site: Site, request: Request, turn: Said, reason: str, remark: str) -> None:
-    """Raises FormError."""
+    """Raises FormError; too many from one network of guests fail closed."""
     session, services = site.who(request).session, site.services
+    if session is None and entrance_of(request).reports.begin("", network(request), time.monotonic()) > 0:
+        raise FormError("not_reported", 503)
     text = ReportText(question=turn.question, answer=turn.answer, remark=remark.replace("\r\n", "\n"))
     try:
         async with services.database.begin() as connection:

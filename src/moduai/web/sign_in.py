@@ -10,7 +10,17 @@ from starlette.responses import Response
 
 from moduai.accounts.people import Person, get_person
 from moduai.web import account_words, visitor
-from moduai.web.entering import check, entrance_of, go, leave, network, reading, welcome
+from moduai.web.entering import (
+    check,
+    device_of_login,
+    entrance_of,
+    go,
+    keep_device,
+    leave,
+    network,
+    reading,
+    welcome,
+)
 from moduai.web.forms import FormError, own_path, read
 from moduai.web.site import page, site_of
 
@@ -30,7 +40,7 @@ async def by_password(request: Request) -> Response:
         fields = await read(request)
         target, login = own_path(fields.get("next", "")), fields.get("login", "")
         person = await _checked(request, login, fields.get("password", ""))
-        return await welcome(request, person, target)
+        return keep_device(request, await welcome(request, person, target), login)
     except FormError as error:
         if error.code == "page_too_old" and site_of(request).who(request).signed_in:
             return go("/")  # signed in meanwhile, in another tab
@@ -42,13 +52,14 @@ async def _checked(request: Request, login: str, password: str) -> Person:
     site, attempts, net = site_of(request), entrance_of(request), network(request)
     if not site.services.loaded.settings.sign_in.local:
         raise FormError("failed", 403)
-    attempts.count(login, net)
+    device = device_of_login(request, login)
+    attempts.count(login, net, device)
     found = await check(site, login, password)
     if found is None:
         raise FormError("wrong", 403)
     async with reading(site) as connection:
         person = await get_person(connection, site.services.subjects, found)
-    attempts.attempts.succeeded(login, net)
+    attempts.attempts.succeeded(login, net, device)
     return person
 
 

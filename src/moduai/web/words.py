@@ -139,6 +139,12 @@ _ERRORS: dict[str, Callable[[Words], str]] = {
         "This page was open for too long, or your browser keeps no cookies. Please load it again."
     ),
     "form_too_large": lambda t: t.gettext("This conversation has become too long. Please begin a new one."),
+    "conversation_gone": lambda t: t.gettext(
+        "This conversation is gone: perhaps it was deleted in another window. Please begin a new one."
+    ),
+    "records_away": lambda t: t.gettext(
+        "The service cannot read its records just now. Please try again soon."
+    ),
     "nothing_to_report": lambda t: t.gettext("This answer is no longer here."),
     "name_not_taken": lambda t: t.gettext("This name cannot be taken: at most 100 letters, on one line."),
     "not_reported": lambda t: t.gettext("The report could not be taken now. Please send it again later."),
