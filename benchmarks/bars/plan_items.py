@@ -14,7 +14,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from benchmarks.bars import Bench, Measured, Row
+from benchmarks.bars import Bench, Measured, NoDataError, Row
 from benchmarks.bars.knowledge_data import DATA
 from moduai.gateway.policy_text import parse
 from moduai.packs.pack import Pack
@@ -56,8 +56,10 @@ class Figure(Struct, frozen=True):
 
 
 def items(bench: Bench) -> Measured:
-    """Figures of the digest that no claim has; a pack with a fault has none."""
+    """Figures of the digest that no claim has; a pack with a fault has none. Raises NoDataError."""
     digest = Path(os.environ.get(DATA, "../shared/data")).parent / "SEEDS.md"
+    if not digest.exists():
+        raise NoDataError(f"no digest at {digest}: set {DATA} to the folder beside it")
     walked = list(figures(digest.read_text("utf-8")))
     pack = read(shipped()["kr"], parse)
     lost = missing(pack, walked)
