@@ -127,6 +127,18 @@ def test_a_worker_ends_with_its_supervisor_though_no_kernel_tells_it(tmp_path: P
             os.kill(pid, signal.SIGKILL)
 
 
+async def test_gateways_with_one_keyring_hash_prompts_alike(tmp_path: Path) -> None:
+    for name in ("one", "two", "apart"):
+        (tmp_path / name).mkdir(mode=0o700)
+    Keyring.open(tmp_path / "one")
+    (tmp_path / "two" / "keyring").symlink_to(tmp_path / "one" / "keyring")
+    workers = [app.Worker(settings.load(tmp_path / name, {})) for name in ("one", "two", "apart")]
+    one, two, apart = (worker.lane.prefix_key for worker in workers)
+    assert one == two != apart
+    for worker in workers:
+        await worker.database.dispose()
+
+
 async def test_readiness_and_metrics_tell_of_search(tmp_path: Path) -> None:
     worker = app.Worker(settings.load(tmp_path / "home", {}))
     assert worker.watch

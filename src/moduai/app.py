@@ -121,6 +121,7 @@ class Worker:
         if self.link and remote:
             self.link.line, remote.lane, self.fleet.seen = remote, self.lane, remote.seen
         self.quotas = Quotas(self.database, boot, lambda: choose.zone(loaded, parse))
+        self.lane.prefix_key = self.keyring.secret("prompts")
         self.lane.recorder = self.recorder
         self.taken = self.lane.taken = _taken(loaded, name)
         self.machine = Machine(loaded)

@@ -123,12 +123,12 @@ class Ask:
         """False: the usage event was our wish, and is not passed on."""
         self.has_media = False
 
-    def blocks(self, organisation: str) -> tuple[int, ...]:
-        """Hashes of the prompt's beginning, to find who holds it."""
+    def blocks(self, organisation: str, key: bytes) -> tuple[int, ...]:
+        """Hashes of the prompt's beginning, to find who holds it; ``key`` is for them alone."""
         prompt = self.fields[self.endpoint.text]
         if len(prompt) < BLOCK:
             return ()
-        return blocks(bytes(prompt), salt(organisation, self.model, self.fields))
+        return blocks(bytes(prompt), salt(key, organisation, self.model, self.fields))
 
     def shorten(self, most: int) -> bool:
         """Ask for at most so many tokens of an answer; False where the endpoint knows no bound."""

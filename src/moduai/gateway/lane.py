@@ -119,6 +119,8 @@ class Lane:
         self.count = 0
         """Requests so far: with ``boot``, what makes an id unique."""
         self.secrets = _secrets()
+        self.prefix_key = os.urandom(32)
+        """For the hashes of prompts; gateways that share a line have one."""
         fleet.listener = self._fleet_changed
         self.switches.listener = self._switched
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
@@ -163,7 +165,7 @@ class Lane:
             ask.tokens,
             ask.max_tokens * ask.choices,
             now,
-            ask.blocks(organisation) if self.line.routes(ask.model) else (),
+            ask.blocks(organisation, self.prefix_key) if self.line.routes(ask.model) else (),
             avoid,
             weight,
         )
