@@ -77,8 +77,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Half as many processes again as cores: tests wait for processes and browsers a third of their time."""
-    return (os.cpu_count() or 1) * 3 // 2
+    """Twice as many processes as cores: tests wait for processes and browsers more than half of their time."""
+    return (os.cpu_count() or 1) * 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
