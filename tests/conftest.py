@@ -77,7 +77,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Groups:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Twice as many processes as cores: tests wait for processes and browsers more than half of their time."""
+    """Twice as many processes as cores: tests wait for others more than half of their time."""
     return (os.cpu_count() or 1) * 2
 
 
