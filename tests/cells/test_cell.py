@@ -169,14 +169,18 @@ async def test_a_standby_that_is_killed(cell: Cell) -> None:
     await in_ledger(cell, load.ids)
 
 
+async def leads(cell: Cell, part: Part) -> None:
+    async with asyncio.timeout(60):
+        while cell.leader() is not part:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
 async def test_a_dispatcher_that_is_paused_and_believes_that_it_is_the_one(cell: Cell) -> None:
     async with asking(cell) as load:
         paused = cell.leader()
         paused.signal(signal.SIGSTOP)
         other = next(part for part in cell.dispatchers if part is not paused)
-        async with asyncio.timeout(60):
-            while cell.leader() is not other:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+        await leads(cell, other)
         await load.answers(40)
         paused.signal(signal.SIGCONT)
         async with asyncio.timeout(60):
@@ -194,9 +198,7 @@ async def test_an_older_dispatcher_that_a_store_without_memory_takes_back(cell: 
         old = cell.leader()
         old.signal(signal.SIGSTOP)
         new = next(part for part in cell.dispatchers if part is not old)
-        async with asyncio.timeout(60):
-            while cell.leader() is not new:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+        await leads(cell, new)
         await load.answers(20)
         new.signal(signal.SIGSTOP)
         client = modu_redis(store.url)  # type: ignore[attr-defined]

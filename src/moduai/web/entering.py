@@ -78,20 +78,23 @@ def device_of_login(request: Request, login: str) -> str:
     """Names the browser if this login signed in with it before; else empty (fails closed)."""
     shown = request.cookies.get(DEVICE, "")[:200]
     raw = decode(shown) or b""
-    signed = sign(site_of(request).secret, "device", raw[:16], same_login(login).encode("utf-8", "replace"))
-    return shown if len(raw) == 48 and hmac.compare_digest(raw[16:], signed) else ""
+    return shown if len(raw) == 48 and hmac.compare_digest(raw, _device(request, raw[:16], login)) else ""
 
 
 def keep_device(request: Request, response: Response, login: str) -> Response:
     """Let the browser show later that this login has signed in with it. It says nothing else."""
-    number = secrets.token_bytes(16)
-    signed = sign(site_of(request).secret, "device", number, same_login(login).encode("utf-8", "replace"))
-    secure = request.url.scheme == "https"
+    device, secure = _device(request, secrets.token_bytes(16), login), request.url.scheme == "https"
     response.set_cookie(
-        DEVICE, encode(number + signed), max_age=DEVICE_DAYS * 86_400, path="/signin", httponly=True,
+        DEVICE, encode(device), max_age=DEVICE_DAYS * 86_400, path="/signin", httponly=True,
         samesite="lax", secure=secure,
     )  # fmt: skip
     return response
+
+
+def _device(request: Request, number: bytes, login: str) -> bytes:
+    """A browser's number, with what proves that this login signed in with it."""
+    name = same_login(login).encode("utf-8", "replace")
+    return number + sign(site_of(request).secret, "device", number, name)
 
 
 def network(request: Request) -> str:
